@@ -1,0 +1,83 @@
+"""From images, times and labels to vectors, and back to images."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def sincos_2d(width: int, side: int) -> Tensor:
+    """The position table (1, side^2, width) of DiT: per token [sin(j w), cos(j w), sin(i w), cos(i w)], float32.
+
+    Token i*side + j stands in row i and column j; the column comes first. w_k = 10000^(-k / (width/4)).
+    """
+    quarter = width // 4
+    frequencies = 10000.0 ** -(np.arange(quarter, dtype=np.float64) / quarter)
+    angles = np.arange(side, dtype=np.float64)[:, None] * frequencies
+    code = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (side, width/2)
+    table = np.concatenate([np.tile(code, (side, 1)), np.repeat(code, side, axis=0)], axis=1)
+    return torch.as_tensor(table, dtype=torch.float32)[None]
+
+
+def sinusoid(t: Tensor, width: int) -> Tensor:
+    """(N,) times -> (N, width) features [cos(t f), sin(t f)], f_k = exp(-ln(10000) k / (width/2)).
+
+    All in float32 and in this order of operations: near t = 1000 one ulp of f_k moves the argument by 6e-5.
+    """
+    half = width // 2
+    k = torch.arange(half, dtype=torch.float32, device=t.device)
+    angles = t.float()[:, None] * torch.exp(-math.log(10000) * k / half)
+    return torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1)
+
+
+class PatchEmbed(nn.Module):
+    """Patches of side `patch` as tokens: (N, C, h, w) -> (N, h w / patch^2, width), row-major."""
+
+    def __init__(self, in_channels: int, width: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+def unpatchify(tokens: Tensor, patch: int) -> Tensor:
+    """(N, T, patch^2 C) tokens of a square grid, channel fastest -> (N, C, h, h)."""
+    batch, count, features = tokens.shape
+    side = math.isqrt(count)
+    channels = features // patch**2
+    grid = tokens.reshape(batch, side, side, patch, patch, channels)
+    return grid.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, side * patch, side * patch)
+
+
+class TimestepEmbedder(nn.Module):
+    """(N,) times, taken as they are -> (N, width)."""
+
+    features = 256
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.mlp = nn.Sequential(nn.Linear(self.features, width), nn.SiLU(), nn.Linear(width, width))
+
+    def forward(self, t: Tensor) -> Tensor:
+        return self.mlp(sinusoid(t, self.features).to(self.mlp[0].weight.dtype))
+
+
+class LabelEmbedder(nn.Module):
+    """(N,) labels -> (N, width). With dropout > 0 the table has one more row, `num_classes`, that means "no class"; in
+    training each label becomes it with that probability."""
+
+    def __init__(self, num_classes: int, width: int, dropout: float) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.dropout = max(0.0, dropout)
+        self.embedding_table = nn.Embedding(num_classes + (self.dropout > 0), width)
+
+    def forward(self, y: Tensor) -> Tensor:
+        if self.training and self.dropout > 0:
+            dropped = torch.rand(y.shape, device=y.device) < self.dropout
+            y = torch.where(dropped, self.num_classes, y)
+        return self.embedding_table(y)

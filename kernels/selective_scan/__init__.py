@@ -1,0 +1,96 @@
+"""The selective scan of Mamba (Gu & Dao, arXiv 2312.00752, eq. 2 with section 3.2's selection) as one torch operator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
+
+from dimbench.kernels.selective_scan import reference
+
+__all__ = ["selective_scan"]
+
+
+def selective_scan(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None = None,
+    delta_bias: Tensor | None = None,
+) -> Tensor:
+    """The gated scan y of shape (B, L, E), in the type of u; the state is kept in float32.
+
+    With step_l = softplus(delta_l + delta_bias), for each channel e and state n:
+    h_l = exp(step_l A) h_{l-1} + step_l B_l u_l, y_l = C_l . h_l + D u_l, then y_l SiLU(z_l) where z is given.
+
+    Shapes: u, delta, z (B, L, E); A (E, N), negative; B, C (B, L, N); D, delta_bias (E,).
+    Raises ValueError where the shapes do not fit each other.
+    """
+    batch, length, channels = u.shape
+    states = A.shape[-1]
+    expected = {
+        "delta": (delta, (batch, length, channels)),
+        "A": (A, (channels, states)),
+        "B": (B, (batch, length, states)),
+        "C": (C, (batch, length, states)),
+        "D": (D, (channels,)),
+        "z": (z, (batch, length, channels)),
+        "delta_bias": (delta_bias, (channels,)),
+    }
+    for name, (tensor, shape) in expected.items():
+        if tensor is not None and tuple(tensor.shape) != shape:
+            raise ValueError(
+                f"selective_scan got {name} of shape {tuple(tensor.shape)} beside u {tuple(u.shape)} and A "
+                f"{tuple(A.shape)}; expected {shape}"
+            )
+    return _operator(u, delta, A, B, C, D, z, delta_bias)
+
+
+@torch.library.custom_op("dimbench::selective_scan", mutates_args=())
+def _operator(
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+) -> Tensor:
+    with torch.no_grad():
+        return reference.selective_scan(u, delta, A, B, C, D, z, delta_bias)
+
+
+@_operator.register_fake
+def _(u: Tensor, *rest: Tensor | None) -> Tensor:
+    return u.new_empty(u.shape)
+
+
+def _remember(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    with torch.enable_grad():
+        inputs = [None if t is None else t.detach().requires_grad_() for t in ctx.saved_tensors]
+        output = reference.selective_scan(*inputs)
+    wanted = [t for t in inputs if t is not None]
+    grads = iter(torch.autograd.grad(output, wanted, grad))
+    return tuple(None if t is None else next(grads) for t in inputs)
+
+
+_operator.register_autograd(_backward, setup_context=_remember)
+
+
+@register_flop_formula(torch.ops.dimbench.selective_scan)
+def flops(u_shape: tuple[int, ...], delta_shape: Any, A_shape: tuple[int, ...], *rest: Any, **kwargs: Any) -> int:
+    """2 x MACs: per state element the products step*A, (step*u)*B, decay*state and state*C; per channel step*u, D*u
+    and, where it is gated, y*SiLU(z)."""
+    batch, length, channels = u_shape
+    gated = len(rest) > 3 and rest[3] is not None
+    return 2 * batch * length * channels * (4 * A_shape[1] + (3 if gated else 2))
