@@ -94,13 +94,16 @@ class PlainBlock(nn.Module):
 
 
 class PlainFinalLayer(nn.Module):
+    """Norm and Linear."""
+
     def __init__(self, width: int, outputs: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width, eps=1e-6)
         self.linear = nn.Linear(width, outputs)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.linear(self.norm(x))
+    def forward(self, x: Tensor, count: int) -> Tensor:
+        """The first `count` tokens of x, normed and projected."""
+        return self.linear(self.norm(x)[:, :count])
 
 
 class DiT(nn.Module):
@@ -169,7 +172,7 @@ class DiT(nn.Module):
             tokens = torch.cat([tokens, condition], dim=1)
         for block in self.blocks:
             tokens = block(tokens, condition)
-        return self.final_layer(tokens)[:, :count]
+        return self.final_layer(tokens, count)
 
 
 def build(config: Config) -> DiT:

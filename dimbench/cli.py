@@ -1,0 +1,33 @@
+"""The command line: which commands there are, in the order of --help, and how errors become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+import typer
+
+from dimbench.commands import flops, list_models, params, root
+from dimbench.errors import DimbenchError
+
+app = typer.Typer(
+    help="Compare diffusion backbones under one stated rule, beside what their papers claim.",
+    callback=root.options,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("list")(list_models.run)
+app.command("params")(params.run)
+app.command("flops")(flops.run)
+
+
+def main() -> None:
+    """Run the command line; errors a person can act on end as one sentence and an exit code."""
+    try:
+        app()
+    except DimbenchError as error:
+        print(f"dimbench: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except OSError as error:
+        print(f"dimbench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        sys.exit(1)

@@ -1,0 +1,51 @@
+"""What every measuring command does at its end: store the records, then print them or a table of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+import typer
+
+from dimbench import paths, results
+from dimbench.errors import UsageError
+from dimbench.report.tables import Table
+
+T = TypeVar("T")
+
+
+def output_file(out: Path | None) -> Path:
+    """Where records go, checked before any work is done."""
+    file = out or paths.records_file()
+    results.check_writable(file)
+    return file
+
+
+def table_format(json: bool, csv: bool, markdown: bool) -> str:
+    """The one format that was asked for."""
+    wanted = [name for name, given in (("json", json), ("csv", csv), ("markdown", markdown)) if given]
+    if len(wanted) > 1:
+        raise UsageError(f"--{wanted[0]} and --{wanted[1]} were both given; give one format")
+    return wanted[0] if wanted else "rich"
+
+
+def emit(records: Sequence[results.Record], tables: Iterable[Table], file: Path, form: str) -> None:
+    """Append the records to `file`, then print them as JSON, or the tables in the format `form`."""
+    results.append(records, file)
+    if form == "json":
+        typer.echo(json.dumps([record.as_dict() for record in records], indent=2))
+        return
+    for table in tables:
+        table.show(form)
+
+
+def track(items: Sequence[T], what: str) -> Iterator[T]:
+    """The items one by one, with a progress bar and the time left on stderr when there are several."""
+    from rich.console import Console
+    from rich.progress import track as bar
+
+    if len(items) < 2:
+        return iter(items)
+    return iter(bar(items, description=what, console=Console(stderr=True), transient=True))

@@ -1,0 +1,21 @@
+"""Arguments and options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Names = Annotated[list[str], typer.Argument(help="Model names or wildcards, as `dimbench list` shows them.", metavar="NAME...")]
+Resolution = Annotated[
+    int | None,
+    typer.Option(help="Side of the images in pixels.", show_default="the model's own, 256 for published models"),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the records as a JSON array and nothing else.")]
+Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
+Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
+Out = Annotated[
+    Path | None,
+    typer.Option(help="File the records are appended to, JSON lines.", show_default="results/records.jsonl"),
+]

@@ -1,0 +1,16 @@
+"""How many parameters a network has, and of which kind."""
+
+from __future__ import annotations
+
+from torch import nn
+
+
+def count(model: nn.Module) -> dict[str, int]:
+    """Numbers of parameters: `params` take a gradient in training, `params_fixed` do not (position tables),
+    `params_dead` belong to `params` but no output depends on them."""
+    dead = (module for module in model.modules() if getattr(module, "dead_macs", 0))
+    return {
+        "params": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "params_fixed": sum(p.numel() for p in model.parameters() if not p.requires_grad),
+        "params_dead": sum(p.numel() for module in dead for p in module.parameters()),
+    }

@@ -1,0 +1,20 @@
+"""Where things are kept; the only reader of environment variables for places."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def results_folder() -> Path:
+    """Records of measurements: $DIMBENCH_RESULTS, else results/ in the current folder."""
+    return Path(os.environ.get("DIMBENCH_RESULTS", "results"))
+
+
+def records_file() -> Path:
+    return results_folder() / "records.jsonl"
+
+
+def data_folder() -> Path:
+    """The embedded data set and weights, inside the package."""
+    return Path(__file__).parent / "data"

@@ -1,0 +1,124 @@
+"""The registry's entries: presets/*.toml read into records. Standard library only."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import dimbench
+from dimbench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A figure as its source prints it; `rule` names the way of counting that the source used."""
+
+    resolution: int
+    params: str
+    gflops: str
+    rule: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file of weights; without `url` it ships with the package. `config` holds what it needs beyond the variant's
+    own settings, `fid` is what its authors print for it."""
+
+    file: str
+    resolution: int
+    url: str = ""
+    fid: str = ""
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One variant of a family. `resolution` is in pixels, `latent_stride` pixels of an image per side of a latent;
+    `counted` our own parameters and MACs at that resolution."""
+
+    name: str
+    label: str
+    family: str
+    paper: str
+    arxiv: str
+    year: int
+    backbone: str
+    resolution: int
+    latent_stride: int
+    config: Mapping[str, Any]
+    diffusion: Mapping[str, Any]
+    counted: Mapping[str, int]
+    claims: tuple[Claim, ...]
+    checkpoints: tuple[Checkpoint, ...]
+
+
+def folder() -> Path:
+    """Where the preset files lie: beside the package in a checkout, inside it in a wheel."""
+    return next(place for root in dimbench.__path__ if (place := Path(root) / "presets").is_dir())
+
+
+@cache
+def all_presets() -> dict[str, Preset]:
+    """Every preset by name, families in alphabetical order, variants as their file lists them."""
+    return {preset.name: preset for file in sorted(folder().glob("*.toml")) for preset in _read(file)}
+
+
+def _read(file: Path) -> list[Preset]:
+    family = tomllib.loads(file.read_text(encoding="utf-8"))
+    presets = []
+    for name, variant in family["variants"].items():
+        presets.append(
+            Preset(
+                name=name,
+                label=variant["label"],
+                family=family["family"],
+                paper=family["paper"],
+                arxiv=family["arxiv"],
+                year=family["year"],
+                backbone=family["backbone"],
+                resolution=variant.get("resolution", family["resolution"]),
+                latent_stride=variant.get("latent_stride", family["latent_stride"]),
+                config=variant["config"],
+                diffusion={**family["diffusion"], **variant.get("diffusion", {})},
+                counted=variant["counted"],
+                claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
+                checkpoints=tuple(Checkpoint(**entry) for entry in variant.get("checkpoints", ())),
+            )
+        )
+    return presets
+
+
+def _folded(name: str) -> str:
+    """The name without case and separators: DiT-XL/2 and dit_xl2 are one."""
+    return "".join(letter for letter in name.lower() if letter.isalnum() or letter in "*?[]!")
+
+
+def find(name: str) -> Preset:
+    """The preset called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
+    presets = all_presets()
+    folded = {_folded(known): known for known in presets}
+    if _folded(name) in folded:
+        return presets[folded[_folded(name)]]
+    near = difflib.get_close_matches(_folded(name), folded, n=4, cutoff=0.5)
+    hint = f"did you mean {' or '.join(folded[key] for key in near)}?" if near else "see `dimbench list`"
+    raise UsageError(f"unknown model {name!r}; {hint}")
+
+
+def match(patterns: Sequence[str]) -> list[Preset]:
+    """The presets of several names or wildcards, each once, in the order given. UsageError for one without a match."""
+    chosen: dict[str, Preset] = {}
+    for pattern in patterns:
+        if any(letter in pattern for letter in "*?["):
+            found = [p for name, p in all_presets().items() if fnmatchcase(_folded(name), _folded(pattern))]
+            if not found:
+                raise UsageError(f"no model matches {pattern!r}; see `dimbench list`")
+        else:
+            found = [find(pattern)]
+        chosen.update((preset.name, preset) for preset in found)
+    return list(chosen.values())

@@ -1,0 +1,133 @@
+"""Tables of what a forward pass costs, from `flops` records."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from dimbench import units
+from dimbench.report.tables import Table
+from dimbench.results import Record
+
+
+def summary(records: Sequence[Record]) -> Table:
+    """One row per model: the count, the paper's figure, and our count under the paper's rule."""
+    rule = records[0].conditions["rule"]
+    columns = ["model", "px", f"MACs ({rule})", "FLOPs (2 x MACs)", "paper prints", "its rule", "counted by its rule"]
+    whole_image = "steps" in records[0].conditions
+    if whole_image:
+        columns += ["passes", "MACs per image"]
+    rows = []
+    for record in records:
+        metrics = record.metrics
+        counts = [str(record.conditions["resolution"]), *(units.exact(int(metrics[m] or 0)) for m in ("macs", "flops"))]
+        claims = record.details["claims"] or [None]
+        for position, claim in enumerate(claims):
+            claimed = ["nothing", "", ""]
+            if claim:
+                claimed = [f"{claim['prints']} G", claim["rule"], units.giga(claim["macs"])]
+            row = [record.model, *counts, *claimed] if position == 0 else [""] * 4 + claimed
+            if whole_image:
+                row += [units.exact(int(metrics["passes_per_image"] or 0)), units.giga(metrics["macs_per_image"] or 0)]
+            rows.append(row)
+    return Table(columns, rows, notes=_notes(records))
+
+
+def _notes(records: Sequence[Record]) -> list[str]:
+    said = records[0].details["rule"]
+    notes = [f"MACs for one image; rule {records[0].conditions['rule']}: {said['says']} ({said['source']})."]
+    for record in records:
+        if dead := record.details["dead_macs"]:
+            notes.append(
+                f"{record.model} dead: {units.short(dead)} MACs that the official code spends and no output depends on; "
+                "not run here, not in the count."
+            )
+    for record in records:
+        found = ", ".join(_uncounted(name, *entry) for name, entry in record.details["uncounted"].items())
+        notes.append(f"{record.model} uncounted (output elements): {found or 'nothing'}")
+    if "steps" in records[0].conditions:
+        notes.append("The autoencoder is uncounted: MACs per image are the network's alone.")
+    return notes
+
+
+def _uncounted(operator: str, calls: int, elements: int | None) -> str:
+    return f"{operator} x {calls}" if elements is None else f"{operator} {units.short(elements)}"
+
+
+def by_operator(record: Record) -> Table:
+    """Calls, multiply-adds and share of each operator."""
+    calls: Counter[str] = Counter()
+    macs: Counter[str] = Counter()
+    for line in record.details["bill"]:
+        calls[line["operator"]] += line["count"]
+        macs[line["operator"]] += line["macs"]
+    total = sum(macs.values())
+    rows = [
+        (name, units.exact(calls[name]), units.exact(count), units.exact(2 * count), units.share(count, total))
+        for name, count in macs.most_common()
+    ]
+    for name, (times, elements) in record.details["uncounted"].items():
+        if name not in macs:
+            rows.append((name, units.exact(times), "uncounted", f"{units.short(elements)} elements", ""))
+    return Table(("operator", "calls", "MACs", "FLOPs (2 x MACs)", "share"), rows, title=_title(record))
+
+
+def by_module(record: Record) -> Table:
+    """The tree of modules with their shares; repeated blocks of equal cost stand in one row, with all they cost."""
+    lines = record.details["bill"]
+    total = sum(line["macs"] for line in lines)
+    rows = []
+    for depth, name, times, macs in [(0, record.model, 1, total), *_tree([(_path(line), line) for line in lines], 1)]:
+        label, many = "  " * depth + name, f"{times} x" if times > 1 else ""
+        rows.append((label, many, units.exact(macs), units.exact(2 * macs), units.share(macs, total)))
+    return Table(("module", "times", "MACs", "FLOPs (2 x MACs)", "share"), rows, title=_title(record))
+
+
+_Entry = tuple[tuple[str, ...], Mapping[str, Any]]
+_Node = tuple[int, str, int, int]
+
+
+def _path(line: Mapping[str, Any]) -> tuple[str, ...]:
+    """The modules an operator stands in; an operator that a module calls itself stands in brackets below it."""
+    return tuple(line["module"].split(".")) if line["module"] else (f"({line['operator']})",)
+
+
+def _tree(entries: Sequence[_Entry], depth: int) -> list[_Node]:
+    """(depth, name, times, MACs of all) of every node below, depth first."""
+    children: dict[str, list[_Entry]] = {}
+    for path, line in entries:
+        name, rest = (path[0], path[1:]) if path else (f"({line['operator']})", ())
+        children.setdefault(name, []).append((rest, line))
+    branches = []
+    for name, inside in children.items():
+        leaf = not any(rest for rest, _ in inside)
+        branches.append((name, sum(line["macs"] for _, line in inside), [] if leaf else _tree(inside, depth + 1)))
+    nodes: list[_Node] = []
+    for _, alike in groupby(branches, key=lambda branch: (branch[0].isdigit() or branch[0], branch[1:])):
+        group = list(alike)
+        (first, macs, below), times = group[0], len(group)
+        nodes.append((depth, first if times == 1 else f"{first}..{group[-1][0]}", times, times * macs))
+        nodes += [(level, name, many, times * cost) for level, name, many, cost in below]
+    return nodes
+
+
+def check(record: Record) -> Table:
+    """Multiply-adds by operator as three counters see them."""
+    engines = record.details["check"]
+    names = sorted({name for counts in engines.values() for name in counts}, key=lambda n: -engines["dimbench"].get(n, 0))
+    rows = []
+    for name in [*names, "total"]:
+        counts = [sum(c.values()) if name == "total" else c.get(name) for c in engines.values()]
+        verdict = "all agree" if len(set(counts)) == 1 else "differ"
+        rows.append((name, *("not seen" if count is None else units.exact(count) for count in counts), verdict))
+    notes = (
+        "fvcore runs with our handles for attention, scan and Haar; it adds 4 per layer-norm element (5 with gain).",
+        "torch: FlopCounterMode, halved.",
+    )
+    return Table(("operator", *engines, "verdict"), rows, title=_title(record), notes=notes)
+
+
+def _title(record: Record) -> str:
+    return f"{record.model} at {record.conditions['resolution']} px"

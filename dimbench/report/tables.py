@@ -1,0 +1,61 @@
+"""Tables of text: on a terminal, as Markdown, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+_PIPED_WIDTH = 200  # characters, where no terminal says how wide it is
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells as they will be read. `notes` follow the table; in CSV there is no place for them."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    title: str = ""
+    notes: Sequence[str] = ()
+
+    def show(self, form: str = "rich") -> None:
+        """Print to stdout as "rich", "markdown" or "csv"."""
+        {"rich": self._rich, "markdown": self._markdown, "csv": self._csv}[form]()
+
+    def _right_aligned(self, column: int) -> bool:
+        return any(row[column][:1].isdigit() for row in self.rows)
+
+    def _rich(self) -> None:
+        from rich import box
+        from rich.table import Table as RichTable
+
+        table = RichTable(title=self.title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        for index, name in enumerate(self.columns):
+            table.add_column(name, justify="right" if self._right_aligned(index) else "left", overflow="fold")
+        for row in self.rows:
+            table.add_row(*row)
+        console().print(table)
+        for note in self.notes:
+            console().print(note, style="dim", markup=False, highlight=False)
+
+    def _markdown(self) -> None:
+        rules = ["---:" if self._right_aligned(index) else "---" for index in range(len(self.columns))]
+        if self.title:
+            print(f"**{self.title}**\n")
+        for cells in (self.columns, rules, *self.rows):
+            print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        for note in self.notes:
+            print(f"\n{note}")
+
+    def _csv(self) -> None:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(self.columns)
+        writer.writerows(self.rows)
+
+
+def console():  # type: ignore[no-untyped-def]  # rich.console.Console, imported late
+    """A console on stdout that does not fold what is piped."""
+    from rich.console import Console
+
+    return Console() if sys.stdout.isatty() else Console(width=_PIPED_WIDTH)

@@ -1,0 +1,28 @@
+"""Numbers to text; the only place where units change."""
+
+from __future__ import annotations
+
+_PREFIXES = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+
+
+def exact(number: int) -> str:
+    """96598228992 -> "96,598,228,992"."""
+    return f"{number:,}"
+
+
+def short(number: float, digits: int = 2) -> str:
+    """96598228992 -> "96.60 G", with the largest prefix that leaves at least 1."""
+    for size, prefix in _PREFIXES:
+        if abs(number) >= size:
+            return f"{number / size:.{digits}f} {prefix}"
+    return f"{number:.0f}"
+
+
+def giga(number: float) -> str:
+    """84492056576 -> "84.49 G"."""
+    return f"{number / 1e9:.2f} G"
+
+
+def share(part: float, whole: float) -> str:
+    """The part in per cent of the whole."""
+    return f"{100 * part / whole:.1f} %" if whole else "0.0 %"
