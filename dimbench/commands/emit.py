@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -49,3 +50,23 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
     if len(items) < 2:
         return iter(items)
     return iter(bar(items, description=what, console=Console(stderr=True), transient=True))
+
+
+@contextmanager
+def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[int, str], None]]:
+    """A progress bar with the time left on stderr; call the result with (steps done, a few words)."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[words]}"),
+        TimeElapsedColumn(),
+        TextColumn("ETA"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task(what, total=total, completed=done, words="")
+        yield lambda step, words="": bar.update(task, completed=step, words=words)

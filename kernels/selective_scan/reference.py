@@ -35,8 +35,8 @@ def selective_scan(
         decay = torch.exp(step[:, part, :, None] * A)  # (B, chunk, E, N)
         drive = (step * x)[:, part, :, None] * B[:, part, None, :]
         states = []
-        for position in range(decay.shape[1]):
-            state = torch.addcmul(drive[:, position], decay[:, position], state)
+        for kept, new in zip(decay.unbind(1), drive.unbind(1), strict=True):
+            state = torch.addcmul(new, kept, state)
             states.append(state)
         outputs.append(torch.einsum("blen,bln->ble", torch.stack(states, 1), C[:, part]))
     y = torch.cat(outputs, 1) + D * x

@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from pathlib import Path
+from time import perf_counter
+from typing import Annotated
+
+import typer
+
+from dimbench import presets
+from dimbench.commands import options
+from dimbench.commands.emit import emit, output_file, stepping
+from dimbench.errors import UsageError
+from dimbench.presets import Preset
+from dimbench.report.tables import Table
+from dimbench.results import Record
+
+
+def run(
+    name: Annotated[str, typer.Argument(help="One of the digits models, or digits-classifier.", metavar="NAME")],
+    steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4000,
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 128,
+    lr: Annotated[float, typer.Option(help="Highest learning rate of AdamW.")] = 1e-3,
+    ema: Annotated[float, typer.Option(help="Share of the averaged weights that stays at each step.")] = 0.999,
+    seed: Annotated[int, typer.Option(help="Seed of the first weights and of all randomness in training.")] = 0,
+    save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="File for the averaged weights; the checkpoint lies beside it.",
+            show_default="checkpoints/NAME.safetensors",
+        ),
+    ] = None,
+    json: options.Json = False,
+) -> None:
+    """Train a model on the embedded digits; run again after an interruption and it goes on to the bit."""
+    if name == "digits-classifier":
+        record = _classifier(seed, out or Path("checkpoints/digits-classifier.safetensors"))
+    else:
+        preset = _trainable(name)
+        recipe = {"steps": steps, "batch": batch, "lr": lr, "ema": ema, "seed": seed}
+        record = _train(preset, recipe, save_every, out or Path(f"checkpoints/{preset.name}.safetensors"))
+    rows = [(record.model, *(f"{value:g}" for value in record.metrics.values()), record.details["file"])]
+    emit([record], [Table(("model", *record.metrics, "weights"), rows)], output_file(None), "json" if json else "rich")
+
+
+def _trainable(name: str) -> Preset:
+    from dimbench.data import digits
+
+    preset = presets.find(name)
+    if (preset.resolution, preset.latent_stride) != (digits.SIZE, 1):
+        known = [p.name for p in presets.all_presets().values() if (p.resolution, p.latent_stride) == (digits.SIZE, 1)]
+        raise UsageError(f"{preset.name} cannot be trained on the embedded digits; give one of {', '.join(known)}")
+    return preset
+
+
+def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path) -> Record:
+    from dimbench import registry
+    from dimbench.data import digits
+    from dimbench.diffusion.process import find_process
+    from dimbench.training import Recipe, Training
+
+    settings = Recipe(**recipe)  # type: ignore[arg-type]
+    model = registry.create_model(preset.name, seed=settings.seed)
+    training = Training(model, find_process(preset.diffusion), settings)
+    checkpoint = out.with_suffix(".ckpt")
+    if checkpoint.exists():
+        training.resume(checkpoint)
+    else:
+        training.save(checkpoint)  # an unwritable place shows before the work, not after
+    images, labels = digits.load("train")
+    started, first, losses = perf_counter(), training.step, []
+    with stepping(f"training {preset.name}", settings.steps, training.step) as progress:
+        try:
+            while training.step < settings.steps:
+                losses.append(training.advance(images, labels))
+                progress(training.step, f"loss {sum(losses[-100:]) / len(losses[-100:]):.4f}")
+                if training.step % save_every == 0:
+                    training.save(checkpoint)
+        finally:
+            training.save(checkpoint)
+    training.export(out, {"model": preset.name, "data": "digits, train split"})
+    taken, recent = training.step - first, losses[-100:]
+    metrics = {
+        "steps": float(training.step),
+        "loss": sum(recent) / len(recent) if recent else None,
+        "seconds_per_step": (perf_counter() - started) / taken if taken else None,
+    }
+    return Record("train", preset.name, recipe, metrics, details={"file": out.name})
+
+
+def _classifier(seed: int, out: Path) -> Record:
+    from dimbench.quality.digits_classifier import accuracy, save_classifier, train_classifier
+
+    with stepping("training digits-classifier", None, 0) as progress:
+        model = train_classifier(seed, on_step=lambda step, loss: progress(step, f"loss {loss:.4f}"))
+    save_classifier(model, out)
+    return Record(
+        "train", "digits-classifier", {"seed": seed}, {"accuracy": accuracy(model)}, details={"file": out.name}
+    )

@@ -1,0 +1,94 @@
+"""The process a family was trained on, as its preset describes it: the loss to train with and the samplers to draw with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose
+from dimbench.diffusion.gaussian import ddim, ddpm
+from dimbench.diffusion.gaussian_loss import training_loss
+from dimbench.diffusion.ode import sample_ode
+from dimbench.diffusion.schedules import schedule
+from dimbench.diffusion.sde import sample_sde
+from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
+
+
+class Process(Protocol):
+    """What training and sampling need of a process."""
+
+    @property
+    def samplers(self) -> tuple[str, ...]: ...
+
+    def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
+        """(B,) losses on data x (B, C, ...), times and noise drawn from `generator`."""
+
+    def sample(
+        self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
+    ) -> Tensor:
+        """Data from noise x (B, C, ...). UsageError for an unknown sampler or number of steps."""
+
+    def check(self, sampler: str, steps: int) -> None:
+        """Raise the UsageError that `sample` would, before any work is done."""
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """DiT's 1000-step diffusion; `steps` are evenly spaced timesteps, both ends included."""
+
+    samplers: tuple[str, ...] = ("ddpm", "ddim")
+
+    def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
+        full = schedule()
+        i = torch.randint(len(full), (len(x),), generator=generator)
+        return training_loss(network, x, i, torch.randn(x.shape, generator=generator), full)
+
+    def check(self, sampler: str, steps: int) -> None:
+        choose("sampler", sampler, dict.fromkeys(self.samplers))
+        schedule(str(steps))
+
+    def sample(
+        self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
+    ) -> Tensor:
+        self.check(sampler, steps)
+        step = ddim if sampler == "ddim" else ddpm
+        return step(network, x, schedule(str(steps)), noise, on_step=on_step)
+
+
+@dataclass(frozen=True)
+class Transport:
+    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken."""
+
+    path: Path
+    prediction: str
+    samplers: tuple[str, ...] = ("euler", "heun2", "midpoint", "rk4", "dopri5", "sde-euler", "sde-heun")
+
+    def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
+        start, end = training_interval(self.path, self.prediction)
+        t = start + (end - start) * torch.rand(len(x), generator=generator)
+        noise = torch.randn(x.shape, generator=generator)
+        return transport_loss(network, x, noise, t, self.path, prediction=self.prediction)
+
+    def check(self, sampler: str, steps: int) -> None:
+        choose("sampler", sampler, dict.fromkeys(self.samplers))
+        check_points(steps)
+
+    def sample(
+        self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
+    ) -> Tensor:
+        self.check(sampler, steps)
+        common = {"prediction": self.prediction, "points": steps, "on_step": on_step}
+        if sampler.startswith("sde-"):
+            return sample_sde(network, x, self.path, noise, method=sampler.removeprefix("sde-"), **common)
+        return sample_ode(network, x, self.path, method=sampler, **common)
+
+
+def find_process(settings: Mapping[str, Any]) -> Process:
+    """The process of a preset's [diffusion] table."""
+    if settings["process"] == "gaussian":
+        return Gaussian()
+    return Transport(find_path(settings["path"]), settings["prediction"])

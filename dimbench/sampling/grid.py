@@ -1,0 +1,43 @@
+"""Images on one labelled sheet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
+
+_TILE = 64  # smallest side of an image on the sheet, in pixels
+_CAPTION = 18
+_GAP = 6
+
+
+def sheet(images: Tensor, labels: Sequence[int], columns: int) -> Image.Image:
+    """uint8 images (n, 1 or 3, h, w) in rows of `columns`, each under its label; small ones enlarged by whole pixels."""
+    factor = max(1, -(-_TILE // images.shape[-1]))
+    height, width = images.shape[-2] * factor, images.shape[-1] * factor
+    rows = -(-len(images) // columns)
+    size = (columns * (width + _GAP) + _GAP, rows * (height + _CAPTION + _GAP) + _GAP)
+    page = Image.new("RGB", size, "white")
+    pen = ImageDraw.Draw(page)
+    font = ImageFont.load_default(13)
+    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+        left = _GAP + index % columns * (width + _GAP)
+        top = _GAP + index // columns * (height + _CAPTION + _GAP)
+        pen.text((left + width // 2, top + _CAPTION // 2), str(label), fill="black", font=font, anchor="mm")
+        pixels = np.repeat(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), factor, axis=0)
+        page.paste(Image.fromarray(np.repeat(pixels, factor, axis=1)), (left, top + _CAPTION))
+    return page
+
+
+def save(page: Image.Image, path: Path) -> None:
+    """Write a PNG under a temporary name, then rename."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        page.save(temporary, format="PNG")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
