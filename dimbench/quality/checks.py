@@ -1,0 +1,49 @@
+"""What every metric demands of the features it is given."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from dimbench.errors import DimbenchError, UsageError
+
+
+def checked(features: Tensor, whose: str = "The", minimum: int = 2) -> Tensor:
+    """The features (N, D) in float64, where they lie; `whose` begins the sentence of the error.
+
+    Raises UsageError for another shape or fewer than `minimum` images, DimbenchError for NaN or infinite values.
+    """
+    if features.ndim != 2:
+        raise UsageError(
+            f"{whose} features have the shape {tuple(features.shape)} where (images, dimensions) was expected: "
+            "give one row for each image."
+        )
+    at_least(minimum, len(features), whose)
+    bad = int((~features.isfinite().all(dim=1)).sum())
+    if bad:
+        raise DimbenchError(
+            f"{whose} features of {bad} of {len(features)} images hold NaN or infinity where numbers were expected: "
+            "the model that made the images probably diverged, so look at the images first."
+        )
+    return features.double()
+
+
+def checked_pair(generated: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sets, checked, and of one dimension."""
+    generated, reference = checked(generated, "The generated"), checked(reference, "The reference")
+    same_dimensions(generated.shape[1], reference.shape[1])
+    return generated, reference
+
+
+def same_dimensions(generated: int, reference: int) -> None:
+    """Raise UsageError where two sets have features of unlike dimensions."""
+    if generated != reference:
+        raise UsageError(
+            f"The generated features have {generated} dimensions and the reference's {reference}: "
+            "take both sets through the same extractor."
+        )
+
+
+def at_least(minimum: int, n: int, whose: str = "The") -> None:
+    """Raise UsageError for a set of fewer than `minimum` images."""
+    if n < minimum:
+        raise UsageError(f"{whose} set holds {n} image{'s' * (n != 1)} where at least {minimum} are needed: give more.")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.quality.evaluate import evaluate
+from dimbench.quality.features import Features
+from dimbench.quality.frechet import frechet_distance
+from dimbench.quality.inception_score import inception_score
+from dimbench.quality.kid import kernel_distance
+from dimbench.quality.precision_recall import precision_recall
+from dimbench.quality.statistics import statistics_of
+from tests.quality.sets import digit_features, normal
+
+NAMES = ["fid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"]
+
+
+def fake(n: int, seed: int = 0, dimensions: int = 6) -> Features:
+    return {"pool": normal(n, dimensions, seed), "logits": normal(n, 10, seed + 100)}
+
+
+def test_every_metric_goes_the_right_way_round() -> None:
+    generated, reference = fake(200), fake(150, seed=1)
+    generated["pool"] *= 0.5
+    found = evaluate(generated, reference)
+    x, y = generated["pool"], reference["pool"]
+    expected = [frechet_distance(statistics_of(x), statistics_of(y)), *inception_score(generated["logits"])]
+    expected += [*kernel_distance(x, y, 75), *precision_recall(x, y)]
+    assert dict(zip(NAMES, expected, strict=True)) == pytest.approx(found.metrics)
+    assert found.metrics["precision"] > found.metrics["recall"]  # shrunk: faithful, less diverse
+    assert (found.generated_images, found.reference_images) == (200, 150)
+
+
+def test_large_sets_need_no_warning() -> None:
+    found = evaluate(fake(1000), fake(1001, seed=1))
+    assert found.warnings == []
+    assert list(found.metrics) == NAMES
+
+
+def test_small_sets_are_warned_of() -> None:
+    found = evaluate(fake(40), fake(6, seed=1))
+    assert found.warnings == [
+        "FID is biased upwards and its covariance singular: the reference set has 6 images for 6 feature dimensions, "
+        "so give more images or read KID.",
+        "KID was measured on subsets of 3 images instead of 1000: the smaller set has 6 images, so its deviation "
+        "cannot be compared with published ones.",
+    ]
+
+
+def test_what_cannot_be_measured_is_left_out_and_said() -> None:
+    found = evaluate(fake(3), fake(50, seed=1))
+    assert list(found.metrics) == ["fid"]
+    assert [warning.split(" not measured")[0] for warning in found.warnings[1:]] == [
+        "The Inception Score was",
+        "KID, precision and recall were",
+    ]
+
+
+def test_statistics_serve_as_a_reference() -> None:
+    generated, reference = fake(100), fake(80, seed=1)
+    found = evaluate(generated, statistics_of(reference["pool"]))
+    assert found.metrics["fid"] == evaluate(generated, reference).metrics["fid"]
+    assert list(found.metrics) == NAMES[:3]
+    assert found.reference_images == 80
+    assert found.warnings == ["KID, precision and recall were not measured: the reference gives no features."]
+
+
+def test_bad_sets_are_one_sentence() -> None:
+    broken = fake(20)
+    broken["pool"][4] = torch.nan
+    with pytest.raises(DimbenchError, match="The generated features of 1 of 20 images"):
+        evaluate(broken, fake(20))
+    with pytest.raises(DimbenchError, match="The reference features of 1 of 20 images"):
+        evaluate(fake(20), broken)
+    with pytest.raises(UsageError, match="The generated set holds 1 image"):
+        evaluate(fake(1), fake(20))
+    with pytest.raises(UsageError, match="6 dimensions and the reference's 7"):
+        evaluate(fake(20), fake(20, dimensions=7))
+
+
+def test_noise_is_worse_than_digits_in_every_metric() -> None:
+    real, held_out = digit_features("train"), digit_features("held-out")
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(len(real["pool"]), (500, 64), generator=generator)
+    shuffled = {"pool": real["pool"].gather(0, rows), "logits": 0.1 * real["logits"][:500]}
+    good, bad = evaluate(real, held_out).metrics, evaluate(shuffled, held_out).metrics
+    assert good["fid"] < 1 < bad["fid"]
+    assert good["kid_mean"] < bad["kid_mean"]
+    assert good["is_mean"] > 8 > bad["is_mean"]
+    assert min(good["precision"], good["recall"]) > 0.85 > max(bad["precision"], bad["recall"])
