@@ -113,7 +113,8 @@ def append(records: Iterable[Record], path: Path) -> None:
         with path.open("a", encoding="utf-8") as file:
             file.write(text)
             file.flush()
-            os.fsync(file.fileno())
+            if path.is_file():  # not /dev/null or a pipe
+                os.fsync(file.fileno())
     except OSError as error:
         raise DimbenchError(f"could not append to {path} ({error.strerror}); free some space and run again") from None
 

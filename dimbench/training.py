@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.files import replacing
 
 OnStep = Callable[[int, float], None]
 
@@ -129,13 +130,9 @@ class Training:
 
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        os.replace(temporary, path)
-    except (OSError, RuntimeError) as error:  # torch reports a full disk as RuntimeError
+        with replacing(path) as temporary:
+            write(temporary)
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk as their own
         reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
         raise DimbenchError(f"cannot write {path} ({reason}); make room there or give another --out") from None
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -57,6 +57,7 @@ def draw(
     shape: tuple[int, int, int],
     batch: int,
     first: int = 0,
+    device: str = "cpu",
     on_step: OnStep | None = None,
 ) -> Iterator[tuple[Tensor, int]]:
     """Yield (images (n, *shape) in the network's own space, network calls) batch by batch, from image `first` on.
@@ -65,8 +66,8 @@ def draw(
     """
     for start in range(first, len(labels), batch):
         rows = range(start, min(start + batch, len(labels)))
-        y = torch.tensor([labels[k] for k in rows])
-        noise = ImageNoise(settings.seed, rows)
+        y = torch.tensor([labels[k] for k in rows], device=device)
+        noise = ImageNoise(settings.seed, rows, device)
         network = Counted(_bound(model, y, settings))
         with torch.inference_mode():
             x = process.sample(
@@ -77,7 +78,7 @@ def draw(
                 settings.steps,
                 on_step=(lambda k, _: on_step(k)) if on_step else None,
             )
-        yield x, network.calls
+        yield x.cpu(), network.calls
 
 
 def _bound(model: nn.Module, y: Tensor, settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
@@ -90,13 +91,16 @@ def _bound(model: nn.Module, y: Tensor, settings: Settings) -> Callable[[Tensor,
 
 
 class ImageNoise:
-    """noise(k, shape): one generator per image, seeded by the run's seed and the image's index."""
+    """noise(k, shape): one generator per image, seeded by the run's seed and the image's index. Drawn on the CPU, so
+    that every device sees the same."""
 
-    def __init__(self, seed: int, rows: Sequence[int]) -> None:
+    def __init__(self, seed: int, rows: Sequence[int], device: str = "cpu") -> None:
+        self.device = device
         self.generators = [torch.Generator().manual_seed(_mixed(seed, row)) for row in rows]
 
     def __call__(self, k: int, shape: tuple[int, ...]) -> Tensor:
-        return torch.stack([torch.randn(shape[1:], generator=generator) for generator in self.generators])
+        draws = [torch.randn(shape[1:], generator=generator) for generator in self.generators]
+        return torch.stack(draws).to(self.device)
 
 
 def _mixed(seed: int, index: int) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
+
+from dimbench.errors import DimbenchError
+from dimbench.files import replacing
 
 _TILE = 64  # smallest side of an image on the sheet, in pixels
 _CAPTION = 18
@@ -35,9 +37,8 @@ def sheet(images: Tensor, labels: Sequence[int], columns: int) -> Image.Image:
 
 def save(page: Image.Image, path: Path) -> None:
     """Write a PNG under a temporary name, then rename."""
-    temporary = path.with_name(f".{path.name}.tmp")
     try:
-        page.save(temporary, format="PNG")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        with replacing(path) as temporary:
+            page.save(temporary, format="PNG")
+    except OSError as error:
+        raise DimbenchError(f"cannot write {path} ({error.strerror}); give another --out") from None

@@ -1,0 +1,246 @@
+"""What `sample` and `fid` share: a network, its weights and a sampler, all checked before the first image is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dimbench import paths, presets
+from dimbench.commands.emit import stepping
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.presets import Preset
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dimbench.sampling.draw import Settings
+
+Steps = Annotated[int, typer.Option(min=1, help="Sampler steps; for a time grid, its points.")]
+Cfg = Annotated[float, typer.Option(help="Scale of classifier-free guidance; 1 is none.")]
+Sampler = Annotated[str | None, typer.Option(help="Sampler.", show_default="the family's own")]
+Labels = Annotated[str | None, typer.Option(help="Class labels such as 3 or 0,1,2, in turn.", show_default="all classes")]
+Seed = Annotated[int, typer.Option(help="Image k depends on the seed and on k alone.")]
+Batch = Annotated[int, typer.Option(min=1, help="Images per network call.")]
+Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or cuda:N.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="Checkpoint with official key names.", show_default="those that ship, if any")
+]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="A dry run with the untrained network: its numbers mean nothing.")
+]
+Autoencoder = Annotated[
+    Path | None, typer.Option(help="Folder of the autoencoder that decodes latents.", show_default="none")
+]
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked to be drawn."""
+
+    name: str
+    num_images: int
+    steps: int
+    cfg: float
+    sampler: str | None
+    labels: str | None
+    seed: int
+    batch: int
+    resolution: int | None
+    device: str
+    weights: Path | None
+    autoencoder: Path | None
+    random_weights: bool
+
+    @cached_property
+    def preset(self) -> Preset:
+        return presets.find(self.name)
+
+    @property
+    def pixels(self) -> int:
+        """Side of the images."""
+        return self.resolution or self.preset.resolution
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file of weights: the one given, or the one that ships."""
+        shipped = (c for c in self.preset.checkpoints if not c.url)
+        return self.weights or next((paths.data_folder() / "weights" / c.file for c in shipped), None)
+
+    def missing(self) -> list[str]:
+        """What has to be fetched by hand first: where it lives and which option takes it."""
+        from dimbench.sampling.autoencoder import HOME
+
+        if self.random_weights:
+            return []
+        missing = []
+        if self.checkpoint is None:
+            published = (f"{c.file} from {c.url}" for c in self.preset.checkpoints if c.resolution == self.pixels)
+            missing.append(f"--weights FILE: the checkpoint, {' or '.join(published) or 'of which none is published'}")
+        if self.autoencoder is None and self.preset.latent_stride > 1:
+            missing.append(f"--autoencoder FOLDER: the autoencoder, {HOME}")
+        return missing
+
+    def class_labels(self, classes: int) -> list[int]:
+        """One label per image."""
+        try:
+            cycle = list(range(classes)) if self.labels is None else [int(part) for part in self.labels.split(",")]
+        except ValueError:
+            raise UsageError(f"--labels {self.labels!r} is not understood; give numbers such as 3 or 0,1,2") from None
+        return [cycle[k % len(cycle)] for k in range(self.num_images)]
+
+
+def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
+    """Raise DimbenchError that lists what is missing, if anything is."""
+    if missing:
+        raise DimbenchError(
+            f"{what} needs files that are not here; fetch each and give it with its option, or try the chain dry with "
+            "--random-weights:" + "".join(f"\n  {entry}" for entry in missing)
+        )
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """uint8 images (n, C, h, w); network calls per image, None where no image had to be drawn; seconds and images of
+    this run alone."""
+
+    images: Tensor
+    network_calls: int | None
+    seconds: float
+    fresh: int
+
+
+class Drawing:
+    """A request made ready: everything it needs is loaded and checked."""
+
+    def __init__(self, request: Request) -> None:
+        from dimbench import registry
+        from dimbench.diffusion.process import find_process
+        from dimbench.sampling import draw
+
+        self.request = request
+        self.preset = request.preset
+        self._check_device()
+        self.model = registry.create_model(request.name, resolution=request.resolution)
+        config: Any = self.model.config
+        self.labels = request.class_labels(config.num_classes)
+        self.process = find_process(self.preset.diffusion)
+        self.settings: Settings = draw.Settings(
+            sampler=request.sampler or self.preset.diffusion["sampler"],
+            steps=request.steps,
+            cfg=request.cfg,
+            seed=request.seed,
+            guided_channels=self.preset.diffusion["guided_channels"],
+            null_label=config.null_label,
+        )
+        draw.check(self.settings, self.process, self.labels, config.num_classes)
+        self.fingerprint = "random" if request.random_weights else self._load_weights()
+        draw.check_finite(self.model)
+        self.model.to(request.device)
+        self.decode = self._decoder()
+        self.shape = (config.in_channels, config.input_size, config.input_size)
+
+    def _check_device(self) -> None:
+        import torch
+
+        try:
+            torch.empty(1, device=self.request.device)
+        except (RuntimeError, AssertionError):
+            raise UsageError(f"torch cannot use the device {self.request.device!r} here; give --device cpu") from None
+
+    def _load_weights(self) -> str:
+        """Fill the network from its file; the first half of a fingerprint of the file."""
+        from dimbench import registry
+
+        file = self.request.checkpoint
+        assert file is not None, "refuse_if_missing comes first"
+        registry.load_checkpoint(self.model, file)
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+
+    def _decoder(self) -> Any:
+        from dimbench.sampling import autoencoder
+
+        if self.preset.latent_stride == 1:
+            return None
+        if self.request.autoencoder is None:
+            return lambda latents: autoencoder.stand_in(latents, self.preset.latent_stride)
+        return autoencoder.load_decoder(self.request.autoencoder, self.request.device)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What decides the images."""
+        return {
+            "resolution": self.request.pixels,
+            "weights": self.fingerprint,
+            "sampler": self.settings.sampler,
+            "steps": self.settings.steps,
+            "cfg": self.settings.cfg,
+            "guided_channels": self.settings.guided_channels or "all",
+            "seed": self.settings.seed,
+            "labels": self.request.labels or "all classes in turn",
+            "num_images": self.request.num_images,
+            "autoencoder": str(self.request.autoencoder) if self.request.autoencoder else None,
+            "dtype": "float32",
+            "device": self.request.device,
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the result must know."""
+        said = []
+        if self.request.random_weights:
+            said.append("The weights are random: this ran the chain dry, and the number means nothing.")
+        if self.decode and not self.request.autoencoder:
+            said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
+        if self.settings.sampler == "dopri5" and self.request.num_images > 1:
+            said.append(f"dopri5 chooses its steps for a batch: images depend on --batch {self.request.batch} slightly.")
+        return said
+
+    def run(self, part: Path | None = None) -> tuple[Drawn, Any]:
+        """Draw into the file `part` (None: one in the cache), going on where an earlier run of the same settings
+        stopped; the store is the caller's to remove."""
+        from dimbench.data.pixels import to_uint8
+        from dimbench.sampling import draw
+        from dimbench.sampling.store import ImageStore
+
+        stride = self.preset.latent_stride
+        shape = self.shape if stride == 1 else (3, self.shape[1] * stride, self.shape[2] * stride)
+        identity = {"model": self.preset.name, **self.conditions}
+        identity.pop("num_images")
+        store = ImageStore(part or _cached(identity), identity, shape)
+        batch, total, first = self.request.batch, self.request.num_images, len(store)
+        calls, started = None, perf_counter()
+        with stepping(f"drawing with {self.preset.name}", total, first) as progress:
+
+            def on_step(k: int) -> None:
+                progress(len(store) + min(batch, total - len(store)) * min(1.0, (k + 1) / self.settings.steps))
+
+            for x, calls in draw.draw(
+                self.model,
+                self.process,
+                self.labels,
+                self.settings,
+                shape=self.shape,
+                batch=batch,
+                first=first,
+                device=self.request.device,
+                on_step=on_step,
+            ):
+                store.append(to_uint8(self.decode(x) if self.decode else x))
+                progress(len(store))
+        images = store.images()[:total]
+        return Drawn(images, calls, perf_counter() - started, total - first), store
+
+
+def _cached(identity: dict[str, Any]) -> Path:
+    """Where images wait of a run that writes no pictures."""
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return paths.cache_folder() / "images" / f"{identity['model']}-{key}.part"

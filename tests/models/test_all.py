@@ -1,0 +1,99 @@
+"""What every registered model must do, small enough to run: one block of each, at its smallest size."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import dimbench
+from dimbench import presets, registry
+from dimbench.measure.params import count
+from dimbench.measure.shapes import shapes_only
+from dimbench.presets import Claim, Preset
+
+ALL = list(presets.all_presets().values())
+SMALL = [preset for preset in ALL if preset.counted["params"] < 2e8]
+
+
+@pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.name)
+def test_counts_in_the_preset_are_those_of_the_network(preset: Preset) -> None:
+    from dimbench.measure.flops import RULES, trace
+
+    with shapes_only():
+        model = registry.build(preset)
+    assert count(model)["params"] == preset.counted["params"]
+    bill = trace(model, registry.example_inputs(preset, model, 1, "meta"), 1)
+    assert RULES["macs"].macs(bill) == preset.counted["macs"]
+
+
+@pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.name)
+def test_claims_agree_as_printed(preset: Preset) -> None:
+    from dimbench.measure.flops import RULES, trace
+
+    for claim in preset.claims:
+        with shapes_only():
+            model = registry.build(preset, claim.resolution)
+        if claim.params:
+            assert f"{count(model)['params'] / 1e6:.0f}M" == claim.params, claim
+        bill = trace(model, registry.example_inputs(preset, model, 1, "meta"), 1)
+        ours = RULES[claim.rule].macs(bill) / 1e9
+        assert abs(ours - float(claim.gflops)) <= _slack(claim), claim
+
+
+def _slack(claim: Claim) -> float:
+    """One unit of the last printed place, since papers round and cut off; calflops treats Haar and elementwise work in
+    a way of its own, worth up to 0.02 %."""
+    unit = 10.0 ** -len(claim.gflops.partition(".")[2])
+    return max(unit, 2e-4 * float(claim.gflops)) if claim.rule == "calflops" else unit
+
+
+@pytest.mark.parametrize("preset", SMALL, ids=lambda preset: preset.name)
+def test_output_shape_and_values(preset: Preset) -> None:
+    model = dimbench.create_model(preset.name)
+    inputs = registry.example_inputs(preset, model, 2)
+    with torch.no_grad():
+        output = model(**inputs)
+    assert not model.training
+    assert output.shape[0] == 2
+    assert output.shape[2:] == inputs["x"].shape[2:]
+    assert output.shape[1] in (inputs["x"].shape[1], 2 * inputs["x"].shape[1])
+    assert output.isfinite().all()
+
+
+@pytest.mark.parametrize("preset", SMALL, ids=lambda preset: preset.name)
+def test_every_live_parameter_learns(preset: Preset) -> None:
+    model = dimbench.create_model(preset.name)
+    with torch.no_grad():  # official starts are zero in many places, which stops gradients
+        for parameter in model.parameters():
+            parameter.add_(0.02 * torch.randn_like(parameter))
+    model(**registry.example_inputs(preset, model, 1)).square().mean().backward()
+    dead = {
+        f"{path}.{name}"
+        for path, module in model.named_modules()
+        if getattr(module, "dead_macs", 0)
+        for name, _ in module.named_parameters()
+    }
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if name in dead:
+            assert parameter.grad is None, name
+        else:
+            assert parameter.grad is not None, name
+            assert parameter.grad.abs().sum() > 0, name
+
+
+@pytest.mark.parametrize("name", ["dit-digits", "dimsum-digits"])
+def test_seed_decides_the_first_weights(name: str) -> None:
+    first, again, other = (dimbench.create_model(name, seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_a_fresh_dit_is_the_identity_in_every_block_and_draws_zero() -> None:
+    model = dimbench.create_model("dit-digits")
+    x = torch.randn(2, 1, 8, 8)
+    tokens, c = torch.randn(2, 16, 96), torch.randn(2, 96)
+    with torch.no_grad():
+        assert torch.equal(model.blocks[0](tokens, c), tokens)
+        assert model(x, torch.tensor([1.0, 2.0]), torch.tensor([0, 1])).abs().max() == 0

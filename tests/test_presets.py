@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import pytest
+
+import dimbench
+from dimbench import presets
+from dimbench.errors import UsageError
+
+
+@pytest.mark.parametrize("name", ["dit-xl2", "DiT-XL/2", "dit_xl2", "DITXL2", "dit xl/2"])
+def test_case_and_separators_are_forgiven(name: str) -> None:
+    assert presets.find(name).name == "dit-xl2"
+
+
+def test_near_names_are_suggested() -> None:
+    with pytest.raises(UsageError, match="did you mean .*dit-xl2"):
+        presets.find("dit-xl3")
+
+
+def test_wildcards_keep_order_and_doubles_away() -> None:
+    found = [preset.name for preset in presets.match(["dimsum-l4*", "dit-s?", "DiT-S/2"])]
+    assert found == ["dimsum-l4", "dimsum-l4-v1", "dit-s2", "dit-s4", "dit-s8"]
+
+
+def test_a_wildcard_without_a_match_is_an_error() -> None:
+    with pytest.raises(UsageError, match=r"no model matches 'foo\*'"):
+        presets.match(["foo*"])
+
+
+def test_all_promised_names_exist() -> None:
+    sizes = [f"{size}{patch}" for size in ("s", "b", "l", "xl") for patch in (2, 4, 8)]
+    names = {f"{family}-{size}" for family in ("dit", "sit") for size in sizes}
+    names |= {f"dit-xl2-{design}" for design in ("incontext", "crossattn", "adaln")}
+    names |= {f"dimsum-{size}" for size in ("b2", "l2", "l2-v1", "xl2", "l4", "l4-v1")}
+    assert names <= set(dimbench.list_models())
+    assert set(dimbench.list_models("sit-*")) == {n for n in dimbench.list_models() if n.startswith("sit-")}
