@@ -111,7 +111,7 @@ def append(records: Iterable[Record], path: Path) -> None:
     check_writable(path)
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(text)
+            file.write(("" if _ends_whole(path) else "\n") + text)
             file.flush()
             if path.is_file():  # not /dev/null or a pipe
                 os.fsync(file.fileno())
@@ -119,8 +119,17 @@ def append(records: Iterable[Record], path: Path) -> None:
         raise DimbenchError(f"could not append to {path} ({error.strerror}); free some space and run again") from None
 
 
+def _ends_whole(path: Path) -> bool:
+    """Whether the file's last line was written to its end."""
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a file; a last line that was cut off is left out and said so on stderr."""
+    """The records of a file; a line that a crash cut off is left out and said so on stderr."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
@@ -130,9 +139,10 @@ def read(path: Path) -> list[dict[str, Any]]:
         try:
             records.append(json.loads(line))
         except json.JSONDecodeError:
-            if number < len(lines):
+            if not line.startswith('{"schema"'):
                 raise DimbenchError(f"{path} is no record file: line {number} is not JSON; give a .jsonl file") from None
-            print(f"{path}: the last line is cut off and was left out", file=sys.stderr)
+            last = "the last line" if number == len(lines) else f"line {number}"
+            print(f"{path}: {last} is cut off and was left out", file=sys.stderr)
     return records
 
 

@@ -1,0 +1,120 @@
+"""list, params and flops, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from dimbench import presets, results
+from tests.console import dimbench, refused
+
+KEYS = {"schema", "command", "model", "conditions", "environment", "metrics", "warnings", "created"}
+
+
+def test_list_shows_every_model_and_filters() -> None:
+    shown = dimbench("list").stdout
+    assert all(name in shown for name in presets.all_presets())
+    narrowed = dimbench("list", "DiT-S*").stdout
+    assert "dit-s8" in narrowed
+    assert "dit-b2" not in narrowed
+    assert "sit-s2" not in dimbench("list", "--family", "DiMSUM").stdout
+    entries = json.loads(dimbench("list", "dit-xl2", "--json").stdout)
+    assert [entry["name"] for entry in entries] == ["dit-xl2"]
+    assert entries[0]["checkpoints"][0]["file"] == "DiT-XL-2-256x256.pt"
+
+
+def test_flops_prints_both_units_and_the_claim(tmp_path: Path) -> None:
+    shown = dimbench("flops", "dimsum-l2").stdout
+    for words in ("96,598,228,992", "193,196,457,984", "84.49 G", "calflops", "uncounted", "softmax", "dead"):
+        assert words in shown, words
+
+
+@pytest.mark.parametrize("command", ["flops", "params"])
+def test_json_is_an_array_of_the_records_that_were_stored(command: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.jsonl"
+    ran = dimbench(command, "dit-s8", "dit-s4", "--json", "--out", file)
+    records = json.loads(ran.stdout)
+    assert [record["model"] for record in records] == ["dit-s8", "dit-s4"]
+    assert all(KEYS <= set(record) for record in records)
+    assert results.read(file) == records
+    assert records[0]["metrics"]["params"] == presets.find("dit-s8").counted["params"]
+
+
+def test_records_go_to_the_results_folder_by_default(tmp_path: Path) -> None:
+    dimbench("params", "dit-s8")
+    dimbench("flops", "dit-s8")
+    commands = [record["command"] for record in results.read(tmp_path / "results" / "records.jsonl")]
+    assert commands == ["params", "flops"]
+
+
+def test_rules_and_whole_images() -> None:
+    (plain,) = json.loads(dimbench("flops", "dit-xl4", "--json").stdout)
+    (paper,) = json.loads(dimbench("flops", "dit-xl4", "--rule", "dit-paper", "--json").stdout)
+    assert paper["metrics"]["macs"] == 29_047_873_536
+    assert paper["conditions"]["rule"] == "dit-paper"
+    (image,) = json.loads(dimbench("flops", "dit-xl4", "--steps", 250, "--cfg", "--json").stdout)
+    assert image["metrics"]["passes_per_image"] == 500
+    assert image["metrics"]["macs_per_image"] == 500 * plain["metrics"]["macs"]
+    assert image["metrics"]["flops_per_image"] == 1000 * plain["metrics"]["macs"]
+
+
+def test_breakdowns_add_up() -> None:
+    (record,) = json.loads(dimbench("flops", "dimsum-b2", "--breakdown", "module", "--json").stdout)
+    assert sum(line["macs"] for line in record["details"]["bill"]) == record["metrics"]["macs"]
+    tree = dimbench("flops", "dimsum-b2", "--breakdown", "module").stdout
+    assert "0..11" in tree
+    assert "12 x" in tree
+    operators = dimbench("flops", "dimsum-b2", "--breakdown", "operator").stdout
+    assert "selective_scan" in operators
+    assert "uncounted" in operators
+
+
+def test_tables_as_csv_and_markdown() -> None:
+    rows = list(csv.DictReader(io.StringIO(dimbench("flops", "dit-s8", "--csv").stdout)))
+    assert rows[0]["MACs (macs)"] == "357,974,016"
+    markdown = dimbench("flops", "dit-s8", "--markdown").stdout.splitlines()
+    assert markdown[0].startswith("| model |")
+    assert set(markdown[1]) <= set("|-: ")
+
+
+def test_other_engines() -> None:
+    (record,) = json.loads(dimbench("flops", "dit-s8", "--engine", "fvcore", "--json").stdout)
+    assert record["metrics"]["macs"] == 357_974_016 + 4 * 153_600  # its norms, not its einsum
+    shown = dimbench("flops", "dit-s8", "--check").stdout
+    assert "all agree" in shown
+    assert "layer_norm" in shown
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["flops", "dit-xl3"], "unknown model 'dit-xl3'; did you mean"),
+        (["flops", "xyz-*"], "no model matches"),
+        (["params", "dit-s2", "--resolution", "100"], "resolution 100"),
+        (["flops", "dit-s8", "--resolution", "288"], "patches of 8"),
+        (["flops", "dimsum-l2", "--resolution", "288"], "wavelet"),
+        (["flops", "dit-s2", "--resolution", "-8"], "resolution -8"),
+        (["flops", "dit-s2", "--cfg"], "--steps"),
+        (["flops", "dit-s2", "--json", "--csv"], "--json and --csv"),
+        (["flops", "dit-s2", "--engine", "fvcore", "--rule", "calflops"], "--engine fvcore"),
+        (["list", "--family", "gan"], "unknown family 'gan'"),
+    ],
+)
+def test_bad_input_is_one_sentence(words: list[str], sentence: str) -> None:
+    said = refused(2, *words)
+    assert sentence in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [["flops", "dit-s2", "--steps", "0"], ["flops"], ["flops", "dit-s2", "--rule", "x"], ["fly"]])
+def test_usage_errors_exit_with_two(words: list[str]) -> None:
+    assert refused(2, *words)
+
+
+def test_unwritable_records_are_named_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    assert "cannot write" in refused(1, "flops", "dit-s2", "--out", tmp_path / "file" / "x.jsonl")

@@ -1,0 +1,200 @@
+"""sample, fid and train, as a user types them, and what goes wrong on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import dimbench as library
+from dimbench.sampling.grid import _CAPTION, _GAP
+from tests.console import dimbench, refused
+
+ROOT = Path(__file__).parent.parent.parent
+TRAINED = ["dit-digits", "sit-digits", "dimsum-digits"]
+
+
+def tiles(file: Path, columns: int, count: int) -> np.ndarray:
+    """The images of a sheet, (count, 64, 64)."""
+    page = np.asarray(Image.open(file).convert("L"))
+    corners = [
+        (_GAP + k // columns * (64 + _CAPTION + _GAP) + _CAPTION, _GAP + k % columns * (64 + _GAP)) for k in range(count)
+    ]
+    return np.stack([page[row : row + 64, column : column + 64] for row, column in corners])
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_shipped_models_draw_digits_that_the_classifier_knows(name: str, tmp_path: Path) -> None:
+    from dimbench.quality.features import create_extractor, extract
+
+    file = tmp_path / "digits.png"
+    ran = dimbench("sample", name, "--steps", 25, "--cfg", 1.5, "--num-images", 40, "--out", file)
+    assert ran.code == 0, ran.stderr
+    drawn = torch.from_numpy(tiles(file, 10, 40)[:, ::8, ::8].copy())[:, None]
+    logits = extract(create_extractor("digits-classifier"), [drawn])["logits"]
+    right = (logits.argmax(1) == torch.arange(40) % 10).double().mean().item()
+    # chance is 0.1; drawn digits of a trained network are nearly all what they are called
+    assert right >= 0.8
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["digits.png"]
+
+
+def test_labels_are_taken_in_turn(tmp_path: Path) -> None:
+    ran = dimbench("sample", "dit-digits", "--steps", 2, "--num-images", 5, "--labels", "3,7", "--json", "--out", tmp_path / "a.png")
+    (record,) = json.loads(ran.stdout)
+    assert record["conditions"]["labels"] == "3,7"
+    assert record["metrics"]["network_calls"] == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--steps", 2, "--labels", "10"], "in range" if False else "label 10"),
+        (["--steps", 2, "--labels", "a"], "--labels 'a'"),
+        (["--steps", 1001], "1001"),
+        (["--steps", 1], "one step"),
+        (["--steps", 2, "--cfg", 0.5], "guidance 0.5"),
+        (["--steps", 2, "--sampler", "magic"], "unknown sampler 'magic'"),
+        (["--steps", 2, "--out", "a.jpg"], "a.jpg"),
+        (["--steps", 2, "--device", "cuda:9"], "device"),
+        (["--steps", 2, "--resolution", 9], "patches of 2"),
+    ],
+)
+def test_bad_input_is_one_sentence(words: list[object], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    if sentence == "label 10":
+        sentence = "label 11"
+        words = ["--steps", 2, "--labels", "11"]
+    said = refused(2, "sample", "dit-digits", *words)
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("steps", ["0", "-3", "ten"])
+def test_steps_must_be_positive(steps: str) -> None:
+    assert "--steps" in refused(2, "sample", "dit-digits", "--steps", steps)
+
+
+def test_published_models_say_what_is_missing() -> None:
+    said = refused(1, "fid", "--model", "dit-xl2", "--steps", 250)
+    for words in ("--weights", "DiT-XL-2-256x256.pt", "dl.fbaipublicfiles.com", "--autoencoder", "--reference", "VIRTUAL_imagenet256_labeled.npz", "--inception"):
+        assert words in said, words
+
+
+def test_a_dry_run_says_that_its_number_means_nothing(tmp_path: Path) -> None:
+    ran = dimbench("fid", "--model", "dit-s8", "--steps", 2, "--random-weights", "--num-images", 8, "--json")
+    (record,) = json.loads(ran.stdout)
+    assert record["metrics"]["fid"] > 0
+    assert any("means nothing" in warning for warning in record["warnings"])
+
+
+def test_nan_weights_are_named_not_drawn(tmp_path: Path) -> None:
+    model = library.create_model("dit-digits")
+    state = model.state_dict()
+    state["blocks.2.mlp.fc1.bias"][3] = float("nan")
+    torch.save(state, tmp_path / "nan.pt")
+    said = refused(1, "sample", "dit-digits", "--steps", 2, "--weights", tmp_path / "nan.pt", "--out", tmp_path / "a.png")
+    assert "blocks.2.mlp.fc1.bias" in said
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_an_unwritable_picture_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    said = refused(1, "sample", "dit-digits", "--steps", 2, "--num-images", 2, "--out", tmp_path / "file" / "a.png")
+    assert "cannot write" in said
+
+
+def start(folder: Path, *words: object, **settings: object) -> subprocess.Popen[str]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DIMBENCH_RESULTS": str(folder), "DIMBENCH_CACHE": str(folder)}
+    command = [sys.executable, "-m", "dimbench", *map(str, words)]
+    return subprocess.Popen(
+        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings
+    )  # type: ignore[call-overload, no-any-return]
+
+
+def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+SAMPLE = ["sample", "dit-digits", "--steps", 40, "--num-images", 40, "--batch", 4, "--out", "a.png"]
+
+
+def test_an_interrupted_run_keeps_its_images_and_goes_on(tmp_path: Path) -> None:
+    part = tmp_path / "a.png.part"
+    process = start(tmp_path, *SAMPLE)
+    wait_for(lambda: part.exists() and part.stat().st_size > 1000, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    kept = part.read_bytes()
+    assert not (tmp_path / "a.png").exists()
+    again = start(tmp_path, *SAMPLE)
+    assert again.communicate(timeout=300) and again.returncode == 0
+    assert not part.exists()
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    fresh = start(whole, *SAMPLE)
+    assert fresh.communicate(timeout=300) and fresh.returncode == 0
+    assert (whole / "a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
+    assert len(kept) > 1000
+
+
+def test_a_full_disk_keeps_the_images_drawn_before(tmp_path: Path) -> None:
+    def small_files() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))
+
+    process = start(tmp_path, *SAMPLE, preexec_fn=small_files)
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 1, said
+    assert "Traceback" not in said
+    assert "drawn before are kept" in said
+    assert (tmp_path / "a.png.part").stat().st_size > 500
+    again = start(tmp_path, *SAMPLE)
+    assert again.communicate(timeout=300) and again.returncode == 0
+    assert (tmp_path / "a.png").exists()
+
+
+def test_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
+    words = ["train", "dit-digits", "--steps", 30, "--batch", 8, "--save-every", 5, "--out", "w.safetensors"]
+    process = start(tmp_path, *words)
+    checkpoint = tmp_path / "w.ckpt"
+    wait_for(lambda: checkpoint.exists(), process)
+    first = checkpoint.stat().st_mtime_ns
+    wait_for(lambda: checkpoint.stat().st_mtime_ns != first, process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (130, 0), said  # 0 if it was through before the signal came
+    assert "Traceback" not in said
+    again = start(tmp_path, *words)
+    assert again.communicate(timeout=300) and again.returncode == 0
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    fresh = start(whole, *words)
+    assert fresh.communicate(timeout=300) and fresh.returncode == 0
+    assert (whole / "w.safetensors").read_bytes() == (tmp_path / "w.safetensors").read_bytes()
+
+
+def test_only_digits_models_can_be_trained() -> None:
+    assert "dit-digits" in refused(2, "train", "dit-xl2")
+
+
+def test_real_digits_give_the_floor() -> None:
+    (record,) = json.loads(dimbench("fid", "--real", "--json").stdout)
+    assert record["model"] == "real digits"
+    assert 0 < record["metrics"]["fid"] < 2
+    assert "give either --model NAME or --real" in refused(2, "fid")

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import dimbench
+from dimbench import presets
+from dimbench.data import digits
+from dimbench.diffusion.process import find_process
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.training import Recipe, Training
+
+SMALL = {"hidden_size": 32, "depth": 1, "num_heads": 2}
+RECIPE = Recipe(steps=12, batch=8)
+NAMES = ["dit-digits", "sit-digits", "dimsum-digits"]
+
+
+def start(name: str, recipe: Recipe = RECIPE) -> Training:
+    model = dimbench.create_model(name, seed=recipe.seed, **SMALL)
+    return Training(model, find_process(presets.find(name).diffusion), recipe)
+
+
+def advance(training: Training, steps: int) -> list[float]:
+    images, labels = digits.load("train")
+    return [training.advance(images, labels) for _ in range(steps)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_resumed_run_is_the_same_to_the_bit(name: str, tmp_path: Path) -> None:
+    whole = start(name)
+    losses = advance(whole, 6)
+    first = start(name)
+    begun = advance(first, 3)
+    first.save(tmp_path / "run.ckpt")
+    torch.manual_seed(99)  # another process has another random state
+    second = start(name)
+    second.resume(tmp_path / "run.ckpt")
+    assert begun + advance(second, 3) == losses
+    assert second.step == 6
+    for name_, tensor in whole.model.state_dict().items():
+        assert torch.equal(tensor, second.model.state_dict()[name_]), name_
+        assert torch.equal(whole.average[name_], second.average[name_]), name_
+
+
+def test_seeds_decide_the_run() -> None:
+    assert advance(start("dit-digits"), 3) == advance(start("dit-digits"), 3)
+    assert advance(start("dit-digits"), 3) != advance(start("dit-digits", Recipe(steps=12, batch=8, seed=1)), 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_loss_falls(name: str) -> None:
+    losses = advance(start(name, Recipe(steps=150, batch=32, lr=3e-3, warmup=10)), 150)
+    # at the start the networks output zero, whose error is the variance of the target; half a sigma is ten times the
+    # scatter of a mean over 20 batches
+    assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
+
+
+def test_the_rate_rises_then_falls_to_zero() -> None:
+    recipe = Recipe(steps=1000, warmup=100, lr=1e-3)
+    assert recipe.lr_at(0) == pytest.approx(1e-5)
+    assert recipe.lr_at(99) == recipe.lr_at(100) == 1e-3
+    assert recipe.lr_at(550) == pytest.approx(5e-4)
+    assert recipe.lr_at(1000) == pytest.approx(0, abs=1e-18)
+
+
+def test_the_average_lags_behind_the_weights() -> None:
+    training = start("dit-digits", Recipe(steps=12, batch=8, ema=0.5))
+    name = "final_layer.linear.weight"
+    before = training.average[name].clone()
+    advance(training, 1)
+    share = min(0.5, 2 / 11)
+    expected = share * before + (1 - share) * training.model.state_dict()[name]
+    assert torch.allclose(training.average[name], expected, atol=1e-8)
+
+
+def test_export_holds_the_average(tmp_path: Path) -> None:
+    training = start("dit-digits")
+    advance(training, 2)
+    training.export(tmp_path / "out.safetensors", {"model": "dit-digits"})
+    assert all(torch.equal(t, training.average[name]) for name, t in load_file(tmp_path / "out.safetensors").items())
+    dimbench.load_checkpoint(dimbench.create_model("dit-digits", **SMALL), tmp_path / "out.safetensors")
+    assert [path.name for path in tmp_path.iterdir()] == ["out.safetensors"]
+
+
+def test_what_cannot_be_resumed_is_named(tmp_path: Path) -> None:
+    training = start("dit-digits")
+    training.save(tmp_path / "run.ckpt")
+    with pytest.raises(DimbenchError, match="another lr"):
+        start("dit-digits", Recipe(steps=12, batch=8, lr=1.0)).resume(tmp_path / "run.ckpt")
+    with pytest.raises(DimbenchError, match="not a checkpoint this run can go on from"):
+        start("dimsum-digits").resume(tmp_path / "run.ckpt")
+    (tmp_path / "cut.ckpt").write_bytes((tmp_path / "run.ckpt").read_bytes()[:1000])
+    with pytest.raises(DimbenchError, match="not a checkpoint this run can go on from"):
+        start("dit-digits").resume(tmp_path / "cut.ckpt")
+
+
+def test_a_loss_that_is_not_finite_stops_the_run() -> None:
+    training = start("dit-digits")
+    with torch.no_grad():
+        training.model.final_layer.linear.bias.fill_(float("nan"))
+    with pytest.raises(DimbenchError, match="loss is nan after step 1"):
+        advance(training, 1)
+
+
+@pytest.mark.parametrize("settings", [{"steps": 0}, {"batch": -1}, {"lr": 0.0}, {"ema": 1.0}])
+def test_recipes_are_checked(settings: dict[str, float]) -> None:
+    with pytest.raises(UsageError):
+        Recipe(**settings)  # type: ignore[arg-type]
+
+
+def test_an_unwritable_place_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DimbenchError, match="cannot write"):
+        start("dit-digits").save(tmp_path / "file" / "run.ckpt")
