@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def latents(*shape: int) -> torch.Tensor:
 
 def noise(k: int, shape: tuple[int, ...]) -> torch.Tensor:
     """The standard normal stand-in of the k-th draw, as every golden trajectory uses it."""
-    return (unit(f"noise.{k}", *shape).double() * 3**0.5).float()
+    return unit(f"noise.{k}", *shape) * math.sqrt(3.0)
 
 
 def fill(module: torch.nn.Module, fixed: tuple[str, ...] = ()) -> torch.nn.Module:

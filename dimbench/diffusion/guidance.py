@@ -1,0 +1,51 @@
+"""Classifier-free guidance as a wrapper around a network (Ho and Salimans 2022, arXiv 2207.12598, equation 6)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from dimbench.errors import DimbenchError
+
+LabelledNetwork = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""(x, t, y) -> output, channels on axis 1."""
+
+Scale = float | Callable[[Tensor], Tensor]
+"""The guidance scale, or one from the times (n,) to the scales (n,)."""
+
+
+def guided(network: LabelledNetwork, scale: Scale, channels: int | None = 3) -> LabelledNetwork:
+    """`network` with null + scale * (cond - null) in the first `channels` output channels, in both halves.
+
+    Called with 2n rows, of which y holds n labels, then n null labels; only the first half of x is used. The other
+    channels stay as each half has them. channels: 3, as the published DiT and SiT samples were made (their authors
+    call it an oversight), or None for all channels of x, as for DiMSUM. Scale 1 + w is the paper's w.
+    """
+
+    def call(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        if len(x) % 2:
+            raise DimbenchError(f"guidance got {len(x)} rows: give as many null rows as conditional ones")
+        half = x[: len(x) // 2]
+        out = network(torch.cat([half, half]), t, y).clone()
+        count = x.shape[1] if channels is None else channels
+        cond, null = out[:, :count].chunk(2)
+        s = scale(t[: len(half)]).view(-1, *[1] * (x.ndim - 1)) if callable(scale) else scale
+        out[:, :count] = (null + s * (cond - null)).repeat(2, *[1] * (x.ndim - 1))
+        return out
+
+    return call
+
+
+def adaptive_scale(largest: float = 3.8, power: float = 4.0) -> Callable[[Tensor], Tensor]:
+    """t (n,) in [0, 1] -> scales (n,) that fall from `largest` at noise, t = 0, to 1 at data, t = 1.
+
+    1 + (largest - 1) (1 - cos(pi (1 - t)^power)) / 2: Phung et al. 2024, DiMSUM (arXiv 2411.04168), its `ada-cfg`.
+    """
+
+    def scale(t: Tensor) -> Tensor:
+        return 1 + (largest - 1) * (1 - torch.cos(math.pi * (1 - t) ** power)) / 2
+
+    return scale
