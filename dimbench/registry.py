@@ -104,7 +104,9 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) ->
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
     """What the file holds, read without executing any of it."""
     if not path.is_file():
-        raise DimbenchError(f"there is no checkpoint file {path}; give the path of a .pt, .pth, .bin or .safetensors file")
+        raise DimbenchError(
+            f"there is no checkpoint file {path}; give the path of a .pt, .pth, .bin or .safetensors file"
+        )
     try:
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file

@@ -36,7 +36,7 @@ class Record:
     warnings: tuple[str, ...] = ()
     samples: Mapping[str, list[float]] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=lambda: environment())
+    environment: Mapping[str, Any] = field(default_factory=lambda: describe_machine())
     created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
     schema: int = SCHEMA
 
@@ -49,7 +49,7 @@ class Record:
 
 
 @cache
-def environment() -> dict[str, Any]:
+def describe_machine() -> dict[str, Any]:
     """What may explain a difference between two machines or days."""
     return {
         "dimbench": __version__,
@@ -140,7 +140,9 @@ def read(path: Path) -> list[dict[str, Any]]:
             records.append(json.loads(line))
         except json.JSONDecodeError:
             if not line.startswith('{"schema"'):
-                raise DimbenchError(f"{path} is no record file: line {number} is not JSON; give a .jsonl file") from None
+                raise DimbenchError(
+                    f"{path} is no record file: line {number} is not JSON; give a .jsonl file"
+                ) from None
             last = "the last line" if number == len(lines) else f"line {number}"
             print(f"{path}: {last} is cut off and was left out", file=sys.stderr)
     return records

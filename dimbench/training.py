@@ -37,8 +37,10 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch < 1:
             raise UsageError(f"steps {self.steps} and batch {self.batch} must be at least 1; give positive numbers")
-        if not 0 < self.lr or not 0 <= self.ema < 1:
-            raise UsageError(f"lr {self.lr:g} must be above 0 and ema {self.ema:g} from 0 to below 1; give such numbers")
+        if not self.lr > 0 or not 0 <= self.ema < 1:
+            raise UsageError(
+                f"lr {self.lr:g} must be above 0 and ema {self.ema:g} from 0 to below 1; give such numbers"
+            )
 
     def lr_at(self, step: int) -> float:
         """The learning rate of step 0, 1, ..."""
@@ -67,7 +69,9 @@ class Training:
     def advance(self, images: Tensor, labels: Tensor) -> float:
         """Take one step on a batch drawn from the data (N, C, h, w) with labels (N,); return its loss."""
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
-        torch.manual_seed(int(torch.randint(2**62, (), generator=generator)))  # label dropout and drop path draw from it
+        torch.manual_seed(
+            int(torch.randint(2**62, (), generator=generator))
+        )  # label dropout and drop path draw from it
         chosen = torch.randint(len(images), (self.recipe.batch,), generator=generator)
         y = labels[chosen]
         for group in self.optimiser.param_groups:

@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# Which rooms a room may import from; errors, files, paths and units are open to all and import nothing of ours but errors.
+# Which rooms a room may import from. The open ones are for all, and import nothing of ours.
 OPEN = {"errors", "files", "paths", "units"}
 ALLOWED = {
     "errors": set(),

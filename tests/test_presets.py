@@ -13,7 +13,7 @@ def test_case_and_separators_are_forgiven(name: str) -> None:
 
 
 def test_near_names_are_suggested() -> None:
-    with pytest.raises(UsageError, match="did you mean .*dit-xl2"):
+    with pytest.raises(UsageError, match=r"did you mean .*dit-xl2"):
         presets.find("dit-xl3")
 
 

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 Steps = Annotated[int, typer.Option(min=1, help="Sampler steps; for a time grid, its points.")]
 Cfg = Annotated[float, typer.Option(help="Scale of classifier-free guidance; 1 is none.")]
 Sampler = Annotated[str | None, typer.Option(help="Sampler.", show_default="the family's own")]
-Labels = Annotated[str | None, typer.Option(help="Class labels such as 3 or 0,1,2, in turn.", show_default="all classes")]
+Labels = Annotated[
+    str | None, typer.Option(help="Class labels such as 3 or 0,1,2, in turn.", show_default="all classes")
+]
 Seed = Annotated[int, typer.Option(help="Image k depends on the seed and on k alone.")]
 Batch = Annotated[int, typer.Option(min=1, help="Images per network call.")]
 Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or cuda:N.")]
@@ -201,7 +203,9 @@ class Drawing:
         if self.decode and not self.request.autoencoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
         if self.settings.sampler == "dopri5" and self.request.num_images > 1:
-            said.append(f"dopri5 chooses its steps for a batch: images depend on --batch {self.request.batch} slightly.")
+            said.append(
+                f"dopri5 chooses its steps for a batch: images depend on --batch {self.request.batch} slightly."
+            )
         return said
 
     def run(self, part: Path | None = None) -> tuple[Drawn, Any]:

@@ -53,10 +53,17 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
 
 
 @contextmanager
-def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[int, str], None]]:
-    """A progress bar with the time left on stderr; call the result with (steps done, a few words)."""
+def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[..., None]]:
+    """A progress bar with the time left on stderr; call the result with the steps done and perhaps a few words."""
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
     columns = (
         TextColumn("{task.description}"),
@@ -69,4 +76,8 @@ def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[[
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(what, total=total, completed=done, words="")
-        yield lambda step, words="": bar.update(task, completed=step, words=words)
+
+        def progress(done: float, words: str = "") -> None:
+            bar.update(task, completed=done, words=words)
+
+        yield progress

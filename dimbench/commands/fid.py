@@ -97,7 +97,9 @@ def _missing(request: drawing.Request, reference: Path | None, inception: Path |
         home = REFERENCES.get(request.pixels, f"none is published for {request.pixels} pixels")
         missing.append(f"--reference FILE: the reference statistics, {home}")
     if inception is None:
-        missing.append(f"--inception FILE: the weights of the Inception network, {INCEPTION_FILE} from {INCEPTION_HOME}")
+        missing.append(
+            f"--inception FILE: the weights of the Inception network, {INCEPTION_FILE} from {INCEPTION_HOME}"
+        )
     return missing
 
 

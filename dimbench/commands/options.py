@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-Names = Annotated[list[str], typer.Argument(help="Model names or wildcards, as `dimbench list` shows them.", metavar="NAME...")]
+Names = Annotated[
+    list[str], typer.Argument(help="Model names or wildcards, as `dimbench list` shows them.", metavar="NAME...")
+]
 Resolution = Annotated[
     int | None,
     typer.Option(help="Side of the images in pixels.", show_default="the model's own, 256 for published models"),

@@ -35,7 +35,19 @@ def run(
     if out.suffix.lower() != ".png":
         raise UsageError(f"--out {out} is not a PNG; give a name that ends in .png")
     request = drawing.Request(
-        name, num_images, steps, cfg, sampler, labels, seed, batch, resolution, device, weights, autoencoder, random_weights
+        name,
+        num_images,
+        steps,
+        cfg,
+        sampler,
+        labels,
+        seed,
+        batch,
+        resolution,
+        device,
+        weights,
+        autoencoder,
+        random_weights,
     )
     drawing.refuse_if_missing(f"drawing with {request.preset.name}", request.missing())
     records = output_file(None)

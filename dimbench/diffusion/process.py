@@ -1,4 +1,4 @@
-"""The process a family was trained on, as its preset describes it: the loss to train with and the samplers to draw with."""
+"""The process a family was trained on, as its preset describes it: a loss to train with and samplers to draw with."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Transport:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
-        common = {"prediction": self.prediction, "points": steps, "on_step": on_step}
+        common: dict[str, Any] = {"prediction": self.prediction, "points": steps, "on_step": on_step}
         if sampler.startswith("sde-"):
             return sample_sde(network, x, self.path, noise, method=sampler.removeprefix("sde-"), **common)
         return sample_ode(network, x, self.path, method=sampler, **common)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -72,4 +72,10 @@ def _mean(x: Tensor, dims: list[int] | None = None, keepdim: bool = False, **_: 
     return x.new_empty(sides)
 
 
-_SHAPES = {"addmm": _addmm, "native_layer_norm": _layer_norm, "cat": _cat, "stack": _stack, "mean": _mean}
+_SHAPES: dict[str, Callable[..., Any]] = {
+    "addmm": _addmm,
+    "native_layer_norm": _layer_norm,
+    "cat": _cat,
+    "stack": _stack,
+    "mean": _mean,
+}

@@ -1,4 +1,4 @@
-"""DiT (Peebles & Xie, arXiv 2212.09748) with its four conditioning designs, and SiT, the same network cut to velocity."""
+"""DiT (Peebles & Xie, arXiv 2212.09748) in its four conditioning designs, and SiT, the same network cut to velocity."""
 
 from __future__ import annotations
 

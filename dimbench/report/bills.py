@@ -116,7 +116,9 @@ def _tree(entries: Sequence[_Entry], depth: int) -> list[_Node]:
 def check(record: Record) -> Table:
     """Multiply-adds by operator as three counters see them."""
     engines = record.details["check"]
-    names = sorted({name for counts in engines.values() for name in counts}, key=lambda n: -engines["dimbench"].get(n, 0))
+    names = sorted(
+        {name for counts in engines.values() for name in counts}, key=lambda n: -engines["dimbench"].get(n, 0)
+    )
     rows = []
     for name in [*names, "total"]:
         counts = [sum(c.values()) if name == "total" else c.get(name) for c in engines.values()]

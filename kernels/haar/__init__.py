@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from dimbench.kernels.haar import reference
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
-
-from dimbench.kernels.haar import reference
 
 __all__ = ["haar", "haar_inverse"]
 
@@ -72,12 +71,8 @@ def _remember_levels(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> No
 
 
 # The transform is orthonormal, so each direction is the other's adjoint.
-_analyse.register_autograd(
-    lambda ctx, grad: (_synthesise(grad, ctx.levels), None), setup_context=_remember_levels
-)
-_synthesise.register_autograd(
-    lambda ctx, grad: (_analyse(grad, ctx.levels), None), setup_context=_remember_levels
-)
+_analyse.register_autograd(lambda ctx, grad: (_synthesise(grad, ctx.levels), None), setup_context=_remember_levels)
+_synthesise.register_autograd(lambda ctx, grad: (_analyse(grad, ctx.levels), None), setup_context=_remember_levels)
 
 
 @register_flop_formula([torch.ops.dimbench.haar, torch.ops.dimbench.haar_inverse])

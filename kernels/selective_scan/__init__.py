@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from dimbench.kernels.selective_scan import reference
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
-
-from dimbench.kernels.selective_scan import reference
 
 __all__ = ["selective_scan"]
 

@@ -28,7 +28,8 @@ def tiles(file: Path, columns: int, count: int) -> np.ndarray:
     """The images of a sheet, (count, 64, 64)."""
     page = np.asarray(Image.open(file).convert("L"))
     corners = [
-        (_GAP + k // columns * (64 + _CAPTION + _GAP) + _CAPTION, _GAP + k % columns * (64 + _GAP)) for k in range(count)
+        (_GAP + k // columns * (64 + _CAPTION + _GAP) + _CAPTION, _GAP + k % columns * (64 + _GAP))
+        for k in range(count)
     ]
     return np.stack([page[row : row + 64, column : column + 64] for row, column in corners])
 
@@ -49,7 +50,19 @@ def test_shipped_models_draw_digits_that_the_classifier_knows(name: str, tmp_pat
 
 
 def test_labels_are_taken_in_turn(tmp_path: Path) -> None:
-    ran = dimbench("sample", "dit-digits", "--steps", 2, "--num-images", 5, "--labels", "3,7", "--json", "--out", tmp_path / "a.png")
+    ran = dimbench(
+        "sample",
+        "dit-digits",
+        "--steps",
+        2,
+        "--num-images",
+        5,
+        "--labels",
+        "3,7",
+        "--json",
+        "--out",
+        tmp_path / "a.png",
+    )
     (record,) = json.loads(ran.stdout)
     assert record["conditions"]["labels"] == "3,7"
     assert record["metrics"]["network_calls"] == 2
@@ -58,7 +71,7 @@ def test_labels_are_taken_in_turn(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--steps", 2, "--labels", "10"], "in range" if False else "label 10"),
+        (["--steps", 2, "--labels", "11"], "label 11"),
         (["--steps", 2, "--labels", "a"], "--labels 'a'"),
         (["--steps", 1001], "1001"),
         (["--steps", 1], "one step"),
@@ -69,11 +82,10 @@ def test_labels_are_taken_in_turn(tmp_path: Path) -> None:
         (["--steps", 2, "--resolution", 9], "patches of 2"),
     ],
 )
-def test_bad_input_is_one_sentence(words: list[object], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bad_input_is_one_sentence(
+    words: list[object], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    if sentence == "label 10":
-        sentence = "label 11"
-        words = ["--steps", 2, "--labels", "11"]
     said = refused(2, "sample", "dit-digits", *words)
     assert sentence in said
     assert said.count("\n") == 1
@@ -87,7 +99,15 @@ def test_steps_must_be_positive(steps: str) -> None:
 
 def test_published_models_say_what_is_missing() -> None:
     said = refused(1, "fid", "--model", "dit-xl2", "--steps", 250)
-    for words in ("--weights", "DiT-XL-2-256x256.pt", "dl.fbaipublicfiles.com", "--autoencoder", "--reference", "VIRTUAL_imagenet256_labeled.npz", "--inception"):
+    for words in (
+        "--weights",
+        "DiT-XL-2-256x256.pt",
+        "dl.fbaipublicfiles.com",
+        "--autoencoder",
+        "--reference",
+        "VIRTUAL_imagenet256_labeled.npz",
+        "--inception",
+    ):
         assert words in said, words
 
 
@@ -103,7 +123,9 @@ def test_nan_weights_are_named_not_drawn(tmp_path: Path) -> None:
     state = model.state_dict()
     state["blocks.2.mlp.fc1.bias"][3] = float("nan")
     torch.save(state, tmp_path / "nan.pt")
-    said = refused(1, "sample", "dit-digits", "--steps", 2, "--weights", tmp_path / "nan.pt", "--out", tmp_path / "a.png")
+    said = refused(
+        1, "sample", "dit-digits", "--steps", 2, "--weights", tmp_path / "nan.pt", "--out", tmp_path / "a.png"
+    )
     assert "blocks.2.mlp.fc1.bias" in said
     assert not (tmp_path / "a.png").exists()
 
@@ -115,7 +137,12 @@ def test_an_unwritable_picture_is_named(tmp_path: Path) -> None:
 
 
 def start(folder: Path, *words: object, **settings: object) -> subprocess.Popen[str]:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "DIMBENCH_RESULTS": str(folder), "DIMBENCH_CACHE": str(folder)}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "DIMBENCH_RESULTS": str(folder),
+        "DIMBENCH_CACHE": str(folder),
+    }
     command = [sys.executable, "-m", "dimbench", *map(str, words)]
     return subprocess.Popen(
         command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings
@@ -128,6 +155,11 @@ def wait_for(condition: object, process: subprocess.Popen[str], seconds: float =
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def finish(process: subprocess.Popen[str]) -> None:
+    _, said = process.communicate(timeout=300)
+    assert process.returncode == 0, said
 
 
 SAMPLE = ["sample", "dit-digits", "--steps", 40, "--num-images", 40, "--batch", 4, "--out", "a.png"]
@@ -144,12 +176,12 @@ def test_an_interrupted_run_keeps_its_images_and_goes_on(tmp_path: Path) -> None
     kept = part.read_bytes()
     assert not (tmp_path / "a.png").exists()
     again = start(tmp_path, *SAMPLE)
-    assert again.communicate(timeout=300) and again.returncode == 0
+    finish(again)
     assert not part.exists()
     whole = tmp_path / "whole"
     whole.mkdir()
     fresh = start(whole, *SAMPLE)
-    assert fresh.communicate(timeout=300) and fresh.returncode == 0
+    finish(fresh)
     assert (whole / "a.png").read_bytes() == (tmp_path / "a.png").read_bytes()
     assert len(kept) > 1000
 
@@ -165,7 +197,7 @@ def test_a_full_disk_keeps_the_images_drawn_before(tmp_path: Path) -> None:
     assert "drawn before are kept" in said
     assert (tmp_path / "a.png.part").stat().st_size > 500
     again = start(tmp_path, *SAMPLE)
-    assert again.communicate(timeout=300) and again.returncode == 0
+    finish(again)
     assert (tmp_path / "a.png").exists()
 
 
@@ -181,11 +213,11 @@ def test_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     assert process.returncode in (130, 0), said  # 0 if it was through before the signal came
     assert "Traceback" not in said
     again = start(tmp_path, *words)
-    assert again.communicate(timeout=300) and again.returncode == 0
+    finish(again)
     whole = tmp_path / "whole"
     whole.mkdir()
     fresh = start(whole, *words)
-    assert fresh.communicate(timeout=300) and fresh.returncode == 0
+    finish(fresh)
     assert (whole / "w.safetensors").read_bytes() == (tmp_path / "w.safetensors").read_bytes()
 
 
