@@ -15,6 +15,11 @@ def records_file() -> Path:
     return results_folder() / "records.jsonl"
 
 
+def cache_folder() -> Path:
+    """What can be made again, such as compiled kernels: $DIMBENCH_CACHE, else ~/.cache/dimbench."""
+    return Path(os.environ.get("DIMBENCH_CACHE") or Path.home() / ".cache" / "dimbench")
+
+
 def data_folder() -> Path:
     """The embedded data set and weights, inside the package."""
     return Path(__file__).parent / "data"

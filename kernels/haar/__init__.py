@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from dimbench.kernels.haar import reference
+from dimbench.kernels.backends import Backends
 
-__all__ = ["haar", "haar_inverse"]
+__all__ = ["backends", "haar", "haar_inverse"]
+
+backends = Backends(__name__, ("reference",))
 
 
 def haar(x: Tensor, levels: int = 1) -> Tensor:
@@ -43,16 +45,12 @@ def haar_inverse(bands: Tensor, levels: int = 1) -> Tensor:
 
 @torch.library.custom_op("dimbench::haar", mutates_args=())
 def _analyse(x: Tensor, levels: int) -> Tensor:
-    for _ in range(levels):
-        x = reference.analyse(x)
-    return x if levels else x.clone()
+    return backends.choose(x).forward(x, levels)
 
 
 @torch.library.custom_op("dimbench::haar_inverse", mutates_args=())
 def _synthesise(bands: Tensor, levels: int) -> Tensor:
-    for _ in range(levels):
-        bands = reference.synthesise(bands)
-    return bands if levels else bands.clone()
+    return backends.choose(bands).inverse(bands, levels)
 
 
 @_analyse.register_fake
@@ -72,12 +70,8 @@ def _remember_levels(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> No
 
 
 # The transform is orthonormal, so each direction is the other's adjoint.
-_analyse.register_autograd(
-    lambda ctx, grad: (_synthesise(grad, ctx.levels), None), setup_context=_remember_levels
-)
-_synthesise.register_autograd(
-    lambda ctx, grad: (_analyse(grad, ctx.levels), None), setup_context=_remember_levels
-)
+_analyse.register_autograd(lambda ctx, grad: (_synthesise(grad, ctx.levels), None), setup_context=_remember_levels)
+_synthesise.register_autograd(lambda ctx, grad: (_analyse(grad, ctx.levels), None), setup_context=_remember_levels)
 
 
 @register_flop_formula([torch.ops.dimbench.haar, torch.ops.dimbench.haar_inverse])
