@@ -16,8 +16,8 @@ def records_file() -> Path:
 
 
 def cache_folder() -> Path:
-    """What can be made again: $DIMBENCH_CACHE, else ~/.cache/dimbench."""
-    return Path(os.environ.get("DIMBENCH_CACHE", Path.home() / ".cache" / "dimbench"))
+    """What can be made again, such as compiled kernels: $DIMBENCH_CACHE, else ~/.cache/dimbench."""
+    return Path(os.environ.get("DIMBENCH_CACHE") or Path.home() / ".cache" / "dimbench")
 
 
 def data_folder() -> Path:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from dimbench.kernels.haar import reference
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-__all__ = ["haar", "haar_inverse"]
+from dimbench.kernels.backends import Backends
+
+__all__ = ["backends", "haar", "haar_inverse"]
+
+backends = Backends(__name__, ("reference",))
 
 
 def haar(x: Tensor, levels: int = 1) -> Tensor:
@@ -42,16 +45,12 @@ def haar_inverse(bands: Tensor, levels: int = 1) -> Tensor:
 
 @torch.library.custom_op("dimbench::haar", mutates_args=())
 def _analyse(x: Tensor, levels: int) -> Tensor:
-    for _ in range(levels):
-        x = reference.analyse(x)
-    return x if levels else x.clone()
+    return backends.choose(x).forward(x, levels)
 
 
 @torch.library.custom_op("dimbench::haar_inverse", mutates_args=())
 def _synthesise(bands: Tensor, levels: int) -> Tensor:
-    for _ in range(levels):
-        bands = reference.synthesise(bands)
-    return bands if levels else bands.clone()
+    return backends.choose(bands).inverse(bands, levels)
 
 
 @_analyse.register_fake

@@ -1,15 +1,18 @@
-"""The selective scan of Mamba (Gu & Dao, arXiv 2312.00752, eq. 2 with section 3.2's selection) as one torch operator."""
+"""The selective scan of Mamba (Gu & Dao, arXiv 2312.00752, eq. 2, selection of section 3.2) as one torch operator."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-from dimbench.kernels.selective_scan import reference
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-__all__ = ["selective_scan"]
+from dimbench.kernels.backends import Backends
+
+__all__ = ["backends", "selective_scan"]
+
+backends = Backends(__name__, ("cpu", "reference"))
 
 
 def selective_scan(
@@ -61,8 +64,25 @@ def _operator(
     z: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    with torch.no_grad():
-        return reference.selective_scan(u, delta, A, B, C, D, z, delta_bias)
+    inputs = (u, delta, A, B, C, D, z, delta_bias)
+    return backends.choose(*inputs).forward(*inputs)
+
+
+@torch.library.custom_op("dimbench::selective_scan_backward", mutates_args=())
+def _gradients(
+    grad: Tensor,
+    u: Tensor,
+    delta: Tensor,
+    A: Tensor,
+    B: Tensor,
+    C: Tensor,
+    D: Tensor,
+    z: Tensor | None,
+    delta_bias: Tensor | None,
+) -> list[Tensor]:
+    """The gradients of the inputs that there are, in their order."""
+    inputs = (u, delta, A, B, C, D, z, delta_bias)
+    return [g for g in backends.choose(*inputs).backward(grad, *inputs) if g is not None]
 
 
 @_operator.register_fake
@@ -70,17 +90,18 @@ def _(u: Tensor, *rest: Tensor | None) -> Tensor:
     return u.new_empty(u.shape)
 
 
+@_gradients.register_fake
+def _(grad: Tensor, *inputs: Tensor | None) -> list[Tensor]:
+    return [t.new_empty(t.shape) for t in inputs if t is not None]
+
+
 def _remember(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    with torch.enable_grad():
-        inputs = [None if t is None else t.detach().requires_grad_() for t in ctx.saved_tensors]
-        output = reference.selective_scan(*inputs)
-    wanted = [t for t in inputs if t is not None]
-    grads = iter(torch.autograd.grad(output, wanted, grad))
-    return tuple(None if t is None else next(grads) for t in inputs)
+    grads = iter(_gradients(grad, *ctx.saved_tensors))
+    return tuple(None if t is None else next(grads) for t in ctx.saved_tensors)
 
 
 _operator.register_autograd(_backward, setup_context=_remember)

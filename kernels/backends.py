@@ -1,0 +1,103 @@
+"""Which implementation of an operator runs: the first that can, or the one that was asked for.
+
+A backend is a module with `why_not(*tensors)` and the functions its operator calls (`forward`, and `backward` or
+`inverse`). `why_not` returns None where it can run, else the reason as half a sentence; where it should run but is
+broken, it raises DimbenchError.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from dimbench.errors import DimbenchError, UsageError
+
+_forced: str | None = None
+_watching: list[dict[str, str]] = []
+
+
+class Backends:
+    """The backends of the operator whose package is `package`, the best first; the last can always run."""
+
+    def __init__(self, package: str, names: Sequence[str]) -> None:
+        self.package = package
+        self.names = tuple(names)
+        self._warned: set[str] = set()
+
+    @property
+    def operator(self) -> str:
+        return self.package.rpartition(".")[2]
+
+    def choose(self, *inputs: Tensor | None) -> Any:
+        """The module that runs for these inputs. Raises UsageError where one was asked for that cannot."""
+        name = self.backend_for(*inputs)
+        for names in _watching:
+            names[self.operator] = name
+        return self.module(name)
+
+    def backend_for(self, *inputs: Tensor | None) -> str:
+        """The name of the backend that runs for these inputs."""
+        if _forced in self.names:
+            if reason := self.why_not(_forced, *inputs):
+                raise UsageError(f"kernel {_forced} cannot run {self.operator} here: {reason}")
+            return _forced
+        return next(name for name in self.names if self._can_run(name, *inputs))
+
+    def why_not(self, name: str, *inputs: Tensor | None) -> str | None:
+        """Why backend `name` cannot run for these inputs, or None."""
+        try:
+            return self.module(name).why_not(*inputs)
+        except DimbenchError as error:
+            return str(error)
+
+    def module(self, name: str) -> Any:
+        return import_module(f"{self.package}.{name.replace('-', '_')}")
+
+    def _can_run(self, name: str, *inputs: Tensor | None) -> bool:
+        try:
+            return self.module(name).why_not(*inputs) is None
+        except DimbenchError as error:
+            if name not in self._warned:
+                self._warned.add(name)
+                warnings.warn(f"kernel {name} of {self.operator} is left out: {error}", stacklevel=2)
+            return False
+
+
+@contextmanager
+def use(name: str | None) -> Iterator[None]:
+    """Inside, every operator that has a backend of this name runs it or raises; None leaves the choice to each.
+
+    Raises UsageError where no operator has one.
+    """
+    global _forced
+    known = sorted({name for operator in operators().values() for name in operator.names})
+    if name is not None and name not in known:
+        raise UsageError(f"there is no kernel {name!r}; known are {', '.join(known)}")
+    before, _forced = _forced, name
+    try:
+        yield
+    finally:
+        _forced = before
+
+
+@contextmanager
+def watch() -> Iterator[dict[str, str]]:
+    """A dictionary that fills with operator -> backend as operators run inside."""
+    used: dict[str, str] = {}
+    _watching.append(used)
+    try:
+        yield used
+    finally:
+        _watching.remove(used)
+
+
+def operators() -> dict[str, Backends]:
+    """The backends of all operators, by the operator's name: the packages beside this file."""
+    folders = sorted(init.parent.name for init in Path(__file__).parent.glob("*/__init__.py"))
+    return {name: import_module(f"dimbench.kernels.{name}").backends for name in folders}

@@ -1,0 +1,105 @@
+"""Kernels in C++: compiled by the system's compiler at first use, kept in the cache folder, called through ctypes."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+from torch import Tensor
+
+from dimbench import paths
+from dimbench.errors import DimbenchError
+
+# No -ffast-math: it would lose NaN, and its start-up code changes how all of the process rounds small numbers.
+FLAGS = (
+    *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"),
+    *("-ffp-contract=fast", "-fno-math-errno", "-fno-trapping-math", "-w"),
+)
+_HEADERS = Path(__file__).parent
+_SHOWN = 1000  # characters of a compiler's message
+
+_done: dict[Path, ctypes.CDLL | DimbenchError] = {}
+
+
+class Rows(ctypes.Structure):
+    """`Rows` of vector.h."""
+
+    _fields_ = (("data", ctypes.c_void_p), ("batch", ctypes.c_int64), ("row", ctypes.c_int64))
+
+
+def rows(tensor: Tensor | None) -> Rows:
+    """A (B, L, W) tensor with adjacent elements in its rows, as the kernels see it; the caller keeps it alive."""
+    return Rows(None, 0, 0) if tensor is None else Rows(tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
+
+
+def load(source: Path) -> ctypes.CDLL:
+    """The shared library of `source`, compiled unless the cache has it.
+
+    Raises DimbenchError where there is no compiler, it fails, or the cache cannot be written; once tried, the answer
+    stays the same for this process.
+    """
+    if source not in _done:
+        try:
+            _done[source] = ctypes.CDLL(str(_compiled(source)))
+        except DimbenchError as error:
+            _done[source] = error
+        except OSError as error:
+            _done[source] = DimbenchError(f"the compiled kernel cannot be loaded ({error}); empty the cache folder")
+    found = _done[source]
+    if isinstance(found, DimbenchError):
+        raise found
+    return found
+
+
+def _compiled(source: Path) -> Path:
+    compiler = _compiler()
+    version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    texts = [file.read_text() for file in (source, *sorted(_HEADERS.glob("*.h")))]
+    key = hashlib.sha256("\0".join([compiler, version, _processor(), *FLAGS, *texts]).encode()).hexdigest()[:16]
+    target = paths.cache_folder() / "kernels" / f"{source.parent.name}-{key}.so"
+    if not target.exists():
+        _compile(compiler, source, target)
+    return target
+
+
+def _compiler() -> str:
+    wanted = os.environ.get("CXX")
+    names = [wanted] if wanted else ["c++", "g++", "clang++"]
+    for name in names:
+        if found := shutil.which(name):
+            return found
+    raise DimbenchError(f"no C++ compiler was found (looked for {', '.join(names)}); install one or set CXX")
+
+
+def _processor() -> str:
+    """What -march=native depends on, since a cache folder may be shared between machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() + platform.machine()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
+
+
+def _compile(compiler: str, source: Path, target: Path) -> None:
+    """Writes beside the target and renames, so that processes that compile at once do not see half a file."""
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            fresh = Path(folder) / target.name
+            command = [compiler, *FLAGS, f"-I{_HEADERS}", str(source), "-o", str(fresh)]
+            ran = subprocess.run(command, capture_output=True, text=True)
+            if ran.returncode:
+                message = (ran.stderr or ran.stdout).strip()[:_SHOWN]
+                raise DimbenchError(f"{compiler} could not compile {source.name} of {source.parent.name}: {message}")
+            fresh.replace(target)
+    except OSError as error:
+        raise DimbenchError(
+            f"compiled kernels cannot be kept in {target.parent} ({error.strerror}); set DIMBENCH_CACHE to a folder "
+            "that can be written"
+        ) from None
