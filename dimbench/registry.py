@@ -116,8 +116,8 @@ def read_checkpoint(path: Path) -> Mapping[str, Any]:
     except pickle.UnpicklingError as error:
         reason = str(error).splitlines()[0].split(" Please file")[0]
         raise DimbenchError(
-            f"{path} holds more than tensors and was not opened ({reason.strip()}); re-save its state dict alone, or as "
-            "safetensors"
+            f"{path} holds more than tensors and was not opened ({reason.strip()}); re-save its state "
+            "dict alone, or as safetensors"
         ) from None
     except Exception as error:  # truncated zip, not a zip, bad header: each library has errors of its own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__

@@ -24,30 +24,6 @@ if TYPE_CHECKING:
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class Record:
-    """One measurement. `conditions` must be equal for two records to be compared; `environment` explains differences;
-    `metrics` are plain numbers in SI units; `samples` raw series; `details` tables behind a metric."""
-
-    command: str
-    model: str
-    conditions: Mapping[str, Any]
-    metrics: Mapping[str, float | None]
-    warnings: tuple[str, ...] = ()
-    samples: Mapping[str, list[float]] = field(default_factory=dict)
-    details: Mapping[str, Any] = field(default_factory=dict)
-    environment: Mapping[str, Any] = field(default_factory=lambda: describe_machine())
-    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
-    schema: int = SCHEMA
-
-    def as_dict(self) -> dict[str, Any]:
-        """The record in the order people read it, empty optional parts left out."""
-        fields = asdict(self)
-        order = ("schema", "command", "model", "conditions", "metrics", "samples", "details")
-        ordered = {name: fields[name] for name in (*order, "warnings", "environment", "created")}
-        return {name: part for name, part in ordered.items() if part or name not in ("samples", "details")}
-
-
 @cache
 def describe_machine() -> dict[str, Any]:
     """What may explain a difference between two machines or days."""
@@ -90,6 +66,30 @@ def _commit() -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return head.stdout.strip() + ("+" if dirty else "") or None
+
+
+@dataclass(frozen=True)
+class Record:
+    """One measurement. `conditions` must be equal for two records to be compared; `environment` explains differences;
+    `metrics` are plain numbers in SI units; `samples` raw series; `details` tables behind a metric."""
+
+    command: str
+    model: str
+    conditions: Mapping[str, Any]
+    metrics: Mapping[str, float | None]
+    warnings: tuple[str, ...] = ()
+    samples: Mapping[str, list[float]] = field(default_factory=dict)
+    details: Mapping[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, Any] = field(default_factory=describe_machine)
+    created: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"))
+    schema: int = SCHEMA
+
+    def as_dict(self) -> dict[str, Any]:
+        """The record in the order people read it, empty optional parts left out."""
+        fields = asdict(self)
+        order = ("schema", "command", "model", "conditions", "metrics", "samples", "details")
+        ordered = {name: fields[name] for name in (*order, "warnings", "environment", "created")}
+        return {name: part for name, part in ordered.items() if part or name not in ("samples", "details")}
 
 
 def check_writable(path: Path) -> None:

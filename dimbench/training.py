@@ -117,8 +117,8 @@ class Training:
                 self.optimiser.load_state_dict(state["opt"])
         except Exception as error:  # cut off, of another network, not a checkpoint: each raises its own kind
             raise DimbenchError(
-                f"{path} is not a checkpoint this run can go on from ({str(error).splitlines()[0]}); delete it to start "
-                "over"
+                f"{path} is not a checkpoint this run can go on from ({str(error).splitlines()[0]}); delete it to "
+                "start over"
             ) from None
         if not same:
             changed = ", ".join(name for name, value in asdict(self.recipe).items() if recipe.get(name) != value)

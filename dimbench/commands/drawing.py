@@ -221,13 +221,14 @@ class Drawing:
         identity.pop("num_images")
         store = ImageStore(part or _cached(identity), identity, shape)
         batch, total, first = self.request.batch, self.request.num_images, len(store)
-        calls, started = None, perf_counter()
+        calls: int | None = None
+        started = perf_counter()
         with stepping(f"drawing with {self.preset.name}", total, first) as progress:
 
             def on_step(k: int) -> None:
                 progress(len(store) + min(batch, total - len(store)) * min(1.0, (k + 1) / self.settings.steps))
 
-            for x, calls in draw.draw(
+            for x, network_calls in draw.draw(
                 self.model,
                 self.process,
                 self.labels,
@@ -238,6 +239,7 @@ class Drawing:
                 device=self.request.device,
                 on_step=on_step,
             ):
+                calls = network_calls
                 store.append(to_uint8(self.decode(x) if self.decode else x))
                 progress(len(store))
         images = store.images()[:total]

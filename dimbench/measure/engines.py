@@ -16,7 +16,7 @@ from dimbench.kernels import haar, selective_scan
 from dimbench.measure.flops import Bill, plain_name
 
 FVCORE_RULE = {
-    "says": "what fvcore 0.1.5 sees, with our handles for attention, scan and Haar; 4 (with gain 5) per layer-norm element",
+    "says": "what fvcore 0.1.5 sees, with our handles for attention, scan and Haar; 4 (with gain 5) per norm element",
     "source": "facebookresearch/fvcore, fvcore/nn/jit_handles.py; its own name for the sum is flops",
 }
 

@@ -30,13 +30,11 @@ _NAMES = {
 }
 # operators that move or make numbers and compute none
 _MOVES = frozenset(
-    (
-        "_to_copy _unsafe_view alias as_strided arange bernoulli cat clone constant_pad_nd copy copy_ detach embedding "
-        "empty empty_like empty_strided expand fill fill_ flip full full_like gather index index_put index_select "
-        "lift_fresh new_empty new_empty_strided new_full new_ones new_zeros ones ones_like permute pixel_shuffle "
-        "pixel_unshuffle rand randn repeat roll scalar_tensor scatter select slice slice_scatter split "
-        "split_with_sizes squeeze stack t transpose unbind unfold unsqueeze view where zero_ zeros zeros_like"
-    ).split()
+    """_to_copy _unsafe_view alias as_strided arange bernoulli cat clone constant_pad_nd copy copy_ detach embedding
+    empty empty_like empty_strided expand fill fill_ flip full full_like gather index index_put index_select lift_fresh
+    new_empty new_empty_strided new_full new_ones new_zeros ones ones_like permute pixel_shuffle pixel_unshuffle rand
+    randn repeat roll scalar_tensor scatter select slice slice_scatter split split_with_sizes squeeze stack t transpose
+    unbind unfold unsqueeze view where zero_ zeros zeros_like""".split()  # noqa: SIM905
 )
 
 

@@ -41,7 +41,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
     for record in records:
         if dead := record.details["dead_macs"]:
             notes.append(
-                f"{record.model} dead: {units.short(dead)} MACs that the official code spends and no output depends on; "
+                f"{record.model} dead: {units.short(dead)} MACs the official code spends and no output depends on; "
                 "not run here, not in the count."
             )
     for record in records:

@@ -18,7 +18,7 @@ _GAP = 6
 
 
 def sheet(images: Tensor, labels: Sequence[int], columns: int) -> Image.Image:
-    """uint8 images (n, 1 or 3, h, w) in rows of `columns`, each under its label; small ones enlarged by whole pixels."""
+    """uint8 images (n, 1 or 3, h, w) in rows of `columns`, each under its label, enlarged if small."""
     factor = max(1, -(-_TILE // images.shape[-1]))
     height, width = images.shape[-2] * factor, images.shape[-1] * factor
     rows = -(-len(images) // columns)

@@ -62,8 +62,8 @@ class ImageStore:
         except OSError as error:
             done = len(self) if self.path.exists() else 0
             raise DimbenchError(
-                f"cannot write to {self.path} ({error.strerror}); the {done} images drawn before are kept: make room and "
-                "run again to go on"
+                f"cannot write to {self.path} ({error.strerror}); the {done} images drawn before are kept: make room "
+                "and run again to go on"
             ) from None
 
     def images(self) -> Tensor:
