@@ -1,0 +1,54 @@
+"""What the README says can be typed, and shows what it says it shows."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from tests.console import dimbench
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+SETUP = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
+TOUR = [
+    (match[1], match[2])
+    for block in re.findall(r"```console\n(.*?)```", README, re.S)
+    for match in re.finditer(r"^\$ dimbench (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
+]
+# These figures depend on the machine: times everywhere, and the last digits of what is drawn.
+MEASURED = ("sample", "fid")
+
+
+def test_two_commands_set_everything_up() -> None:
+    assert len(SETUP) == 2
+    for line in SETUP:
+        assert line.startswith("python3 -m venv .venv && .venv/bin/pip install")
+    assert SETUP[1].endswith(".venv/bin/pytest")
+
+
+@pytest.mark.parametrize("command", [c for line in SETUP for c in line.split(" && ") if "bin/dimbench" in c])
+def test_commands_of_the_set_up_run(command: str) -> None:
+    ran = dimbench(*shlex.split(command)[1:])
+    assert ran.code == 0, ran.stderr
+    assert "FLOPs (2 x MACs)" in ran.stdout or "FID" in ran.stdout
+
+
+@pytest.mark.parametrize(("command", "shown"), TOUR, ids=[command for command, _ in TOUR])
+def test_the_tour_shows_real_output(command: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    words = shlex.split(command)
+    if words[0] == "fid":
+        pytest.skip("run by the set-up command's test")
+    monkeypatch.chdir(tmp_path)
+    ran = dimbench(*words)
+    assert ran.code == 0, ran.stderr
+    if words[0] not in MEASURED:
+        printed = [line.rstrip() for line in ran.stdout.splitlines()]
+        assert all(line.rstrip() in printed for line in shown.splitlines() if line.strip() and line.strip() != "...")
+
+
+def test_the_pictures_and_pages_it_links_exist() -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", README):
+        assert (ROOT / target).exists(), target
