@@ -128,7 +128,7 @@ class Training:
 
     def export(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write the averaged weights as safetensors with `about` as metadata, under a temporary name first."""
-        metadata = {name: json.dumps(value) for name, value in {**about, **asdict(self.recipe)}.items()}
+        metadata = {"training": json.dumps({**about, **asdict(self.recipe)})}  # one entry: several have no fixed order
         weights = {name: tensor.contiguous() for name, tensor in self.average.items()}
         _write(path, lambda temporary: save_file(weights, temporary, metadata))
 
