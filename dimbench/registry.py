@@ -60,6 +60,13 @@ def build(preset: Preset, resolution: int | None = None, **overrides: Any) -> nn
     return _backbone(preset).build(config_of(preset, resolution, **overrides)).eval()
 
 
+def for_inference(preset: Preset, model: nn.Module) -> nn.Module:
+    """`model` in the form that its family runs and counts at inference, where that differs from the trained one: with
+    branches merged. Checkpoints hold the trained form: load them before."""
+    fuse = getattr(_backbone(preset), "fuse", None)
+    return model if fuse is None else fuse(model)
+
+
 def example_inputs(preset: Preset, model: nn.Module, batch: int, device: str = "cpu") -> dict[str, Tensor]:
     """Arguments for one call of `model`, as its family defines them."""
     return _backbone(preset).inputs(model.config, batch, device)

@@ -210,6 +210,11 @@ def _fvcore(line: Line) -> float:
     return 0 if line.operator in ("attention", "selective_scan", "haar", "haar_inverse") else _macs(line)
 
 
+def _torchprofile(line: Line) -> float:
+    # A fused softmax has one element per score, and each score was scaled by a product of its own.
+    return line.elements if line.operator in ("mul", "softmax") else _macs(line)
+
+
 def _scan_mamba(line: Line) -> float:
     if line.operator != "selective_scan":
         return _macs(line)
@@ -245,6 +250,13 @@ RULES = {
             "what fvcore 0.1.5 sees: no fused attention, scan or Haar; 4 per layer-norm element",
             "facebookresearch/fvcore, fvcore/nn/jit_handles.py; its own name for the sum is flops",
             _fvcore,
+        ),
+        Rule(
+            "torchprofile",
+            "what torchprofile sees of U-DiT: macs, and one per element of every elementwise product, the scaling of "
+            "attention scores included",
+            "Tian et al., arXiv 2405.02730, tables 2, 6, 8 and 10: the network with merged branches",
+            _torchprofile,
         ),
         Rule(
             "scan-mamba",
