@@ -80,11 +80,13 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) ->
     """Load official weights into `model`, strictly, and return it.
 
     `source` is a .pt, .pth, .bin or .safetensors file or a state dict; of a training checkpoint the "ema" weights are
-    taken, else "model". Nothing is unpickled but tensors and plain containers. DimbenchError names what is missing,
-    unexpected or of the wrong shape.
+    taken, else "model". A family may fit weights of another size (its `fit_checkpoint`). Nothing is unpickled but
+    tensors and plain containers. DimbenchError names what is missing, unexpected or of the wrong shape.
     """
     where = "the given state dict" if isinstance(source, Mapping) else str(source)
     state = _weights(source if isinstance(source, Mapping) else read_checkpoint(Path(source)), where)
+    if fit := getattr(import_module(type(model).__module__), "fit_checkpoint", None):
+        state = fit(state, model.config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}
     missing = [name for name in expected if name not in given]

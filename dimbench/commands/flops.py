@@ -22,6 +22,7 @@ class RuleName(StrEnum):
     CALFLOPS = "calflops"
     FVCORE = "fvcore"
     TORCHPROFILE = "torchprofile"
+    FVCORE_FUSED = "fvcore-fused"
     SCAN_MAMBA = "scan-mamba"
 
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -18,6 +17,7 @@ from dimbench.errors import UsageError
 from dimbench.layers.adaln import modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
+from dimbench.layers.named import named
 
 STRIDES = (1, 2, 4, 2, 1)  # of the five stages: two of the encoder, the latent one, two of the decoder
 MAX_LOGIT_SCALE = 4.6052  # the official rounding of ln 100
@@ -97,11 +97,6 @@ class Config:
     @property
     def out_channels(self) -> int:
         return self.in_channels * (2 if self.learn_sigma else 1)
-
-
-def named(**modules: nn.Module) -> nn.Sequential:
-    """The modules one after another, under these names in the state dict."""
-    return nn.Sequential(OrderedDict(modules))
 
 
 def same_conv(inputs: int, outputs: int, kernel: int, groups: int = 1, bias: bool = True) -> nn.Conv2d:

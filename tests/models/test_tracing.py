@@ -19,7 +19,7 @@ assert "torch._dynamo" not in sys.modules
 """
 
 
-@pytest.mark.parametrize("name", ["udit-t48"])
+@pytest.mark.parametrize("name", ["udit-t48", "dim-s2"])
 def test_counting_does_not_load_the_compiler(name: str) -> None:
     """It would take longer than all the rest of a count."""
     subprocess.run([sys.executable, "-c", COUNT, name], check=True)
