@@ -60,6 +60,13 @@ def build(preset: Preset, resolution: int | None = None, **overrides: Any) -> nn
     return _backbone(preset).build(config_of(preset, resolution, **overrides)).eval()
 
 
+def for_inference(preset: Preset, model: nn.Module) -> nn.Module:
+    """`model` in the form that its family runs and counts at inference, where that differs from the trained one: with
+    branches merged. Checkpoints hold the trained form: load them before."""
+    fuse = getattr(_backbone(preset), "fuse", None)
+    return model if fuse is None else fuse(model)
+
+
 def example_inputs(preset: Preset, model: nn.Module, batch: int, device: str = "cpu") -> dict[str, Tensor]:
     """Arguments for one call of `model`, as its family defines them."""
     return _backbone(preset).inputs(model.config, batch, device)
@@ -73,11 +80,13 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) ->
     """Load official weights into `model`, strictly, and return it.
 
     `source` is a .pt, .pth, .bin or .safetensors file or a state dict; of a training checkpoint the "ema" weights are
-    taken, else "model". Nothing is unpickled but tensors and plain containers. DimbenchError names what is missing,
-    unexpected or of the wrong shape.
+    taken, else "model". A family may fit weights of another size (its `fit_checkpoint`). Nothing is unpickled but
+    tensors and plain containers. DimbenchError names what is missing, unexpected or of the wrong shape.
     """
     where = "the given state dict" if isinstance(source, Mapping) else str(source)
     state = _weights(source if isinstance(source, Mapping) else read_checkpoint(Path(source)), where)
+    if fit := getattr(import_module(type(model).__module__), "fit_checkpoint", None):
+        state = fit(state, model.config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}
     missing = [name for name in expected if name not in given]

@@ -21,6 +21,8 @@ class RuleName(StrEnum):
     DIT_PAPER = "dit-paper"
     CALFLOPS = "calflops"
     FVCORE = "fvcore"
+    TORCHPROFILE = "torchprofile"
+    FVCORE_FUSED = "fvcore-fused"
     SCAN_MAMBA = "scan-mamba"
 
 
@@ -87,7 +89,8 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
     resolution, batch = conditions["resolution"], conditions["batch"]
     with shapes_only():
         model = registry.build(preset, resolution)
-    bill = flops.trace(model, registry.example_inputs(preset, model, batch, "meta"), batch)
+        running = registry.for_inference(preset, model)
+    bill = flops.trace(running, registry.example_inputs(preset, model, batch, "meta"), batch)
     rule = flops.RULES[conditions["rule"]]
     details: dict[str, Any] = {
         "rule": {"says": rule.says, "source": rule.source},
@@ -101,7 +104,7 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
     }
     macs = rule.macs(bill) // batch
     if engine is Engine.FVCORE or check:
-        real = registry.create_model(preset.name, resolution=resolution)
+        real = registry.for_inference(preset, registry.create_model(preset.name, resolution=resolution))
         inputs = registry.example_inputs(preset, real, 1)
         by_fvcore, skipped = engines.fvcore(real, inputs)
         if engine is Engine.FVCORE:

@@ -21,9 +21,12 @@ def run(
     chosen = presets.match(names)
     file = output_file(out)
     records = [_count(preset, resolution) for preset in track(chosen, "counting")]
-    columns = ("model", "px", "parameters", "of these dead", "fixed besides", "paper prints")
+    columns = ("model", "px", "parameters", "of these dead", "fixed besides", "at inference", "paper prints")
     rows = [_row(preset, record) for preset, record in zip(chosen, records, strict=True)]
-    notes = ("parameters take a gradient in training; dead: no output depends on them; fixed: tables that take none.",)
+    notes = (
+        "parameters take a gradient in training; dead: no output depends on them; fixed: tables that take none; at "
+        "inference: parameters after branches are merged, where a family has any.",
+    )
     emit(records, [Table(columns, rows, notes=notes)], file, form)
 
 
@@ -34,12 +37,15 @@ def _count(preset: Preset, resolution: int | None) -> Record:
 
     with shapes_only():
         model = registry.build(preset, resolution)
+        running = registry.for_inference(preset, model)
     conditions = {"resolution": resolution or preset.resolution}
-    return Record("params", preset.name, conditions, params.count(model))
+    metrics = {**params.count(model), "params_inference": params.count(running)["params"]}
+    return Record("params", preset.name, conditions, metrics)
 
 
 def _row(preset: Preset, record: Record) -> tuple[str, ...]:
     resolution = record.conditions["resolution"]
     claimed = [claim.params for claim in preset.claims if claim.resolution == resolution and claim.params]
-    numbers = (int(record.metrics[name] or 0) for name in ("params", "params_dead", "params_fixed"))
+    names = ("params", "params_dead", "params_fixed", "params_inference")
+    numbers = (int(record.metrics[name] or 0) for name in names)
     return (preset.name, str(resolution), *map(units.exact, numbers), ", ".join(claimed) or "nothing")

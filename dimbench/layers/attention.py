@@ -12,9 +12,9 @@ def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
     return x.reshape(batch, tokens, parts, heads, features // (parts * heads)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """softmax(q k^T / sqrt(d)) v over (N, heads, T, d) -> (N, T, heads d)."""
-    return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
+    """softmax(scale q k^T) v over (N, heads, T, d) -> (N, T, heads d); scale is 1 / sqrt(d) where None."""
+    return F.scaled_dot_product_attention(query, key, value, scale=scale).transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):

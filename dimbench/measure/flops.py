@@ -210,6 +210,16 @@ def _fvcore(line: Line) -> float:
     return 0 if line.operator in ("attention", "selective_scan", "haar", "haar_inverse") else _macs(line)
 
 
+def _torchprofile(line: Line) -> float:
+    # A fused softmax has one element per score, and each score was scaled by a product of its own.
+    return line.elements if line.operator in ("mul", "softmax") else _macs(line)
+
+
+def _fvcore_fused(line: Line) -> float:
+    inside = line.module.endswith((".conv1d", ".x_proj", ".dt_proj", "attn1.out_proj", "mixer.out_proj"))
+    return 0 if inside else _fvcore(line)
+
+
 def _scan_mamba(line: Line) -> float:
     if line.operator != "selective_scan":
         return _macs(line)
@@ -245,6 +255,20 @@ RULES = {
             "what fvcore 0.1.5 sees: no fused attention, scan or Haar; 4 per layer-norm element",
             "facebookresearch/fvcore, fvcore/nn/jit_handles.py; its own name for the sum is flops",
             _fvcore,
+        ),
+        Rule(
+            "torchprofile",
+            "what torchprofile sees of U-DiT: macs, and one per element of every elementwise product, the scaling of "
+            "attention scores included",
+            "Tian et al., arXiv 2405.02730, tables 2, 6, 8 and 10: the network with merged branches",
+            _torchprofile,
+        ),
+        Rule(
+            "fvcore-fused",
+            "what fvcore sees where a Mamba mixer after its in_proj is one fused kernel: no conv1d, x_proj, dt_proj, "
+            "scan or out_proj",
+            "DiCo, arXiv 2505.11196, tables 1 and 2, of DiM-H: inferred, since this sum gives the figures printed there",
+            _fvcore_fused,
         ),
         Rule(
             "scan-mamba",

@@ -72,10 +72,15 @@ def _mean(x: Tensor, dims: list[int] | None = None, keepdim: bool = False, **_: 
     return x.new_empty(sides)
 
 
+def _vector_norm(x: Tensor, order: float = 2, dims: list[int] | None = None, keepdim: bool = False, **_: Any) -> Tensor:
+    return _mean(x, dims, keepdim)
+
+
 _SHAPES: dict[str, Callable[..., Any]] = {
     "addmm": _addmm,
-    "native_layer_norm": _layer_norm,
     "cat": _cat,
-    "stack": _stack,
+    "linalg_vector_norm": _vector_norm,
     "mean": _mean,
+    "native_layer_norm": _layer_norm,
+    "stack": _stack,
 }

@@ -8,7 +8,6 @@ import re
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
@@ -17,10 +16,10 @@ from dimbench.layers.attention import SelfAttention, attend, split_heads
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.mamba import Mixer
 from dimbench.layers.mlp import GatedMlp
+from dimbench.layers.norm import RmsNorm
 from dimbench.layers.scan_orders import Order, corner_paths, four_way, windows
 from dimbench.layers.wavelet import HaarFilters, InverseHaarFilters, from_wavelets, to_wavelets
 
-RMS_EPS = 1e-5
 LEVELS = 2
 
 
@@ -76,18 +75,6 @@ class Config:
     def grid(self) -> int:
         """Tokens per side."""
         return self.input_size // self.patch_size
-
-
-def rms_norm(x: Tensor, gain: Tensor) -> Tensor:
-    return F.rms_norm(x, gain.shape, gain.to(x.dtype), eps=RMS_EPS)
-
-
-class Gain(nn.Module):
-    """The gain of an RMS norm, (width,)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
 
 
 class ScanBranch(nn.Module):
@@ -160,8 +147,8 @@ class Block(nn.Module):
     def __init__(self, config: Config, index: int) -> None:
         super().__init__()
         width = config.hidden_size
-        self.norm = Gain(width)
-        self.norm_2 = Gain(width)
+        self.norm = RmsNorm(width)
+        self.norm_2 = RmsNorm(width)
         self.spatial_mamba = SpatialBranch(config, index)
         self.freq_mamba = WaveletBranch(config, index)
         self.proj = Fusion(width // 2, config.fusion_heads)
@@ -174,11 +161,11 @@ class Block(nn.Module):
             residual = residual + (self._drop_path(x) if self.training else x)
         else:
             residual = x.to(torch.promote_types(x.dtype, torch.float32))
-        u = rms_norm(residual, self.norm.weight).to(x.dtype)
+        u = self.norm(residual).to(x.dtype)
         spatial, wavelet = u.chunk(2, dim=-1)
         x = u + self.proj(self.spatial_mamba(spatial, c), self.freq_mamba(wavelet, c))
         shift, scale, gate = self.adaLN_modulation(c).chunk(3, dim=-1)
-        x = x + gate[:, None] * self.mlp(modulate(rms_norm(x, self.norm_2.weight), shift, scale))
+        x = x + gate[:, None] * self.mlp(modulate(self.norm_2(x), shift, scale))
         return x, residual
 
     def _drop_path(self, x: Tensor) -> Tensor:
