@@ -267,7 +267,7 @@ RULES = {
             "fvcore-fused",
             "what fvcore sees where a Mamba mixer after its in_proj is one fused kernel: no conv1d, x_proj, dt_proj, "
             "scan or out_proj",
-            "DiCo, arXiv 2505.11196, tables 1 and 2, of DiM-H: inferred, since this sum gives the figures printed there",
+            "DiCo, arXiv 2505.11196, tables 1 and 2, of DiM-H: inferred, since this sum gives their figures",
             _fvcore_fused,
         ),
         Rule(
