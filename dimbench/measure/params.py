@@ -14,3 +14,12 @@ def count(model: nn.Module) -> dict[str, int]:
         "params_fixed": sum(p.numel() for p in model.parameters() if not p.requires_grad),
         "params_dead": sum(p.numel() for module in dead for p in module.parameters()),
     }
+
+
+def by_module(model: nn.Module) -> list[tuple[str, int]]:
+    """(path, parameters that take a gradient) of every module that has some itself."""
+    own = [
+        (path, sum(p.numel() for p in module.parameters(recurse=False) if p.requires_grad))
+        for path, module in model.named_modules()
+    ]
+    return [(path, number) for path, number in own if number]

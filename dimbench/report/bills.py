@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from itertools import groupby
-from typing import Any
+from collections.abc import Sequence
 
 from dimbench import units
 from dimbench.report.tables import Table
+from dimbench.report.trees import tree
 from dimbench.results import Record
 
 
@@ -75,42 +74,13 @@ def by_operator(record: Record) -> Table:
 
 
 def by_module(record: Record) -> Table:
-    """The tree of modules with their shares; repeated blocks of equal cost stand in one row, with all they cost."""
+    """The tree of modules with their shares of the multiply-adds."""
     lines = record.details["bill"]
-    total = sum(line["macs"] for line in lines)
-    rows = []
-    for depth, name, times, macs in [(0, record.model, 1, total), *_tree([(_path(line), line) for line in lines], 1)]:
-        label, many = "  " * depth + name, f"{times} x" if times > 1 else ""
-        rows.append((label, many, units.exact(macs), units.exact(2 * macs), units.share(macs, total)))
+    rows = [
+        (name, many, units.exact(macs), units.exact(2 * macs), share)
+        for name, many, macs, share in tree(record.model, [(x["module"], x["operator"], x["macs"]) for x in lines])
+    ]
     return Table(("module", "times", "MACs", "FLOPs (2 x MACs)", "share"), rows, title=_title(record))
-
-
-_Entry = tuple[tuple[str, ...], Mapping[str, Any]]
-_Node = tuple[int, str, int, int]
-
-
-def _path(line: Mapping[str, Any]) -> tuple[str, ...]:
-    """The modules an operator stands in; an operator that a module calls itself stands in brackets below it."""
-    return tuple(line["module"].split(".")) if line["module"] else (f"({line['operator']})",)
-
-
-def _tree(entries: Sequence[_Entry], depth: int) -> list[_Node]:
-    """(depth, name, times, MACs of all) of every node below, depth first."""
-    children: dict[str, list[_Entry]] = {}
-    for path, line in entries:
-        name, rest = (path[0], path[1:]) if path else (f"({line['operator']})", ())
-        children.setdefault(name, []).append((rest, line))
-    branches = []
-    for name, inside in children.items():
-        leaf = not any(rest for rest, _ in inside)
-        branches.append((name, sum(line["macs"] for _, line in inside), [] if leaf else _tree(inside, depth + 1)))
-    nodes: list[_Node] = []
-    for _, alike in groupby(branches, key=lambda branch: (branch[0].isdigit() or branch[0], branch[1:])):
-        group = list(alike)
-        (first, macs, below), times = group[0], len(group)
-        nodes.append((depth, first if times == 1 else f"{first}..{group[-1][0]}", times, times * macs))
-        nodes += [(level, name, many, times * cost) for level, name, many, cost in below]
-    return nodes
 
 
 def check(record: Record) -> Table:

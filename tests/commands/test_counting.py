@@ -73,6 +73,12 @@ def test_breakdowns_add_up() -> None:
     assert "uncounted" in operators
 
 
+def test_parameters_by_module_add_up() -> None:
+    (record,) = json.loads(dimbench("params", "dimsum-b2", "--breakdown", "--json").stdout)
+    assert sum(number for _, number in record["details"]["modules"]) == record["metrics"]["params"]
+    assert "0..11" in dimbench("params", "dimsum-b2", "--breakdown").stdout
+
+
 def test_tables_as_csv_and_markdown() -> None:
     rows = list(csv.DictReader(io.StringIO(dimbench("flops", "dit-s8", "--csv").stdout)))
     assert rows[0]["MACs (macs)"] == "357,974,016"
