@@ -145,7 +145,7 @@ class Drawing:
         draw.check(self.settings, self.process, self.labels, config.num_classes)
         self.fingerprint = "random" if request.random_weights else self._load_weights()
         draw.check_finite(self.model)
-        self.model.to(request.device)
+        self.model = registry.for_inference(self.preset, self.model).to(request.device)
         self.decode = self._decoder()
         self.shape = (config.in_channels, config.input_size, config.input_size)
 

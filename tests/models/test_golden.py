@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,12 +18,18 @@ TOLERANCE = {"dit": 2e-5, "dit guided": 5e-5, "dimsum": 5e-6, "dimsum tiny": 2e-
 NAMES = {"class_dropout_prob": "label_dropout", "latent_size": "input_size"}
 OFFICIAL_FLAGS = {"image_size", "block_type", "cond_mamba", "rms_norm", "fused_add_norm", "learnable_pe"}
 
-CARDS = sorted(
-    str(path.relative_to(golden.GOLDEN))
-    for family in ("dit", "dimsum")
-    for path in (golden.GOLDEN / family).glob("*.json")
-    if "cases" in golden.card(str(path.relative_to(golden.GOLDEN)))
-)
+LARGE = 2e8  # parameters
+
+
+def cards() -> Iterator[Any]:
+    """Every description of a model, the largest marked as slow."""
+    for family in ("dit", "dimsum"):
+        for path in sorted((golden.GOLDEN / family).glob("*.json")):
+            name = f"{family}/{path.name}"
+            card = golden.card(name)
+            if "cases" in card:
+                slow = card["all_parameters"] > LARGE
+                yield pytest.param(name, marks=pytest.mark.slow if slow else ())
 
 
 def build(card: dict[str, Any]) -> torch.nn.Module:
@@ -34,7 +41,7 @@ def build(card: dict[str, Any]) -> torch.nn.Module:
     return golden.fill(model, tuple(card["fixed"]))
 
 
-@pytest.mark.parametrize("path", CARDS)
+@pytest.mark.parametrize("path", cards())
 def test_outputs_of_the_official_model(path: str) -> None:
     card = golden.card(path)
     model = build(card)
