@@ -29,7 +29,7 @@ def summary(records: Sequence[Record]) -> Table:
                 claimed = [f"{claim['prints']} G", claim["rule"], units.giga(claim["macs"])]
             row = [record.model, *counts, *claimed] if position == 0 else [""] * 4 + claimed
             if whole_image:
-                row += [units.exact(int(metrics["passes_per_image"] or 0)), units.giga(metrics["macs_per_image"] or 0)]
+                row += [units.exact(int(metrics["passes_per_image"] or 0)), units.short(metrics["macs_per_image"] or 0)]
             rows.append(row)
     return Table(columns, rows, notes=_notes(records))
 
