@@ -10,11 +10,13 @@ import shutil
 import subprocess
 import tempfile
 from pathlib import Path
-
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from dimbench import paths
 from dimbench.errors import DimbenchError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 # No -ffast-math: it would lose NaN, and its start-up code changes how all of the process rounds small numbers.
 FLAGS = (

@@ -33,8 +33,12 @@ def selective_scan(
     Shapes: u, delta, z (B, L, E); A (E, N), negative; B, C (B, L, N); D, delta_bias (E,).
     Raises ValueError where the shapes do not fit each other.
     """
-    batch, length, channels = u.shape
-    states = A.shape[-1]
+    if u.ndim != 3 or A.ndim != 2:
+        raise ValueError(
+            f"selective_scan got u of shape {tuple(u.shape)} and A of shape {tuple(A.shape)}; expected (B, L, E) and "
+            "(E, N)"
+        )
+    (batch, length, channels), states = u.shape, A.shape[1]
     expected = {
         "delta": (delta, (batch, length, channels)),
         "A": (A, (channels, states)),
