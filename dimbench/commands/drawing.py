@@ -110,11 +110,12 @@ def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Drawn:
-    """uint8 images (n, C, h, w); network calls per image, None where no image had to be drawn; seconds and images of
-    this run alone."""
+    """uint8 images (n, C, h, w); network calls per image, None where no image had to be drawn; the kernels that ran,
+    seconds and images of this run alone."""
 
     images: Tensor
     network_calls: int | None
+    kernels: dict[str, str]
     seconds: float
     fresh: int
 
@@ -212,6 +213,7 @@ class Drawing:
         """Draw into the file `part` (None: one in the cache), going on where an earlier run of the same settings
         stopped; the store is the caller's to remove."""
         from dimbench.data.pixels import to_uint8
+        from dimbench.kernels import backends
         from dimbench.sampling import draw
         from dimbench.sampling.store import ImageStore
 
@@ -223,7 +225,7 @@ class Drawing:
         batch, total, first = self.request.batch, self.request.num_images, len(store)
         calls: int | None = None
         started = perf_counter()
-        with stepping(f"drawing with {self.preset.name}", total, first) as progress:
+        with stepping(f"drawing with {self.preset.name}", total, first) as progress, backends.watch() as kernels:
 
             def on_step(k: int) -> None:
                 progress(len(store) + min(batch, total - len(store)) * min(1.0, (k + 1) / self.settings.steps))
@@ -243,7 +245,7 @@ class Drawing:
                 store.append(to_uint8(self.decode(x) if self.decode else x))
                 progress(len(store))
         images = store.images()[:total]
-        return Drawn(images, calls, perf_counter() - started, total - first), store
+        return Drawn(images, calls, kernels, perf_counter() - started, total - first), store
 
 
 def _cached(identity: dict[str, Any]) -> Path:

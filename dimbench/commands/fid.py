@@ -80,7 +80,7 @@ def run(
     record = Record(
         "fid",
         preset.name,
-        {**ready.conditions, **comparison.conditions},
+        {**ready.conditions, "kernels": drawn.kernels, **comparison.conditions},
         {**evaluation.metrics, "network_calls": drawn.network_calls, "seconds": drawn.seconds},
         warnings=(*ready.warnings, *comparison.warnings, *evaluation.warnings),
     )

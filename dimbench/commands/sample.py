@@ -60,7 +60,8 @@ def run(
         "seconds": drawn.seconds,
         "images_per_second": drawn.fresh / drawn.seconds,
     }
-    record = Record("sample", ready.preset.name, ready.conditions, metrics, warnings=tuple(ready.warnings))
+    conditions = {**ready.conditions, "kernels": drawn.kernels}
+    record = Record("sample", ready.preset.name, conditions, metrics, warnings=tuple(ready.warnings))
     row = (
         ready.preset.name,
         str(num_images),
