@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dimbench.errors import UsageError
 from dimbench.layers.adaln import modulate
 from dimbench.layers.embed import PatchEmbed, sinusoid, unpatchify
+from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mamba import Mixer, StepProjection
 from dimbench.layers.named import named
 from dimbench.layers.norm import RmsNorm
@@ -333,10 +334,4 @@ def fit_checkpoint(state: Mapping[str, Tensor], config: Config) -> dict[str, Ten
     return fitted
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """Arguments of one forward pass, of the right shapes: standard normal images, times and labels within range."""
-    return {
-        "x": torch.randn(batch, config.in_channels, config.input_size, config.input_size, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-        "y": torch.zeros(batch, dtype=torch.long, device=device),
-    }
+inputs = class_conditional

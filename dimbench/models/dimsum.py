@@ -14,6 +14,7 @@ from dimbench.errors import UsageError
 from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock, modulate, modulation
 from dimbench.layers.attention import SelfAttention, attend, split_heads
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
+from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mamba import Mixer
 from dimbench.layers.mlp import GatedMlp
 from dimbench.layers.norm import RmsNorm
@@ -231,10 +232,4 @@ def build(config: Config) -> DiMSUM:
     return DiMSUM(config)
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """Arguments of one forward pass, of the right shapes: standard normal images, times and labels within range."""
-    return {
-        "x": torch.randn(batch, config.in_channels, config.input_size, config.input_size, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-        "y": torch.zeros(batch, dtype=torch.long, device=device),
-    }
+inputs = class_conditional

@@ -11,6 +11,7 @@ from dimbench.errors import UsageError
 from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock, modulate, modulation, plain_norm
 from dimbench.layers.attention import CrossAttention, SelfAttention
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
+from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
 
 CONDITIONINGS = ("adaln-zero", "adaln", "cross-attention", "in-context")
@@ -179,10 +180,4 @@ def build(config: Config) -> DiT:
     return DiT(config)
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """Arguments of one forward pass, of the right shapes: standard normal images, times and labels within range."""
-    return {
-        "x": torch.randn(batch, config.in_channels, config.input_size, config.input_size, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-        "y": torch.zeros(batch, dtype=torch.long, device=device),
-    }
+inputs = class_conditional

@@ -17,6 +17,7 @@ from dimbench.errors import UsageError
 from dimbench.layers.adaln import modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
+from dimbench.layers.inputs import class_conditional
 from dimbench.layers.named import named
 
 STRIDES = (1, 2, 4, 2, 1)  # of the five stages: two of the encoder, the latent one, two of the decoder
@@ -365,10 +366,4 @@ def fuse(model: UDiT) -> UDiT:
     return fused.train(model.training)
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """Arguments of one forward pass, of the right shapes: standard normal images, times and labels within range."""
-    return {
-        "x": torch.randn(batch, config.in_channels, config.input_size, config.input_size, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-        "y": torch.zeros(batch, dtype=torch.long, device=device),
-    }
+inputs = class_conditional
