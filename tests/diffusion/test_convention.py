@@ -5,11 +5,13 @@ import torch
 from torch import Tensor
 
 from dimbench.diffusion.convention import Counted
+from dimbench.diffusion.dpm_solver import dpm_solver
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.ode import sample_ode
 from dimbench.diffusion.schedules import schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import find_path
+from dimbench.diffusion.vp_sde import euler
 from tests import golden_data
 from tests.diffusion import toys
 
@@ -17,6 +19,8 @@ SAMPLERS = {
     "ddpm": lambda network, x: ddpm(network, x, schedule("10"), golden_data.noise),
     "ddim": lambda network, x: ddim(network, x, schedule("10"), golden_data.noise, eta=1.0),
     "ode": lambda network, x: sample_ode(network, x, find_path("vp"), prediction="noise", method="heun2", points=5),
+    "dpm": lambda network, x: dpm_solver(network, x, steps=10),
+    "vp": lambda network, x: euler(network, x, golden_data.noise, steps=10),
     "sde": lambda network, x: sample_sde(
         network, x, find_path("gvp"), golden_data.noise, last_step="tweedie", points=5
     ),

@@ -37,6 +37,15 @@ def velocity_labelled(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
     return 0.5 * torch.tanh(x) - strength * x + 0.2 * torch.cos(3 * rows(t, x))
 
 
+def dim_labelled(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    """The network of DiM's samplers, told times up to 1000; positions are those of the tensor at hand."""
+    tau, k = rows(t, x) / 1000, (y / 1000).to(x.dtype).view(-1, 1, 1, 1)
+    c, h, w = (torch.arange(n, dtype=x.dtype) for n in x.shape[1:])
+    place = 0.5 * c[:, None, None] + 0.7 * h[:, None] / x.shape[2] - 0.4 * w / x.shape[3]
+    wave = 0.2 * torch.sin(3 * tau + place) * (0.5 + k)
+    return (0.7 * tau + 0.2) * x + 0.3 * torch.tanh(x.roll(1, dims=-1) + k) + wave
+
+
 TRANSPORT: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "velocity": lambda x, t: 0.5 * torch.tanh(x) - 0.3 * x + 0.2 * torch.cos(3 * rows(t, x)),
     "noise": lambda x, t: 0.9 * x + 0.1 * torch.cos(3 * rows(t, x)),
