@@ -129,7 +129,12 @@ class Training:
     def export(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write the averaged weights as safetensors with `about` as metadata, under a temporary name first."""
         metadata = {"training": json.dumps({**about, **asdict(self.recipe)})}  # one entry: several have no fixed order
-        weights = {name: tensor.contiguous() for name, tensor in self.average.items()}
+        dead = {name for name, module in self.model.named_modules() if getattr(module, "dead_macs", 0)}
+        weights = {
+            # what no output depends on only has to be there
+            name: (tensor.half() if name.rpartition(".")[0] in dead else tensor).contiguous()
+            for name, tensor in self.average.items()
+        }
         _write(path, lambda temporary: save_file(weights, temporary, metadata))
 
 
