@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dimbench.diffusion.convention import Network, OnStep, evaluate, time_dtype
+from dimbench.diffusion.convention import Network, OnStep, choose, evaluate, time_dtype
 from dimbench.errors import UsageError
 
 DIFFUSION_STEPS = 1000
@@ -75,7 +75,7 @@ def dpm_solver(
     uniform in time; a step of order o spans o of its intervals. `on_step(k, x)` sees the state after each step, k + 1
     being the network calls made.
     """
-    form = _find_form(method)
+    form = choose("solver", method, _FORMS)
 
     def estimate(x: Tensor, t: float) -> Tensor:
         noise = evaluate(lambda x, t: network(x, DIFFUSION_STEPS * t), x, t, time_dtype(x))
@@ -92,11 +92,12 @@ def dpm_solver(
     return x
 
 
-def _find_form(method: str) -> _Form:
-    """The form called `method`, or a UsageError."""
-    if method not in _FORMS:
-        raise UsageError(f"unknown solver {method!r}: use one of {', '.join(METHODS)}")
-    return _FORMS[method]
+def noise_loss(network: Network, x0: Tensor, noise: Tensor, n: Tensor) -> Tensor:
+    """(B,) mean squared errors of the network's estimate of `noise`, mixed into the data x0 (B, C, ...) as at time
+    n / 1000; n (B,) from 1 to 1000, int64. The training of DiM."""
+    log_alphas = torch.as_tensor(_LOG_ALPHAS)[n.cpu() - 1].to(x0).view(-1, *[1] * (x0.ndim - 1))
+    x = torch.exp(log_alphas) * x0 + torch.sqrt(-torch.expm1(2 * log_alphas)) * noise
+    return (network(x, n.to(time_dtype(x))) - noise).square().flatten(1).mean(1)
 
 
 def _step(estimate: Callable[[Tensor, float], Tensor], x: Tensor, times: Sequence[float], form: _Form) -> Tensor:

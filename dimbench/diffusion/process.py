@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from dimbench.diffusion import dpm_solver, vp_sde
 from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
@@ -87,8 +88,57 @@ class Transport:
         return sample_ode(network, x, self.path, method=sampler, **common)
 
 
+@dataclass(frozen=True)
+class StableDiffusion:
+    """DiM's noise prediction on Stable Diffusion's schedule; `steps` are network calls."""
+
+    samplers: tuple[str, ...] = dpm_solver.METHODS
+
+    def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
+        n = torch.randint(1, dpm_solver.DIFFUSION_STEPS + 1, (len(x),), generator=generator)
+        return dpm_solver.noise_loss(network, x, torch.randn(x.shape, generator=generator), n)
+
+    def check(self, sampler: str, steps: int) -> None:
+        choose("sampler", sampler, dict.fromkeys(self.samplers))
+        dpm_solver.orders(steps)
+
+    def sample(
+        self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
+    ) -> Tensor:
+        self.check(sampler, steps)
+        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, on_step=on_step)
+
+
+@dataclass(frozen=True)
+class VariancePreserving:
+    """Noise prediction on the continuous variance-preserving SDE, as DiM on CIFAR-10; `steps` are network calls."""
+
+    samplers: tuple[str, ...] = ("euler-maruyama", "euler")
+
+    def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
+        t = torch.rand(len(x), generator=generator)
+        return vp_sde.noise_loss(network, x, torch.randn(x.shape, generator=generator), t)
+
+    def check(self, sampler: str, steps: int) -> None:
+        choose("sampler", sampler, dict.fromkeys(self.samplers))
+        vp_sde.check_steps(steps)
+
+    def sample(
+        self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
+    ) -> Tensor:
+        self.check(sampler, steps)
+        return vp_sde.euler(network, x, noise if sampler == "euler-maruyama" else None, steps=steps, on_step=on_step)
+
+
+_FIXED: dict[str, type[Process]] = {
+    "gaussian": Gaussian,
+    "stable-diffusion": StableDiffusion,
+    "variance-preserving": VariancePreserving,
+}
+
+
 def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
-    if settings["process"] == "gaussian":
-        return Gaussian()
+    if settings["process"] in _FIXED:
+        return _FIXED[settings["process"]]()
     return Transport(find_path(settings["path"]), settings["prediction"])

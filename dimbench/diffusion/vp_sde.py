@@ -35,8 +35,7 @@ def euler(
 ) -> Tensor:
     """The sample reached from x, (B, C, ...) noise, in `steps` network calls: along the SDE, Euler-Maruyama, with
     `noise`, one draw per step but the last; without, along the probability flow."""
-    if not isinstance(steps, int) or steps < 1:
-        raise UsageError(f"{steps!r} steps make no image: give a whole number of at least 1")
+    check_steps(steps)
     times = [*np.linspace(1, LAST_TIME, steps).tolist(), 0.0]
     share = 0.5 if noise is None else 1.0
     for k, (t, after) in enumerate(pairwise(times)):
@@ -48,3 +47,18 @@ def euler(
         if on_step is not None:
             on_step(k, x)
     return x
+
+
+def check_steps(steps: int) -> None:
+    """Refuse a number of steps that makes no image."""
+    if not isinstance(steps, int) or steps < 1:
+        raise UsageError(f"{steps!r} steps make no image: give a whole number of at least 1")
+
+
+def noise_loss(network: Network, x0: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+    """(B,) mean squared errors of the network's estimate of `noise`, mixed into the data x0 (B, C, ...) as at the times
+    t (B,) in [0, 1]."""
+    integral = FIRST_BETA * t + (LAST_BETA - FIRST_BETA) / 2 * t**2
+    shaped = integral.view(-1, *[1] * (x0.ndim - 1))
+    x = torch.exp(-0.5 * shaped) * x0 + torch.sqrt(-torch.expm1(-shaped)) * noise
+    return (network(x, TOLD * t) - noise).square().flatten(1).mean(1)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from dimbench import presets
+from dimbench.diffusion import dpm_solver, vp_sde
+from dimbench.diffusion.process import StableDiffusion, VariancePreserving, find_process
+from dimbench.errors import UsageError
+from dimbench.presets import Preset
+from tests import golden_data
+from tests.diffusion import toys
+
+ROUNDING = 1e-5
+"""Of noise recovered from x in float32."""
+
+
+@pytest.mark.parametrize("preset", presets.all_presets().values(), ids=lambda preset: preset.name)
+def test_every_preset_names_a_process_and_one_of_its_samplers(preset: Preset) -> None:
+    process = find_process(preset.diffusion)
+    process.check(preset.diffusion["sampler"], 20)
+    assert preset.diffusion["sampler"] in process.samplers
+    with pytest.raises(UsageError):
+        process.check("no such sampler", 20)
+
+
+@pytest.mark.parametrize("process", [StableDiffusion(), VariancePreserving()], ids=["sd", "vp"])
+def test_samplers_carry_noise_to_data(process: StableDiffusion | VariancePreserving) -> None:
+    """The network that knows the data to be one point leads there, by every sampler."""
+    vp = isinstance(process, VariancePreserving)
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        s = vp_sde.deviation(t[0].item() / 999) if vp else dpm_solver.sigma(t[0].item() / 1000)
+        return (x - math.sqrt(1 - s**2) * 0.5) / s
+
+    x = golden_data.latents(2, 1, 4, 4).double()
+    for sampler in process.samplers:
+        end = process.sample(network, x, golden_data.noise, sampler, 300)
+        assert end == pytest.approx(0.5, abs=0.1), sampler  # the last time of DPM-Solver leaves 3 % of noise
+    with pytest.raises(UsageError):
+        process.sample(network, x, golden_data.noise, process.samplers[0], 0)
+
+
+@pytest.mark.parametrize(("sampler", "draws"), [("euler-maruyama", 9), ("euler", 0)])
+def test_only_the_stochastic_sampler_asks_for_noise(sampler: str, draws: int) -> None:
+    noise = toys.CountedNoise()
+    VariancePreserving().sample(lambda x, t: x, torch.ones(1, 1, 2, 2), noise, sampler, 10)
+    assert len(noise.draws) == draws
+
+
+def test_the_losses_mix_noise_in_as_the_samplers_take_it_out() -> None:
+    x0, noise = golden_data.latents(3, 1, 8, 8), golden_data.noise(0, (3, 1, 8, 8))
+    n, t = torch.tensor([1, 400, 1000]), torch.tensor([0.1, 0.4, 1.0])
+
+    def recover(deviations: list[float], told: Tensor) -> tuple:
+        def network(x: Tensor, seen: Tensor) -> Tensor:
+            assert torch.equal(seen, told)
+            s = torch.tensor(deviations).view(-1, 1, 1, 1)
+            return (x - torch.sqrt(1 - s**2) * x0) / s + torch.tensor([0.0, 1.0, 2.0]).view(-1, 1, 1, 1)
+
+        return network
+
+    by_steps = recover([dpm_solver.sigma(k / 1000) for k in (1, 400, 1000)], n.float())
+    by_times = recover([vp_sde.deviation(k) for k in t.tolist()], 999 * t)
+    expected = torch.tensor([0.0, 1.0, 4.0])
+    assert dpm_solver.noise_loss(by_steps, x0, noise, n) == pytest.approx(expected, abs=ROUNDING)
+    assert vp_sde.noise_loss(by_times, x0, noise, t) == pytest.approx(expected, abs=ROUNDING)
+
+
+@pytest.mark.parametrize("process", [StableDiffusion(), VariancePreserving()], ids=["sd", "vp"])
+def test_training_times_cover_the_process(process: StableDiffusion | VariancePreserving) -> None:
+    told = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        told.append(t)
+        return torch.zeros_like(x)
+
+    losses = process.loss(network, torch.zeros(20000, 1, 1, 1), torch.Generator().manual_seed(0))
+    assert losses.mean().item() == pytest.approx(1, abs=4 * math.sqrt(2 / 20000))  # the variance of the noise
+    first, last = (1, 1000) if isinstance(process, StableDiffusion) else (0, 999)
+    assert told[0].min().item() == pytest.approx(first, abs=0.5)
+    assert told[0].max().item() == pytest.approx(last, abs=0.5)
