@@ -9,14 +9,14 @@ import platform
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
 
 from dimbench import paths
 from dimbench.errors import DimbenchError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 # No -ffast-math: it would lose NaN, and its start-up code changes how all of the process rounds small numbers.
 FLAGS = (
@@ -29,6 +29,9 @@ _SHOWN = 1000  # characters of a compiler's message
 _done: dict[Path, ctypes.CDLL | DimbenchError] = {}
 
 
+_TYPES = (torch.float32, torch.bfloat16)
+
+
 class Rows(ctypes.Structure):
     """`Rows` of vector.h."""
 
@@ -38,6 +41,38 @@ class Rows(ctypes.Structure):
 def rows(tensor: Tensor | None) -> Rows:
     """A (B, L, W) tensor with adjacent elements in its rows, as the kernels see it; the caller keeps it alive."""
     return Rows(None, 0, 0) if tensor is None else Rows(tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
+
+
+def why_not(by_position: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> str | None:
+    """Why these tensors are not for a kernel in C++, or None; `others` are converted to float32."""
+    for tensor in (*by_position, *others):
+        if tensor is not None and tensor.device.type != "cpu":
+            return f"it runs on the processor and a tensor lies on {tensor.device}"
+    for tensor in by_position:
+        if tensor is not None and tensor.dtype not in _TYPES:
+            return f"it takes float32 and bfloat16, not {_name(tensor.dtype)}"
+    return None
+
+
+def common_type(*tensors: Tensor | None) -> torch.dtype:
+    """The type of all, else float32."""
+    types = {tensor.dtype for tensor in tensors if tensor is not None}
+    return types.pop() if len(types) == 1 else torch.float32
+
+
+def adjacent(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    """The tensor in this type, its rows' elements side by side; a copy only where it must be."""
+    tensor = tensor.to(dtype)
+    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
+
+
+def call(library: ctypes.CDLL, function: str, dtype: torch.dtype, *arguments: ctypes.Structure) -> None:
+    """Runs `function`_`dtype` of the library on as many threads as torch has."""
+    getattr(library, f"{function}_{_name(dtype)}")(*map(ctypes.byref, arguments), torch.get_num_threads())
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def load(source: Path) -> ctypes.CDLL:

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dimbench.kernels.causal_conv import causal_conv
 from dimbench.kernels.selective_scan import selective_scan
 
 
@@ -44,7 +45,7 @@ class Mixer(nn.Module):
         self.A_log = nn.Parameter(torch.log(torch.arange(1, state + 1, dtype=torch.float32)).repeat(inner, 1))
         self.D = nn.Parameter(torch.ones(inner))
         self.in_proj = nn.Linear(width, 2 * inner, bias=False)
-        self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner)
+        self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner)  # holds the weights; `causal_conv` runs them
         self.x_proj = nn.Linear(inner, self.rank + 2 * state, bias=False)
         self.dt_proj = StepProjection(self.rank, inner)
         if condition:
@@ -62,8 +63,7 @@ class Mixer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # each (N, L, E)
-        padded = F.pad(x.transpose(1, 2), (self.conv1d.kernel_size[0] - 1, 0))
-        u = F.silu(self.conv1d(padded)).transpose(1, 2)
+        u = causal_conv(x, self.conv1d.weight[:, 0], self.conv1d.bias)
         step, B, C = self.x_proj(u).split([self.rank, self.state, self.state], dim=-1)
         A = -torch.exp(self.A_log.float())
         return self.out_proj(selective_scan(u, self.dt_proj(step), A, B, C, self.D, z, self.dt_proj.bias))

@@ -29,11 +29,10 @@ def to_wavelets(tokens: Tensor, levels: int = 2) -> Tensor:
     batch, length, channels = tokens.shape
     side, factor = math.isqrt(length), 2**levels
     coarse = side // factor
-    image = tokens.transpose(1, 2).reshape(batch, channels, side, side)
-    bands = _gain(levels) * haar(image, levels)
-    bands = _swap_levels(bands.reshape(batch, *[4] * levels, channels, coarse, coarse), levels)
-    tiles = bands.reshape(batch, channels, factor, factor, coarse, coarse)
-    return tiles.permute(0, 4, 2, 5, 3, 1).reshape(batch, length, channels)
+    bands = _gain(levels) * haar(tokens.unflatten(1, (side, side)).permute(0, 3, 1, 2), levels)
+    bands = _swap_levels(bands.permute(0, 2, 3, 1), levels)
+    tiles = bands.reshape(batch, coarse, coarse, channels, factor, factor)
+    return tiles.permute(0, 1, 4, 2, 5, 3).reshape(batch, length, channels)
 
 
 def from_wavelets(tokens: Tensor, levels: int = 2) -> Tensor:
@@ -41,17 +40,16 @@ def from_wavelets(tokens: Tensor, levels: int = 2) -> Tensor:
     batch, length, channels = tokens.shape
     side, factor = math.isqrt(length), 2**levels
     coarse = side // factor
-    tiles = tokens.reshape(batch, coarse, factor, coarse, factor, channels).permute(0, 5, 2, 4, 1, 3)
-    bands = _swap_levels(tiles.reshape(batch, *[4] * levels, channels, coarse, coarse), levels)
-    bands = bands.reshape(batch, channels * 4**levels, coarse, coarse)
-    image = haar_inverse(bands, levels) * ((2 * FILTER) ** levels * 2**levels)
-    return image.flatten(2).transpose(1, 2)
+    tiles = tokens.reshape(batch, coarse, factor, coarse, factor, channels).permute(0, 1, 3, 5, 2, 4)
+    bands = _swap_levels(tiles.reshape(batch, coarse, coarse, channels * 4**levels), levels)
+    image = haar_inverse(bands.permute(0, 3, 1, 2), levels) * ((2 * FILTER) ** levels * 2**levels)
+    return image.permute(0, 2, 3, 1).reshape(batch, length, channels)
 
 
 def _swap_levels(bands: Tensor, levels: int) -> Tensor:
-    """The operator counts the last level slowest, the layout the first level: reverse the band axes."""
-    order = [0, *range(levels, 0, -1), *range(levels + 1, levels + 4)]
-    return bands.permute(order)
+    """The operator counts the last level slowest, the layout the first level: reverse the band axes of (N, i, j, n)."""
+    axes = bands.unflatten(-1, (*[4] * levels, -1))
+    return axes.permute(0, 1, 2, *range(levels + 2, 2, -1), levels + 3).flatten(3)
 
 
 class HaarFilters(nn.Module):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from dimbench.kernels import haar, selective_scan
+from dimbench.kernels import causal_conv, haar, selective_scan
 from dimbench.measure.flops import Bill, plain_name
 
 FVCORE_RULE = {
@@ -42,7 +42,7 @@ def torch_counter(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, i
 
 
 def fvcore(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[str, int]]:
-    """fvcore's sums by operator with handles for attention, scan and Haar; and the operators it skipped with calls.
+    """fvcore's sums by operator with handles for attention and kernels; and the operators it skipped with calls.
 
     fvcore calls its multiply-adds "flops" and adds 4 per layer-norm element (5 where the norm has a gain).
     """
@@ -56,6 +56,7 @@ def fvcore(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, in
         analysis.set_op_handle(
             **{
                 "aten::scaled_dot_product_attention": _attention,
+                "dimbench::causal_conv": _kernel(causal_conv.flops),
                 "dimbench::selective_scan": _kernel(selective_scan.flops),
                 "dimbench::haar": _kernel(haar.flops),
                 "dimbench::haar_inverse": _kernel(haar.flops),

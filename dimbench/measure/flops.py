@@ -200,14 +200,15 @@ def _dit_paper(line: Line) -> float:
 
 
 def _calflops(line: Line) -> float:
-    unseen = line.module.endswith(("mixer.in_proj", "mixer.dt_proj", "mixer.conv1d"))
-    return 0 if unseen or line.operator in ("attention", "selective_scan") else line.macs
+    unseen = line.module.endswith(("mixer.in_proj", "mixer.dt_proj"))
+    return 0 if unseen or line.operator in ("attention", "causal_conv", "selective_scan") else line.macs
 
 
 def _fvcore(line: Line) -> float:
     if line.operator == "layer_norm":
         return 4 * line.elements
-    return 0 if line.operator in ("attention", "selective_scan", "haar", "haar_inverse") else _macs(line)
+    own = ("attention", "causal_conv", "selective_scan", "haar", "haar_inverse")
+    return 0 if line.operator in own else _macs(line)
 
 
 def _torchprofile(line: Line) -> float:
@@ -252,7 +253,7 @@ RULES = {
         ),
         Rule(
             "fvcore",
-            "what fvcore 0.1.5 sees: no fused attention, scan or Haar; 4 per layer-norm element",
+            "what fvcore 0.1.5 sees: no fused attention, causal convolution, scan or Haar; 4 per layer-norm element",
             "facebookresearch/fvcore, fvcore/nn/jit_handles.py; its own name for the sum is flops",
             _fvcore,
         ),

@@ -20,12 +20,13 @@ def haar(x: Tensor, levels: int = 1) -> Tensor:
 
     One level turns each 2 x 2 cell into LL, LH (top minus bottom), HL (left minus right) and HH, every band a block of
     C channels in that order; a further level transforms all of them, not LL alone. Orthonormal: norms are kept.
-    Raises ValueError where h or w is not divisible by 2^levels.
+    The result lies in memory with the channels innermost, and is fastest where x does.
+    Raises ValueError where levels is below 1 or h or w is not divisible by 2^levels.
     """
-    if x.ndim != 4 or any(side % 2**levels for side in x.shape[-2:]):
+    if x.ndim != 4 or levels < 1 or any(side % 2**levels for side in x.shape[-2:]):
         raise ValueError(
-            f"haar got a tensor of shape {tuple(x.shape)} for {levels} levels; expected (B, C, h, w) with h and w "
-            f"divisible by {2**levels}"
+            f"haar got a tensor of shape {tuple(x.shape)} for {levels} levels; expected at least one level and "
+            f"(B, C, h, w) with h and w divisible by {2**levels}"
         )
     return _analyse(x, levels)
 
@@ -33,12 +34,12 @@ def haar(x: Tensor, levels: int = 1) -> Tensor:
 def haar_inverse(bands: Tensor, levels: int = 1) -> Tensor:
     """The inverse of `haar`: (B, C 4^levels, h, w) -> (B, C, h 2^levels, w 2^levels).
 
-    Raises ValueError where the channels are not divisible by 4^levels.
+    Raises ValueError where levels is below 1 or the channels are not divisible by 4^levels.
     """
-    if bands.ndim != 4 or bands.shape[1] % 4**levels:
+    if bands.ndim != 4 or levels < 1 or bands.shape[1] % 4**levels:
         raise ValueError(
-            f"haar_inverse got a tensor of shape {tuple(bands.shape)} for {levels} levels; expected (B, C, h, w) with "
-            f"C divisible by {4**levels}"
+            f"haar_inverse got a tensor of shape {tuple(bands.shape)} for {levels} levels; expected at least one level "
+            f"and (B, C, h, w) with C divisible by {4**levels}"
         )
     return _synthesise(bands, levels)
 
@@ -56,13 +57,13 @@ def _synthesise(bands: Tensor, levels: int) -> Tensor:
 @_analyse.register_fake
 def _(x: Tensor, levels: int) -> Tensor:
     batch, channels, height, width = x.shape
-    return x.new_empty(batch, channels * 4**levels, height // 2**levels, width // 2**levels)
+    return x.new_empty(batch, height // 2**levels, width // 2**levels, channels * 4**levels).permute(0, 3, 1, 2)
 
 
 @_synthesise.register_fake
 def _(bands: Tensor, levels: int) -> Tensor:
     batch, channels, height, width = bands.shape
-    return bands.new_empty(batch, channels // 4**levels, height * 2**levels, width * 2**levels)
+    return bands.new_empty(batch, height * 2**levels, width * 2**levels, channels // 4**levels).permute(0, 3, 1, 2)
 
 
 def _remember_levels(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""The 2-D Haar transform in plain torch."""
+"""The 2-D Haar transform in plain torch, the channels innermost in memory so that every sum runs along whole rows."""
 
 from __future__ import annotations
 
@@ -11,34 +11,35 @@ def why_not(*inputs: Tensor) -> None:
 
 
 def forward(x: Tensor, levels: int) -> Tensor:
+    x = x.permute(0, 2, 3, 1)
     for _ in range(levels):
         x = _analyse(x)
-    return x if levels else x.clone()
+    return x.mul_(0.5**levels).permute(0, 3, 1, 2)
 
 
 def inverse(bands: Tensor, levels: int) -> Tensor:
+    bands = bands.permute(0, 2, 3, 1)
     for _ in range(levels):
         bands = _synthesise(bands)
-    return bands if levels else bands.clone()
+    return bands.mul_(0.5**levels).permute(0, 3, 1, 2)
 
 
 def _analyse(x: Tensor) -> Tensor:
-    """(B, C, h, w) -> (B, 4C, h/2, w/2): all LL, then all LH (top minus bottom), HL (left minus right), HH."""
-    top_left, top_right = x[..., 0::2, 0::2], x[..., 0::2, 1::2]
-    bottom_left, bottom_right = x[..., 1::2, 0::2], x[..., 1::2, 1::2]
-    top, bottom = top_left + top_right, bottom_left + bottom_right
-    top_step, bottom_step = top_left - top_right, bottom_left - bottom_right
-    bands = top + bottom, top - bottom, top_step + bottom_step, top_step - bottom_step
-    return 0.5 * torch.cat(bands, dim=1)
+    """(B, h, w, C) -> (B, h/2, w/2, 4C), twice the orthonormal bands: LL, LH (top minus bottom), HL, HH."""
+    _, height, width, _ = x.shape
+    top, bottom = x.unflatten(1, (height // 2, 2)).unflatten(3, (width // 2, 2)).unbind(2)  # (B, h/2, w/2, 2, C)
+    (left_sum, right_sum), (left_step, right_step) = (top + bottom).unbind(3), (top - bottom).unbind(3)
+    bands = left_sum + right_sum, left_step + right_step, left_sum - right_sum, left_step - right_step
+    return torch.cat(bands, dim=-1)
 
 
 def _synthesise(bands: Tensor) -> Tensor:
-    """The inverse of `_analyse`."""
-    low, vertical, horizontal, diagonal = (0.5 * bands).chunk(4, dim=1)
+    """The inverse of `_analyse`, times four."""
+    low, vertical, horizontal, diagonal = bands.chunk(4, dim=-1)
     top, bottom = low + vertical, low - vertical
     top_step, bottom_step = horizontal + diagonal, horizontal - diagonal
-    batch, channels, height, width = low.shape
-    x = bands.new_empty(batch, channels, 2 * height, 2 * width)
-    x[..., 0::2, 0::2], x[..., 0::2, 1::2] = top + top_step, top - top_step
-    x[..., 1::2, 0::2], x[..., 1::2, 1::2] = bottom + bottom_step, bottom - bottom_step
-    return x
+    batch, height, width, channels = low.shape
+    x = bands.new_empty(batch, height, 2, width, 2, channels)
+    x[:, :, 0, :, 0], x[:, :, 0, :, 1] = top + top_step, top - top_step
+    x[:, :, 1, :, 0], x[:, :, 1, :, 1] = bottom + bottom_step, bottom - bottom_step
+    return x.flatten(3, 4).flatten(1, 2)

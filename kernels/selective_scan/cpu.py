@@ -11,8 +11,6 @@ from torch import Tensor
 from dimbench.kernels import native
 from dimbench.kernels.native import Rows, rows
 
-_TYPES = (torch.float32, torch.bfloat16)
-
 
 class _Scan(ctypes.Structure):
     """`Scan` of cpu.cpp; `kept` holds what it points to."""
@@ -48,12 +46,8 @@ def why_not(
     z: Tensor | None = None,
     delta_bias: Tensor | None = None,
 ) -> str | None:
-    for tensor in (u, delta, A, B, C, D, z, delta_bias):
-        if tensor is not None and tensor.device.type != "cpu":
-            return f"it runs on the processor and a tensor lies on {tensor.device}"
-    for tensor in (u, delta, B, C, z):
-        if tensor is not None and tensor.dtype not in _TYPES:
-            return f"it takes float32 and bfloat16, not {str(tensor.dtype).removeprefix('torch.')}"
+    if reason := native.why_not((u, delta, B, C, z), (A, D, delta_bias)):
+        return reason
     most = _library().selective_scan_max_states()
     return f"it takes up to {most} states, not {A.shape[1]}" if A.shape[1] > most else None
 
@@ -68,11 +62,11 @@ def forward(
     z: Tensor | None,
     delta_bias: Tensor | None,
 ) -> Tensor:
-    dtype = _common_type(u, delta, B, C, z)
+    dtype = native.common_type(u, delta, B, C, z)
     y = torch.empty(u.shape, dtype=dtype)
     scan = _scan(dtype, u, delta, A, B, C, D, z, delta_bias)
     scan.y = rows(y)
-    _run("forward", dtype, scan)
+    native.call(_library(), "selective_scan_forward", dtype, scan)
     return y.to(u.dtype)
 
 
@@ -87,36 +81,25 @@ def backward(
     z: Tensor | None,
     delta_bias: Tensor | None,
 ) -> tuple[Tensor | None, ...]:
-    dtype = _common_type(u, delta, B, C, z)
+    dtype = native.common_type(u, delta, B, C, z)
     batch, length, channels = u.shape
     states = A.shape[1]
     groups = -(-channels // _library().selective_scan_group())
     chunks = -(-length // _library().selective_scan_chunk())
 
-    grad = _adjacent(grad, dtype)
+    grad = native.adjacent(grad, dtype)
     gu, gdelta, gz = (None if t is None else torch.empty(t.shape, dtype=dtype) for t in (u, delta, z))
     gA, starts = torch.empty(batch, states, channels), torch.empty(batch, chunks, states, channels)
     gB, gC = (torch.empty(batch, groups, length, states) for _ in "BC")
     gD, gbias = (torch.empty(batch, channels) for _ in "Db")
     parts = (part.data_ptr() for part in (gA, gD, gbias, gB, gC, starts))
     scan = _scan(dtype, u, delta, A, B, C, D, z, delta_bias)
-    _run("backward", dtype, scan, _Gradients(*map(rows, (grad, gu, gdelta, gz)), *parts))
+    gradients = _Gradients(*map(rows, (grad, gu, gdelta, gz)), *parts)
+    native.call(_library(), "selective_scan_backward", dtype, scan, gradients)
 
     wanted = (gu, gdelta, gA.sum(0).t(), gB.sum(1), gC.sum(1), gD.sum(0), gz, gbias.sum(0))
     inputs = (u, delta, A, B, C, D, z, delta_bias)
     return tuple(None if t is None or g is None else g.to(t.dtype) for t, g in zip(inputs, wanted, strict=True))
-
-
-def _common_type(*tensors: Tensor | None) -> torch.dtype:
-    """The type of all, else float32."""
-    types = {tensor.dtype for tensor in tensors if tensor is not None}
-    return types.pop() if len(types) == 1 else torch.float32
-
-
-def _adjacent(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    """The tensor in this type, its rows' elements side by side; a copy only where it must be."""
-    tensor = tensor.to(dtype)
-    return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
 def _scan(
@@ -132,13 +115,8 @@ def _scan(
 ) -> _Scan:
     """The call's description, without outputs."""
     bias = torch.zeros(u.shape[2]) if delta_bias is None else delta_bias
-    by_position = [None if t is None else _adjacent(t, dtype) for t in (u, delta, B, C, z)]
+    by_position = [None if t is None else native.adjacent(t, dtype) for t in (u, delta, B, C, z)]
     by_channel = [t.to(torch.float32).contiguous() for t in (A.t(), D, bias)]
     scan = _Scan(*u.shape, A.shape[1], *map(rows, by_position), Rows(), *(t.data_ptr() for t in by_channel))
     scan.kept = (*(t for t in by_position if t is not None), *by_channel)
     return scan
-
-
-def _run(direction: str, dtype: torch.dtype, scan: _Scan, *more: ctypes.Structure) -> None:
-    function = getattr(_library(), f"selective_scan_{direction}_{str(dtype).removeprefix('torch.')}")
-    function(*map(ctypes.byref, (scan, *more)), torch.get_num_threads())

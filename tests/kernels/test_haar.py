@@ -28,7 +28,7 @@ def _pywavelets(x: np.ndarray, levels: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", haar_backends.names)
-@pytest.mark.parametrize("levels", [0, 1, 2, 3])
+@pytest.mark.parametrize("levels", [1, 2, 3])
 @pytest.mark.usefixtures("nan_in_new_memory")
 class TestTransform:
     def test_agrees_with_pywavelets(self, name: str, levels: int) -> None:
@@ -47,7 +47,8 @@ class TestTransform:
         x = _image(2, 3, 16, 8)
         with backends.use(name):
             assert abs(haar(x, levels).norm() / x.norm() - 1) < FLOAT64
-            assert abs(haar_inverse(_image(2, 64, 2, 3), levels).norm() / _image(2, 64, 2, 3).norm() - 1) < FLOAT64
+            bands = _image(2, 64, 2, 3)
+            assert abs(haar_inverse(bands, levels).norm() / bands.norm() - 1) < FLOAT64
 
     def test_gradients(self, name: str, levels: int) -> None:
         with backends.use(name):
@@ -61,7 +62,7 @@ def test_the_bands_stand_in_their_order() -> None:
     assert (low, top_less_bottom, left_less_right, diagonal) == (7.5, -4.5, -2.5, 1.5)
 
 
-@pytest.mark.parametrize(("shape", "levels"), [((1, 1, 3, 4), 1), ((1, 1, 4, 6), 2), ((4, 4), 1)])
+@pytest.mark.parametrize(("shape", "levels"), [((1, 1, 3, 4), 1), ((1, 1, 4, 6), 2), ((4, 4), 1), ((1, 1, 4, 4), 0)])
 def test_sizes_that_do_not_divide_are_named(shape: tuple[int, ...], levels: int) -> None:
     with pytest.raises(ValueError, match=rf"haar got a tensor of shape .*{shape[-1]}\).*divisible by {2**levels}"):
         haar(torch.zeros(shape), levels)
