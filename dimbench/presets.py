@@ -114,11 +114,15 @@ def match(patterns: Sequence[str]) -> list[Preset]:
     """The presets of several names or wildcards, each once, in the order given. UsageError for one without a match."""
     chosen: dict[str, Preset] = {}
     for pattern in patterns:
-        if any(letter in pattern for letter in "*?["):
-            found = [p for name, p in all_presets().items() if fnmatchcase(_folded(name), _folded(pattern))]
-            if not found:
-                raise UsageError(f"no model matches {pattern!r}; see `dimbench list`")
-        else:
-            found = [find(pattern)]
+        found = _wildcard(pattern) if any(letter in pattern for letter in "*?[") else [find(pattern)]
+        if not found:
+            raise UsageError(f"no model matches {pattern!r}; see `dimbench list`")
         chosen.update((preset.name, preset) for preset in found)
     return list(chosen.values())
+
+
+def _wildcard(pattern: str) -> list[Preset]:
+    """The presets whose names match as they are written, or else, where none does, without case and separators."""
+    presets = all_presets()
+    as_written = [preset for name, preset in presets.items() if fnmatchcase(name, pattern.lower())]
+    return as_written or [p for name, p in presets.items() if fnmatchcase(_folded(name), _folded(pattern))]

@@ -22,6 +22,11 @@ def test_wildcards_keep_order_and_doubles_away() -> None:
     assert found == ["dimsum-l4", "dimsum-l4-v1", "dit-s2", "dit-s4", "dit-s8"]
 
 
+def test_a_dash_in_a_wildcard_is_one_where_names_have_it() -> None:
+    assert {preset.family for preset in presets.match(["dim-*"])} == {"dim"}
+    assert {preset.name for preset in presets.match(["DiT-XL/*"])} >= {"dit-xl2", "dit-xl4", "dit-xl8"}
+
+
 def test_a_wildcard_without_a_match_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"no model matches 'foo\*'"):
         presets.match(["foo*"])
