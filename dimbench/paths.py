@@ -20,6 +20,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DIMBENCH_CACHE") or Path.home() / ".cache" / "dimbench")
 
 
+def weights_folder() -> Path:
+    """Published files that were fetched, in the cache."""
+    return cache_folder() / "weights"
+
+
 def data_folder() -> Path:
     """The embedded data set and weights, inside the package."""
     return Path(__file__).parent / "data"

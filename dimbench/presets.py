@@ -25,16 +25,41 @@ class Claim:
     rule: str
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A file of weights; without `url` it ships with the package. `config` holds what it needs beyond the variant's
-    own settings, `fid` is what its authors print for it."""
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A file that its authors published. `file` is its name here, which is theirs where no other file has it, else
+    theirs is `original`; `url` its address, `page` the web page that offers it ("": unknown); `size` in bytes (0:
+    unknown)."""
 
     file: str
-    resolution: int
+    original: str = ""
     url: str = ""
+    page: str = ""
+    size: int = 0
+    layout: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Published):
+    """A file of weights. `config` holds what it needs beyond the variant's own settings; `fid` is what its authors
+    print for it on `data`, drawn as `sampling` says (sampler, steps, cfg, autoencoder). `ships`: it is in the package.
+    """
+
+    resolution: int
+    ships: bool = False
+    data: str = ""
     fid: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Shared:
+    """Published files that belong to no family but together to one purpose, which `says` names."""
+
+    name: str
+    says: str
+    files: tuple[Published, ...]
 
 
 @dataclass(frozen=True)
@@ -94,7 +119,17 @@ def _read(file: Path) -> list[Preset]:
     return presets
 
 
-def _folded(name: str) -> str:
+@cache
+def shared_files() -> dict[str, Shared]:
+    """What several families need besides their weights, by name, as presets/shared/files.toml lists it."""
+    listed = tomllib.loads((folder() / "shared" / "files.toml").read_text(encoding="utf-8"))
+    return {
+        name: Shared(name, group["says"], tuple(Published(**entry) for entry in group["files"]))
+        for name, group in listed.items()
+    }
+
+
+def folded(name: str) -> str:
     """The name without case and separators: DiT-XL/2 and dit_xl2 are one."""
     return "".join(letter for letter in name.lower() if letter.isalnum() or letter in "*?[]!")
 
@@ -102,11 +137,11 @@ def _folded(name: str) -> str:
 def find(name: str) -> Preset:
     """The preset called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
     presets = all_presets()
-    folded = {_folded(known): known for known in presets}
-    if _folded(name) in folded:
-        return presets[folded[_folded(name)]]
-    near = difflib.get_close_matches(_folded(name), folded, n=4, cutoff=0.5)
-    hint = f"did you mean {' or '.join(folded[key] for key in near)}?" if near else "see `dimbench list`"
+    names = {folded(known): known for known in presets}
+    if folded(name) in names:
+        return presets[names[folded(name)]]
+    near = difflib.get_close_matches(folded(name), names, n=4, cutoff=0.5)
+    hint = f"did you mean {' or '.join(names[key] for key in near)}?" if near else "see `dimbench list`"
     raise UsageError(f"unknown model {name!r}; {hint}")
 
 
@@ -125,4 +160,4 @@ def _wildcard(pattern: str) -> list[Preset]:
     """The presets whose names match as they are written, or else, where none does, without case and separators."""
     presets = all_presets()
     as_written = [preset for name, preset in presets.items() if fnmatchcase(name, pattern.lower())]
-    return as_written or [p for name, p in presets.items() if fnmatchcase(_folded(name), _folded(pattern))]
+    return as_written or [p for name, p in presets.items() if fnmatchcase(folded(name), folded(pattern))]

@@ -16,6 +16,8 @@ from dimbench import presets
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.presets import Preset
 
+Shapes = Mapping[str, tuple[int, ...]]
+
 _SHOWN = 4  # names per kind of mismatch in an error
 
 
@@ -89,6 +91,17 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) ->
         state = fit(state, model.config)
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    if faults := mismatches(expected, given):
+        raise DimbenchError(
+            f"{where} does not hold the weights of this {type(model).__name__}: {faults}; give a checkpoint "
+            "of the same variant, resolution and label rows"
+        )
+    model.load_state_dict(state)
+    return model
+
+
+def mismatches(expected: Shapes, given: Shapes) -> str:
+    """In words what is missing, unexpected or of another shape, the first of each kind by name; "" where nothing is."""
     missing = [name for name in expected if name not in given]
     unexpected = [name for name in given if name not in expected]
     reshaped = [
@@ -96,18 +109,11 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) ->
         for name, shape in expected.items()
         if name in given and given[name] != shape
     ]
-    faults = [
+    return "; ".join(
         f"{len(names)} {kind} ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
         for kind, names in (("missing", missing), ("unexpected", unexpected), ("of another shape", reshaped))
         if names
-    ]
-    if faults:
-        raise DimbenchError(
-            f"{where} does not hold the weights of this {type(model).__name__}: {'; '.join(faults)}; give a checkpoint "
-            "of the same variant, resolution and label rows"
-        )
-    model.load_state_dict(state)
-    return model
+    )
 
 
 def read_checkpoint(path: Path) -> Mapping[str, Any]:
@@ -144,6 +150,24 @@ def _read_pickle(path: Path) -> Mapping[str, Any]:
     if not isinstance(content, Mapping):
         raise ValueError(f"it holds a {type(content).__name__}, not a dictionary")
     return content
+
+
+@dataclasses.dataclass(frozen=True)
+class Weights:
+    """What a checkpoint holds. `layout` says how the weights lie in it, `trained_as` the model that its training
+    command named ("": none)."""
+
+    state: dict[str, Tensor]
+    layout: str
+    trained_as: str
+
+
+def read_weights(path: Path) -> Weights:
+    """The weights in a file, read without executing any of it. DimbenchError where it holds none."""
+    content = read_checkpoint(path)
+    state = _weights(content, str(path))
+    layout = "state dict" if len(state) == len(content) else f"{{{', '.join(map(str, content))}}}"
+    return Weights(state, layout, str(getattr(content.get("args"), "model", "")))
 
 
 def _weights(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:

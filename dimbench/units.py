@@ -23,6 +23,11 @@ def giga(number: float) -> str:
     return f"{number / 1e9:.2f} G"
 
 
+def size(number: int) -> str:
+    """2700611775 -> "2.70 GB", as disks and networks count."""
+    return f"{short(number)}B" if number >= 1000 else f"{number} B"
+
+
 def share(part: float, whole: float) -> str:
     """The part in per cent of the whole."""
     return f"{100 * part / whole:.1f} %" if whole else "0.0 %"

@@ -16,7 +16,8 @@ import typer
 from dimbench import paths, presets
 from dimbench.commands.emit import stepping
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.presets import Preset
+from dimbench.presets import Checkpoint, Preset
+from dimbench.weights import catalog
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -33,14 +34,18 @@ Seed = Annotated[int, typer.Option(help="Image k depends on the seed and on k al
 Batch = Annotated[int, typer.Option(min=1, help="Images per network call.")]
 Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or cuda:N.")]
 Weights = Annotated[
-    Path | None, typer.Option(help="Checkpoint with official key names.", show_default="those that ship, if any")
+    Path | None,
+    typer.Option(help="Checkpoint with official key names.", show_default="one that ships or was fetched, if any"),
 ]
 RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="A dry run with the untrained network: its numbers mean nothing.")
 ]
 Autoencoder = Annotated[
-    Path | None, typer.Option(help="Folder of the autoencoder that decodes latents.", show_default="none")
+    Path | None,
+    typer.Option(help="Folder of the autoencoder that decodes latents.", show_default="sd-vae-ft-ema, if fetched"),
 ]
+
+AUTOENCODER = "sd-vae-ft-ema"  # with which the published figures were drawn
 
 
 @dataclass(frozen=True)
@@ -71,23 +76,38 @@ class Request:
         return self.resolution or self.preset.resolution
 
     @property
+    def published(self) -> list[Checkpoint]:
+        """The published files of weights for these images."""
+        return [c for c in self.preset.checkpoints if c.ships or c.resolution == self.pixels]
+
+    @cached_property
+    def known(self) -> Checkpoint | None:
+        """What is known of the weights: the published file of the name given, else the first that is here."""
+        if self.weights is not None:
+            return next((c for c in self.published if self.weights.name in (c.file, c.original)), None)
+        return next((c for c in self.published if catalog.path_of(c).is_file()), None)
+
+    @property
     def checkpoint(self) -> Path | None:
-        """The file of weights: the one given, or the one that ships."""
-        shipped = (c for c in self.preset.checkpoints if not c.url)
-        return self.weights or next((paths.data_folder() / "weights" / c.file for c in shipped), None)
+        """The file of weights: the one given, else one that ships or was fetched."""
+        return self.weights or (catalog.path_of(self.known) if self.known else None)
+
+    @property
+    def decoder(self) -> Path | None:
+        """The autoencoder's folder: the one given, else the one fetched, which a dry run leaves out."""
+        return self.autoencoder or (None if self.random_weights else catalog.shared(AUTOENCODER))
 
     def missing(self) -> list[str]:
-        """What has to be fetched by hand first: where it lives and which option takes it."""
-        from dimbench.sampling.autoencoder import HOME
-
+        """What has to be fetched first: where it lives and which option takes it."""
         if self.random_weights:
             return []
         missing = []
         if self.checkpoint is None:
-            published = (f"{c.file} from {c.url}" for c in self.preset.checkpoints if c.resolution == self.pixels)
-            missing.append(f"--weights FILE: the checkpoint, {' or '.join(published) or 'of which none is published'}")
-        if self.autoencoder is None and self.preset.latent_stride > 1:
-            missing.append(f"--autoencoder FOLDER: the autoencoder, {HOME}")
+            published = " or ".join(f"{c.file} from {c.url or c.page or 'an unknown address'}" for c in self.published)
+            missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
+        if self.decoder is None and self.preset.latent_stride > 1:
+            home = presets.shared_files()[AUTOENCODER].files[0].page
+            missing.append(f"--autoencoder FOLDER: the autoencoder {AUTOENCODER}, {home}")
         return missing
 
     def class_labels(self, classes: int) -> list[int]:
@@ -103,8 +123,9 @@ def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
     """Raise DimbenchError that lists what is missing, if anything is."""
     if missing:
         raise DimbenchError(
-            f"{what} needs files that are not here; fetch each and give it with its option, or try the chain dry with "
-            "--random-weights:" + "".join(f"\n  {entry}" for entry in missing)
+            f"{what} needs files that are not here; fetch them with `dimbench weights fetch NAME`, or by hand and give "
+            "each with its option, or try the chain dry with --random-weights:"
+            + "".join(f"\n  {entry}" for entry in missing)
         )
 
 
@@ -131,7 +152,8 @@ class Drawing:
         self.request = request
         self.preset = request.preset
         self._check_device()
-        self.model = registry.create_model(request.name, resolution=request.resolution)
+        options = request.known.config if request.known and not request.random_weights else {}
+        self.model = registry.create_model(request.name, resolution=request.resolution, **options)
         config: Any = self.model.config
         self.labels = request.class_labels(config.num_classes)
         self.process = find_process(self.preset.diffusion)
@@ -173,9 +195,9 @@ class Drawing:
 
         if self.preset.latent_stride == 1:
             return None
-        if self.request.autoencoder is None:
+        if self.request.decoder is None:
             return lambda latents: autoencoder.stand_in(latents, self.preset.latent_stride)
-        return autoencoder.load_decoder(self.request.autoencoder, self.request.device)
+        return autoencoder.load_decoder(self.request.decoder, self.request.device)
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -190,7 +212,7 @@ class Drawing:
             "seed": self.settings.seed,
             "labels": self.request.labels or "all classes in turn",
             "num_images": self.request.num_images,
-            "autoencoder": str(self.request.autoencoder) if self.request.autoencoder else None,
+            "autoencoder": str(self.request.decoder) if self.request.decoder else None,
             "dtype": "float32",
             "device": self.request.device,
         }
@@ -201,7 +223,9 @@ class Drawing:
         said = []
         if self.request.random_weights:
             said.append("The weights are random: this ran the chain dry, and the number means nothing.")
-        if self.decode and not self.request.autoencoder:
+        elif self.request.weights is None and self.request.known and len(self.request.published) > 1:
+            said.append(f"Of several published files, {self.request.known.file} was taken; --weights names another.")
+        if self.decode and not self.request.decoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
         if self.settings.sampler == "dopri5" and self.request.num_images > 1:
             said.append(

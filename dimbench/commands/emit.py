@@ -6,13 +6,16 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
 from dimbench import paths, results
 from dimbench.errors import UsageError
 from dimbench.report.tables import Table
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, ProgressColumn
 
 T = TypeVar("T")
 
@@ -55,29 +58,40 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
 @contextmanager
 def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[..., None]]:
     """A progress bar with the time left on stderr; call the result with the steps done and perhaps a few words."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich.progress import MofNCompleteColumn, TextColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[words]}"),
-        TimeElapsedColumn(),
-        TextColumn("ETA"),
-        TimeRemainingColumn(),
-    )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with _bar(MofNCompleteColumn(), TextColumn("{task.fields[words]}")) as bar:
         task = bar.add_task(what, total=total, completed=done, words="")
 
         def progress(done: float, words: str = "") -> None:
             bar.update(task, completed=done, words=words)
 
         yield progress
+
+
+@contextmanager
+def transferring(what: str) -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar in bytes with the time left on stderr; call the result with the bytes here and those in all."""
+    from rich.progress import DownloadColumn, TransferSpeedColumn
+
+    bar = _bar(DownloadColumn(), TransferSpeedColumn())
+    task = bar.add_task(what, total=None)
+
+    def progress(here: int, in_all: int | None) -> None:
+        bar.start()  # nothing is shown before something comes
+        bar.update(task, completed=here, total=in_all)
+
+    try:
+        yield progress
+    finally:
+        if bar.live.is_started:
+            bar.stop()
+
+
+def _bar(*counts: ProgressColumn) -> Progress:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), *counts)
+    times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
+    return Progress(*columns, *times, console=Console(stderr=True))

@@ -11,17 +11,13 @@ from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
 from dimbench.report.tables import Table
 from dimbench.results import Record
+from dimbench.weights import catalog
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from dimbench.quality.evaluate import Evaluation
 
-REFERENCES = {
-    256: "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/imagenet/256/"
-    "VIRTUAL_imagenet256_labeled.npz",
-    512: "https://openaipublic.blob.core.windows.net/diffusion/jul-2021/ref_batches/imagenet/512/VIRTUAL_imagenet512.npz",
-}
 METRICS = {"fid": "FID", "is_mean": "IS", "kid_mean": "KID", "precision": "precision", "recall": "recall"}
 
 
@@ -46,10 +42,12 @@ def run(
     weights: drawing.Weights = None,
     autoencoder: drawing.Autoencoder = None,
     reference: Annotated[
-        Path | None, typer.Option(help="Statistics to compare with, npz.", show_default="held-back digits, for digits")
+        Path | None,
+        typer.Option(help="Statistics to compare with, npz.", show_default="ImageNet's, if fetched; held-back digits"),
     ] = None,
     inception: Annotated[
-        Path | None, typer.Option(help="Weights of the Inception network.", show_default="none; digits need none")
+        Path | None,
+        typer.Option(help="Weights of the Inception network.", show_default="those fetched; digits need none"),
     ] = None,
     random_weights: drawing.RandomWeights = False,
     json: options.Json = False,
@@ -70,6 +68,9 @@ def run(
         preset.name, num_images or (1000 if digits else 50_000), steps, cfg, sampler, labels, seed, batch, resolution,
         device, weights, autoencoder, random_weights,
     )  # fmt: skip
+    if not (digits or random_weights):
+        reference = reference or catalog.shared(_statistics_name(request))
+        inception = inception or catalog.shared("inception")
     missing = request.missing() + ([] if digits or random_weights else _missing(request, reference, inception))
     drawing.refuse_if_missing(f"the FID of {preset.name}", missing)
     file = output_file(out)
@@ -89,12 +90,18 @@ def run(
     store.remove()
 
 
+def _statistics_name(request: drawing.Request) -> str:
+    """What the published statistics of real images of this size are called."""
+    return f"adm-imagenet-{request.pixels}"
+
+
 def _missing(request: drawing.Request, reference: Path | None, inception: Path | None) -> list[str]:
     from dimbench.quality.features import INCEPTION_FILE, INCEPTION_HOME
 
     missing = []
     if reference is None:
-        home = REFERENCES.get(request.pixels, f"none is published for {request.pixels} pixels")
+        published = presets.shared_files().get(_statistics_name(request))
+        home = published.files[0].url if published else f"none is published for {request.pixels} pixels"
         missing.append(f"--reference FILE: the reference statistics, {home}")
     if inception is None:
         missing.append(

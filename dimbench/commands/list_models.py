@@ -42,5 +42,5 @@ def _row(preset: Preset) -> tuple[str, ...]:
         units.short(preset.counted["macs"]),
         f"arXiv {preset.arxiv}",
         str(preset.year),
-        ", ".join(entry.file if entry.url else f"{entry.file} (ships)" for entry in preset.checkpoints) or "none",
+        ", ".join(f"{entry.file} (ships)" if entry.ships else entry.file for entry in preset.checkpoints) or "none",
     )

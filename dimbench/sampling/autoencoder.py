@@ -11,7 +11,6 @@ from torch import Tensor
 from dimbench.errors import DimbenchError
 
 SCALE = 0.18215
-HOME = "https://huggingface.co/stabilityai/sd-vae-ft-ema"
 
 
 def load_decoder(folder: Path, device: str = "cpu") -> Callable[[Tensor], Tensor]:
@@ -24,8 +23,8 @@ def load_decoder(folder: Path, device: str = "cpu") -> Callable[[Tensor], Tensor
         autoencoder = AutoencoderKL.from_pretrained(folder, local_files_only=True).to(device).eval()
     except (OSError, ValueError) as error:
         raise DimbenchError(
-            f"{folder} holds no autoencoder ({str(error).splitlines()[0]}); give a folder with config.json and weights "
-            f"as in {HOME}"
+            f"{folder} holds no autoencoder ({str(error).splitlines()[0]}); give a folder with config.json and "
+            "weights, as `dimbench weights fetch sd-vae-ft-ema` makes one"
         ) from None
 
     @torch.inference_mode()

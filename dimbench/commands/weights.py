@@ -1,0 +1,224 @@
+"""The published files: which there are, where they lie here, and how they come."""
+
+from __future__ import annotations
+
+import json as json_module
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dimbench import paths, units
+from dimbench.commands import options
+from dimbench.commands.emit import track, transferring
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.files import replacing
+from dimbench.presets import Checkpoint, folded
+from dimbench.report.tables import Table
+from dimbench.weights import catalog, ledger
+from dimbench.weights.catalog import Entry
+
+if TYPE_CHECKING:
+    from dimbench.weights.recognise import Fit
+
+app = typer.Typer(help="Published weights and what else drawing and evaluating need.", no_args_is_help=True)
+
+Wanted = Annotated[
+    list[str],
+    typer.Argument(help="Names or wildcards of models, shared files or files, as `dimbench weights list` shows them."),
+]
+Some = Annotated[list[str] | None, typer.Argument(help="Names or wildcards as in `fetch`.", show_default="all")]
+
+_STATES = {
+    "verified": "fetched and verified",
+    "fetched": "fetched, not verified",
+    "partial": "fetched in part",
+    "absent": "absent",
+}
+
+
+@app.command("list")
+def list_(
+    pattern: Annotated[str, typer.Argument(help="Name or wildcard of models, shared files or files.")] = "*",
+    json: options.Json = False,
+) -> None:
+    """List the published files: what for, which FID they must give and how, and whether they are here."""
+    found = catalog.match([pattern])
+    if json:
+        here = [{"model": e.owner, **asdict(e.file), "path": str(e.path), "here": _state(e)} for e in found]
+        typer.echo(json_module.dumps(here, indent=2))
+        return
+    columns = ("for", "file", "px", "size", "layout", "FID", "drawn with", "here")
+    notes = ("FID: what the authors print, of 50,000 images; drawn with: sampler and steps, guidance, autoencoder.",)
+    Table(columns, [_row(entry) for entry in found], notes=notes).show()
+
+
+@app.command()
+def where(names: Some = None) -> None:
+    """Show the folder of the weights and where each file is looked for."""
+    found = catalog.match(names or ["*"])
+    rows = [(entry.name, str(entry.path), _state(entry)) for entry in found]
+    notes = ("$DIMBENCH_CACHE names another place than ~/.cache/dimbench; the weights are in its folder weights/.",)
+    typer.echo(str(paths.weights_folder()))
+    Table(("file", "looked for at", "here"), rows, notes=notes).show()
+
+
+@app.command()
+def fetch(
+    names: Wanted,
+    offline: Annotated[bool, typer.Option("--offline", help="Use no network: say what to copy, from where.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds a server may be silent.")] = 30.0,
+) -> None:
+    """Download published files; run again after an interruption and it goes on."""
+    from dimbench.weights.fetch import fetch as fetch_one
+
+    rows, failures = [], []
+    for entry in catalog.match(names):
+        try:
+            with transferring(entry.name) as on_bytes:
+                done = fetch_one(entry, timeout=timeout, offline=offline, on_bytes=on_bytes)
+        except DimbenchError as failure:
+            failures.append(str(failure))
+            continue
+        rows.append((entry.name, done, units.size(entry.path.stat().st_size), _fingerprint(entry), str(entry.path)))
+    if rows:
+        Table(("file", "done", "size", "SHA-256", "at"), rows).show()
+    if failures:
+        raise DimbenchError("\n".join(failures))
+
+
+@app.command()
+def check(names: Some = None) -> None:
+    """Compare the files that are here with the SHA-256 written down when they arrived."""
+    present = [entry for entry in catalog.match(names or ["*"]) if entry.path.is_file() and not entry.ships]
+    rows, failures = [], []
+    for entry in track(present, "checking"):
+        found = "as it arrived" if ledger.recorded(entry.path) else "seen for the first time, now written down"
+        try:
+            sha256 = ledger.check(entry.path)
+        except DimbenchError as failure:
+            failures.append(str(failure))
+            continue
+        rows.append((entry.name, found, sha256[:16]))
+    if rows:
+        Table(("file", "state", "SHA-256"), rows).show()
+    elif not failures:
+        typer.echo(f"No published file is in {paths.weights_folder()}.")
+    if failures:
+        raise DimbenchError("\n".join(failures))
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A file of weights in any official layout.")],
+    named: Annotated[
+        str | None,
+        typer.Option("--as", help="The published file it is, as `weights list` names it.", show_default="by its name"),
+    ] = None,
+) -> None:
+    """Say which model, resolution and options a file needs; if it is a published one, copy it to the others."""
+    from dimbench import registry
+    from dimbench.weights import recognise
+
+    weights = registry.read_weights(file)
+    given = {name: tuple(tensor.shape) for name, tensor in weights.state.items()}
+    fits = _narrowed(recognise.recognise(given), weights.trained_as)
+    entries = recognise.published(fits, given)
+    entry = recognise.chosen(entries, file.name) if named is None else _named(named, given)
+    _show(fits, entries, weights.layout)
+    if entry is not None:
+        _take(file, entry)
+    elif entries:
+        names = " or ".join(dict.fromkeys(candidate.name for candidate in entries))
+        raise DimbenchError(
+            f"{file} was not copied: its shapes are those of {names}, and its name does not say whether it is one; "
+            "give --as NAME if it is, else draw with --weights"
+        )
+    else:
+        typer.echo(f"No published file has these shapes, so nothing was copied; draw with --weights {file}.")
+
+
+def _narrowed(fits: list[Fit], trained_as: str) -> list[Fit]:
+    """The one fit that the training command named, where it named one of them."""
+    named = [fit for fit in fits if folded(trained_as) in (folded(fit.preset.name), folded(fit.preset.label))]
+    return named or fits
+
+
+def _named(name: str, given: Any) -> Entry:
+    """The published file `name`, which must have the shapes given."""
+    from dimbench import registry
+    from dimbench.weights import recognise
+
+    found = catalog.match([name])
+    if len(found) != 1 or not found[0].checkpoint:
+        raise UsageError(f"--as {name!r} names no single file of weights; see `dimbench weights list`")
+    if faults := registry.mismatches(recognise.expected(found[0]), given):
+        raise DimbenchError(f"the file is not {found[0].name}: {faults}")
+    return found[0]
+
+
+def _take(file: Path, entry: Entry) -> None:
+    """Copy the file to its place and write its SHA-256 down."""
+    if file.resolve() == entry.path.resolve():
+        ledger.check(file)
+    else:
+        copied = entry.path.with_name(f"{entry.path.name}.import")
+        with replacing(copied) as temporary:
+            shutil.copyfile(file, temporary)
+        ledger.settle(copied, entry.path, str(file))
+    typer.echo(f"{entry.name} is at {entry.path}, where sample and fid find it.")
+
+
+def _show(fits: Sequence[Fit], entries: Sequence[Entry], layout: str) -> None:
+    rows = []
+    for fit in fits:
+        needs = ", ".join(f"{name} = {value}" for name, value in fit.options.items()) or "none"
+        files = ", ".join(entry.name for entry in entries if entry.owner == fit.preset.name) or "none"
+        resolution = f"{fit.resolution}{' or any other' if fit.any_resolution else ''}"
+        rows.append((fit.preset.name, resolution, str(fit.label_rows or "none"), needs, files))
+    notes = [f"Layout: {layout}."]
+    if len(fits) > 1:
+        notes.append("These models share keys and shapes: the file alone does not tell which of them it is.")
+    Table(("fits", "px", "label rows", "options", "published files of these shapes"), rows, notes=notes).show()
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    file = entry.file
+    size = entry.path.stat().st_size if entry.path.is_file() else file.size
+    source = "" if file.url or file.page or entry.ships else " (address unknown)"
+    fid, how, resolution = "", "", ""
+    if isinstance(file, Checkpoint):
+        fid = f"{file.fid} {file.data}" if file.fid else ""
+        how = _how(file)
+        resolution = str(file.resolution)
+    return (
+        entry.owner,
+        f"{entry.name}{source}",
+        resolution,
+        units.size(size) if size else "size unknown",
+        file.layout,
+        fid,
+        how,
+        _state(entry),
+    )
+
+
+def _how(checkpoint: Checkpoint) -> str:
+    said = checkpoint.sampling
+    if not said:
+        return ""
+    return f"{said['sampler']} {said['steps']}, cfg {said['cfg']:g}, {said['autoencoder']}"
+
+
+def _state(entry: Entry) -> str:
+    if entry.ships:
+        return "ships" if entry.path.is_file() else "missing from the package"
+    return _STATES[ledger.state(entry.path)]
+
+
+def _fingerprint(entry: Entry) -> str:
+    note = None if entry.ships else ledger.recorded(entry.path)
+    return note["sha256"][:16] if note else ""

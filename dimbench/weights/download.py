@@ -1,0 +1,166 @@
+"""A file over HTTP, gone on with where an earlier attempt stopped."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, build_opener
+
+from dimbench import __version__
+from dimbench.errors import DimbenchError
+
+OnBytes = Callable[[int, int | None], None]
+
+_CHUNK = 1 << 20  # bytes
+
+
+class TransferError(Exception):
+    """The file did not come whole, for a reason on the other side or on the way; what came is kept."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """What tells two states of the file at one address apart; `total` bytes, 0 where the server does not say."""
+
+    url: str
+    etag: str
+    modified: str
+    total: int
+
+    @property
+    def condition(self) -> str:
+        """For If-Range, which takes no weak tags (RFC 9110, 13.1.5)."""
+        return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
+
+
+def download(url: str, part: Path, *, timeout: float, size: int = 0, on_bytes: OnBytes = lambda *_: None) -> None:
+    """Fill the file `part` from `url`, going on where it ends if the server still has the same file.
+
+    A transfer that breaks is taken up again as long as each attempt brings something. `timeout` is how many seconds
+    the server may be silent; `size` in bytes counts where the server names none; `on_bytes(here, in_all)` follows.
+    Raises TransferError, and DimbenchError where the disk is full; both leave `part` to go on with.
+    """
+    part.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        before = _length(part)
+        try:
+            if _attempt(url, part, timeout, size, on_bytes):
+                _note(part).unlink(missing_ok=True)
+                return
+        except TransferError:
+            if _length(part) <= before:
+                raise
+
+
+def _attempt(url: str, part: Path, timeout: float, size: int, on_bytes: OnBytes) -> bool:
+    """One request; whether the file is whole now, or else has to be asked for from its start."""
+    begun = _begun(part, url)
+    offset = _length(part) if begun else 0
+    if begun and offset == begun.total:
+        return True
+    headers = {"User-Agent": f"dimbench/{__version__}", "Accept-Encoding": "identity"}
+    if begun and offset:
+        headers |= {"Range": f"bytes={offset}-", "If-Range": begun.condition}
+    with _opened(url, headers, timeout) as response:
+        if offset and response.status != 200 and not _continues(response, begun, offset):
+            part.unlink()
+            return False
+        if response.headers.get_content_type() == "text/html":
+            raise TransferError("the address answers with a web page instead of the file")
+        if response.status == 200:
+            offset = 0
+            begun = _version(url, response)
+            _note(part).write_text(json.dumps(asdict(begun)), encoding="utf-8")
+        total = (begun.total if begun else 0) or size
+        _receive(response, part, offset, total, on_bytes)
+    if total and _length(part) != total:
+        raise TransferError(f"the connection ended after {_length(part):,} of {total:,} bytes")
+    return True
+
+
+def _opened(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
+    try:
+        return build_opener().open(Request(url, headers=headers), timeout=timeout)
+    except HTTPError as error:
+        if error.code == 416 and "Range" in headers:
+            return error  # type: ignore[return-value]  # a response in all but its class
+        raise TransferError(f"the server answers {error.code} {error.reason}") from None
+    except URLError as error:
+        raise TransferError(_words(error.reason, timeout)) from None
+    except (OSError, HTTPException, ValueError) as error:
+        raise TransferError(_words(error, timeout)) from None
+
+
+def _receive(response: HTTPResponse, part: Path, offset: int, total: int, on_bytes: OnBytes) -> None:
+    """Write what comes into `part` from `offset` on."""
+    free = shutil.disk_usage(part.parent).free
+    if total - offset > free:
+        raise DimbenchError(
+            f"{part.parent} has {free:,} bytes free and {total - offset:,} are to come; make room or set the "
+            "environment variable DIMBENCH_CACHE to a folder that has it"
+        )
+    try:
+        with part.open("ab" if offset else "wb") as file:
+            for chunk in _chunks(response):
+                file.write(chunk)
+                offset += len(chunk)
+                on_bytes(offset, total or None)
+    except OSError as error:
+        raise DimbenchError(
+            f"cannot write to {part} ({error.strerror}); what came before is kept: make room and fetch again to go on"
+        ) from None
+
+
+def _chunks(response: HTTPResponse) -> Iterator[bytes]:
+    try:
+        while chunk := response.read1(_CHUNK):
+            yield chunk
+    except (OSError, HTTPException) as error:
+        raise TransferError(_words(error, None)) from None
+
+
+def _words(error: object, timeout: float | None) -> str:
+    if isinstance(error, TimeoutError):
+        return "the server was silent" + (f" for {timeout:g} s" if timeout else " for too long")
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error) or type(error).__name__
+
+
+def _length(part: Path) -> int:
+    return part.stat().st_size if part.is_file() else 0
+
+
+def _note(part: Path) -> Path:
+    """What is known of the file that `part` is the beginning of."""
+    return part.with_name(f"{part.name}.json")
+
+
+def _begun(part: Path, url: str) -> Version | None:
+    """The version that `part` is the beginning of, if it is of this address and can be told from another."""
+    try:
+        version = Version(**json.loads(_note(part).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+    return version if part.is_file() and version.url == url and version.condition else None
+
+
+def _version(url: str, response: HTTPResponse) -> Version:
+    said = response.headers
+    return Version(url, said.get("ETag", ""), said.get("Last-Modified", ""), int(said.get("Content-Length") or 0))
+
+
+def _continues(response: HTTPResponse, begun: Version | None, offset: int) -> bool:
+    """Whether the answer is the rest of the version begun: some servers ignore If-Range."""
+    found = re.fullmatch(r"bytes (\d+)-\d+/(\d+|\*)", response.headers.get("Content-Range", ""))
+    if begun is None or found is None or int(found[1]) != offset:
+        return False
+    same_total = not begun.total or found[2] in ("*", str(begun.total))
+    said = _version(begun.url, response)
+    return same_total and said.etag in ("", begun.etag) and said.modified in ("", begun.modified)
