@@ -110,12 +110,15 @@ class Request:
             missing.append(f"--autoencoder FOLDER: the autoencoder {AUTOENCODER}, {home}")
         return missing
 
-    def class_labels(self, classes: int) -> list[int]:
-        """One label per image."""
-        try:
-            cycle = list(range(classes)) if self.labels is None else [int(part) for part in self.labels.split(",")]
-        except ValueError:
-            raise UsageError(f"--labels {self.labels!r} is not understood; give numbers such as 3 or 0,1,2") from None
+    def class_labels(self, config: Any) -> list[int]:
+        """One label per image; for a network that was trained without labels, "no class"."""
+        if self.labels is None:
+            cycle = [config.null_label] if config.label_dropout >= 1 else list(range(config.num_classes))
+        else:
+            try:
+                cycle = [int(part) for part in self.labels.split(",")]
+            except ValueError:
+                raise UsageError(f"--labels {self.labels!r} is not understood; give numbers such as 3 or 0,1") from None
         return [cycle[k % len(cycle)] for k in range(self.num_images)]
 
 
@@ -155,7 +158,7 @@ class Drawing:
         options = request.known.config if request.known and not request.random_weights else {}
         self.model = registry.create_model(request.name, resolution=request.resolution, **options)
         config: Any = self.model.config
-        self.labels = request.class_labels(config.num_classes)
+        self.labels = request.class_labels(config)
         self.process = find_process(self.preset.diffusion)
         self.settings: Settings = draw.Settings(
             sampler=request.sampler or self.preset.diffusion["sampler"],
@@ -202,6 +205,7 @@ class Drawing:
     @property
     def conditions(self) -> dict[str, Any]:
         """What decides the images."""
+        config: Any = self.model.config
         return {
             "resolution": self.request.pixels,
             "weights": self.fingerprint,
@@ -210,7 +214,7 @@ class Drawing:
             "cfg": self.settings.cfg,
             "guided_channels": self.settings.guided_channels or "all",
             "seed": self.settings.seed,
-            "labels": self.request.labels or "all classes in turn",
+            "labels": self.request.labels or ("no class" if config.label_dropout >= 1 else "all classes in turn"),
             "num_images": self.request.num_images,
             "autoencoder": str(self.request.decoder) if self.request.decoder else None,
             "dtype": "float32",

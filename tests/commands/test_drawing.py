@@ -230,3 +230,12 @@ def test_real_digits_give_the_floor() -> None:
     assert record["model"] == "real digits"
     assert 0 < record["metrics"]["fid"] < 2
     assert "give either --model NAME or --real" in refused(2, "fid")
+
+
+@pytest.mark.parametrize(("name", "label"), [("dim-s2", 10), ("dit-digits", 0)])
+def test_a_network_trained_without_labels_draws_without(name: str, label: int) -> None:
+    from dimbench import registry
+    from dimbench.commands.drawing import Request
+
+    request = Request(name, 2, 2, 1.0, None, None, 0, 1, None, "cpu", None, None, True)
+    assert request.class_labels(registry.config_of(request.preset))[0] == label
