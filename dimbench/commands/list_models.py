@@ -18,7 +18,7 @@ def run(
     family: Annotated[str | None, typer.Option(help="Only this family.", show_default="all")] = None,
     json: options.Json = False,
 ) -> None:
-    """List the registered models: their size, what they cost, whose they are and which checkpoints exist."""
+    """List the registered models: their size, what they cost, whose they are and whether weights exist."""
     found = presets.match([pattern])
     if family is not None:
         families = sorted({preset.family for preset in presets.all_presets().values()})
@@ -28,8 +28,13 @@ def run(
     if json:
         typer.echo(json_module.dumps([asdict(preset) for preset in found], indent=2))
         return
-    columns = ("name", "family", "variant", "params", "px", "MACs", "paper", "year", "checkpoints")
-    Table(columns, [_row(preset) for preset in found]).show()
+    columns = ("name", "family", "variant", "params", "px", "MACs", "paper", "year", "weights")
+    Table(columns, [_row(preset) for preset in found], notes=("`dimbench weights list` names the files.",)).show()
+
+
+def _weights(preset: Preset) -> str:
+    published = sum(not entry.ships for entry in preset.checkpoints)
+    return f"{published} published" if published else "ships" if preset.checkpoints else "none"
 
 
 def _row(preset: Preset) -> tuple[str, ...]:
@@ -42,5 +47,5 @@ def _row(preset: Preset) -> tuple[str, ...]:
         units.short(preset.counted["macs"]),
         f"arXiv {preset.arxiv}",
         str(preset.year),
-        ", ".join(f"{entry.file} (ships)" if entry.ships else entry.file for entry in preset.checkpoints) or "none",
+        _weights(preset),
     )
