@@ -96,8 +96,8 @@ def check(names: Some = None) -> None:
     present = [entry for entry in catalog.match(names or ["*"]) if entry.path.is_file() and not entry.ships]
     rows, failures = [], []
     for entry in track(present, "checking"):
-        found = "as it arrived" if ledger.recorded(entry.path) else "seen for the first time, now written down"
         try:
+            found = "as it arrived" if ledger.recorded(entry.path) else "seen for the first time, now written down"
             sha256 = ledger.check(entry.path)
         except DimbenchError as failure:
             failures.append(str(failure))

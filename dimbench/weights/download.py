@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
@@ -42,20 +44,39 @@ class Version:
 def download(url: str, part: Path, *, timeout: float, size: int = 0, on_bytes: OnBytes = lambda *_: None) -> None:
     """Fill the file `part` from `url`, going on where it ends if the server still has the same file.
 
-    A transfer that breaks is taken up again as long as each attempt brings something. `timeout` is how many seconds
+    A transfer that breaks is taken up again as long as that leads further. `timeout` is how many seconds
     the server may be silent; `size` in bytes counts where the server names none; `on_bytes(here, in_all)` follows.
-    Raises TransferError, and DimbenchError where the disk is full; both leave `part` to go on with.
+    Raises TransferError, and DimbenchError where the disk is full or another process fetches the same file; what came
+    stays in `part` to go on with.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
-    while True:
-        before = _length(part)
+    with _alone(part):
+        furthest = _length(part)
+        while True:
+            try:
+                if _attempt(url, part, timeout, size, on_bytes):
+                    _note(part).unlink()
+                    return
+            except TransferError:
+                if _length(part) <= furthest:
+                    raise
+            furthest = max(furthest, _length(part))
+
+
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Keeps other processes from the same part."""
+    with _note(part).open("a") as file:
         try:
-            if _attempt(url, part, timeout, size, on_bytes):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise DimbenchError(f"another process is fetching {part.stem}; let it end, then fetch again") from None
+        try:
+            yield
+        finally:
+            if not _length(part):
+                part.unlink(missing_ok=True)
                 _note(part).unlink(missing_ok=True)
-                return
-        except TransferError:
-            if _length(part) <= before:
-                raise
 
 
 def _attempt(url: str, part: Path, timeout: float, size: int, on_bytes: OnBytes) -> bool:
@@ -79,7 +100,7 @@ def _attempt(url: str, part: Path, timeout: float, size: int, on_bytes: OnBytes)
             _note(part).write_text(json.dumps(asdict(begun)), encoding="utf-8")
         total = (begun.total if begun else 0) or size
         _receive(response, part, offset, total, on_bytes)
-    if total and _length(part) != total:
+    if _length(part) < total:
         raise TransferError(f"the connection ended after {_length(part):,} of {total:,} bytes")
     return True
 

@@ -38,7 +38,11 @@ def state(path: Path) -> str:
     """ "verified", "fetched" (here, but not verified as it is now), "partial" or "absent"."""
     if not path.is_file():
         return "partial" if part_of(path).is_file() else "absent"
-    note, now = recorded(path), path.stat()
+    now = path.stat()
+    try:
+        note = recorded(path)
+    except DimbenchError:
+        return "fetched"
     unchanged = note is not None and (note["size"], note["mtime_ns"]) == (now.st_size, now.st_mtime_ns)
     return "verified" if unchanged else "fetched"
 

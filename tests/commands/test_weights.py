@@ -113,6 +113,7 @@ def test_what_does_not_come_is_said_with_both_places(server: Behaviour) -> None:
     assert "https://page.invalid" in refused(1, "weights", "fetch", "tiny-page.pt")
     assert "address is unknown" in refused(1, "weights", "fetch", "tiny-lost.pt")
     assert server.requests == []
+    assert [path.name for path in paths.weights_folder().iterdir()] == []
 
 
 def test_one_failure_does_not_stop_the_others(server: Behaviour) -> None:
@@ -151,6 +152,9 @@ def test_a_file_copied_by_hand_is_written_down(server: Behaviour) -> None:
     assert states()["tiny-8.pt"] == "fetched, not verified"
     assert "written down" in done("check", "tiny-8.pt").stdout
     assert states()["tiny-8.pt"] == "fetched and verified"
+    place("tiny-8.pt.sha256.json").write_text("{")
+    assert states()["tiny-8.pt"] == "fetched, not verified"
+    assert "tiny-8.pt.sha256.json is damaged; delete it" in refused(1, "weights", "check")
 
 
 def test_ctrl_c_keeps_what_came(server: Behaviour, tmp_path: Path) -> None:

@@ -118,6 +118,27 @@ def test_a_server_that_names_no_length(server: Behaviour, part: Path) -> None:
     assert part.read_bytes() == server.content
 
 
+@pytest.mark.parametrize("size", [90_000, 110_000])
+def test_a_size_that_is_not_the_file_s_ends_too(server: Behaviour, part: Path, size: int) -> None:
+    server.says_length = False
+    if size < len(server.content):
+        download(server.url, part, timeout=WAIT, size=size)
+        assert part.read_bytes() == server.content
+    else:
+        with pytest.raises(TransferError, match="ended after 100,000 of 110,000"):
+            download(server.url, part, timeout=WAIT, size=size)
+
+
+def test_two_fetches_at_once_do_not_mix(server: Behaviour, part: Path) -> None:
+    def another(here: int, _: int | None) -> None:
+        with pytest.raises(DimbenchError, match="another process is fetching file"):
+            download(server.url, part, timeout=WAIT)
+
+    download(server.url, part, timeout=WAIT, on_bytes=another)
+    assert part.read_bytes() == server.content
+    assert len(server.requests) == 1
+
+
 @pytest.mark.parametrize(
     ("how", "reason"),
     [
