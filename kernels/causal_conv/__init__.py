@@ -16,9 +16,8 @@ backends = Backends(__name__, ("cpu", "reference"))
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """SiLU(v) of shape (B, L, E), in the type of x.
-
-    v_l = bias + sum over tau of weight[:, tau] x_{l - W + 1 + tau}, with zeros before the start.
+    """SiLU(v) of shape (B, L, E), in the type of x: v_l = bias + sum_tau weight[:, tau] x_{l - W + 1 + tau}, with zeros
+    before the start.
 
     Shapes: x (B, L, E); weight (E, W); bias (E,). Raises ValueError where they do not fit each other.
     """

@@ -12,7 +12,7 @@ from dimbench.kernels.backends import Backends
 
 __all__ = ["backends", "selective_scan"]
 
-backends = Backends(__name__, ("cpu", "reference"))
+backends = Backends(__name__, ("mamba-ssm", "cpu", "triton", "reference"))
 
 
 def selective_scan(

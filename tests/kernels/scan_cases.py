@@ -64,6 +64,18 @@ def loop(
     return y
 
 
+def scattered(tensor: Tensor) -> Tensor:
+    """The same values, none beside the next in memory."""
+    room = torch.full((*tensor.shape, 2), torch.nan, dtype=tensor.dtype)
+    room[..., 0] = tensor
+    return room[..., 0]
+
+
+def sliced(tensor: Tensor) -> Tensor:
+    """The same values as a part of longer rows, as a projection's output is split."""
+    return torch.cat([torch.full_like(tensor, torch.nan), tensor], dim=-1)[..., tensor.shape[-1] :]
+
+
 def relative_error(ours: Tensor, exact: Tensor) -> float:
     """max |ours - exact| / max |exact|."""
     return ((ours.double() - exact.double()).abs().max() / exact.double().abs().max()).item()

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from dimbench.kernels import backends
 from dimbench.kernels.selective_scan import backends as scan_backends
 from dimbench.kernels.selective_scan import selective_scan
-from tests.kernels.scan_cases import Inputs, cast, inputs, loop, relative_error
+from tests.kernels.scan_cases import Inputs, cast, inputs, loop, relative_error, scattered, sliced
 
 FLOAT64 = 1e-12  # rounding of some thousand sums
 FLOAT32 = 2e-6  # the same in float32, relative to the largest output; measured 2e-7 to 7e-7
@@ -97,20 +97,8 @@ def test_small_steps_keep_their_digits(name: str) -> None:
     assert (step / exact - 1).abs().max() < 60 * ULPS  # the exponent itself is rounded
 
 
-def _scattered(tensor: Tensor) -> Tensor:
-    """The same values, none beside the next in memory."""
-    room = torch.full((*tensor.shape, 2), torch.nan, dtype=tensor.dtype)
-    room[..., 0] = tensor
-    return room[..., 0]
-
-
-def _sliced(tensor: Tensor) -> Tensor:
-    """The same values as a part of longer rows, as a projection's output is split."""
-    return torch.cat([torch.full_like(tensor, torch.nan), tensor], dim=-1)[..., tensor.shape[-1] :]
-
-
 @pytest.mark.parametrize("name", RUNNABLE)
-@pytest.mark.parametrize("spread", [_scattered, _sliced])
+@pytest.mark.parametrize("spread", [scattered, sliced])
 def test_inputs_need_not_be_contiguous(name: str, spread: Callable[[Tensor], Tensor]) -> None:
     case = cast(inputs(2, 63, 20, 16), torch.float32)
     apart = tuple(spread(t) for t in case)
