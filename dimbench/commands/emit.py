@@ -57,14 +57,15 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
 
 @contextmanager
 def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[..., None]]:
-    """A progress bar with the time left on stderr; call the result with the steps done and perhaps a few words."""
+    """A progress bar with the time left on stderr; call the result with the steps done, perhaps a few words, and the
+    total where it has become another."""
     from rich.progress import MofNCompleteColumn, TextColumn
 
     with _bar(MofNCompleteColumn(), TextColumn("{task.fields[words]}")) as bar:
         task = bar.add_task(what, total=total, completed=done, words="")
 
-        def progress(done: float, words: str = "") -> None:
-            bar.update(task, completed=done, words=words)
+        def progress(done: float, words: str = "", total: float | None = None) -> None:
+            bar.update(task, completed=done, words=words, total=total)
 
         yield progress
 
