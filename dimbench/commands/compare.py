@@ -91,10 +91,7 @@ def run(
         shown.record(change, sides=found.labels, order=found.order.get(change.pair.model, []))
         for change in found.changes
     ]
-    table = shown.table(
-        found.changes, [*found.notes, *shown.margins(found.changes, rules.noise), shown.outcome(failed)]
-    )
-    emit(records, [table] if records else [], file, form)
+    emit(records, [shown.table(found.changes, _notes(found, rules, failed))] if records else [], file, form)
     if found.interrupted or failed:
         raise typer.Exit(INTERRUPTED if found.interrupted else FAILED)
 
@@ -122,7 +119,7 @@ class Found:
 
     changes: Sequence[Change]
     labels: Mapping[str, str]
-    notes: Sequence[str] = ()
+    left_out: Sequence[str] = ()
     order: Mapping[str, Sequence[str]] = field(default_factory=dict)
     interrupted: bool = False
 
@@ -143,8 +140,14 @@ def _compare_sides(
         except KeyboardInterrupt:
             interrupted = True
     labels = {"BASE": sides[0].label, "NEW": sides[1].label}
-    notes = ["Interrupted: only the rounds that were finished count."] if interrupted else []
-    return Found(comparison.changes(), labels, notes, comparison.order, interrupted)
+    return Found(comparison.changes(), labels, [], comparison.order, interrupted)
+
+
+def _notes(found: Found, rules: Rules, failed: Sequence[Change]) -> list[str]:
+    """What stands below the table, the upshot last."""
+    notes = [f"{name} is {label}." for name, label in found.labels.items()]
+    notes += [*found.left_out, *shown.margins(found.changes, rules.noise)]
+    return [*notes, "Interrupted: only finished rounds count." if found.interrupted else shown.outcome(failed)]
 
 
 @contextmanager

@@ -53,10 +53,9 @@ class Series:
     def until_clear(self, models: Sequence[str], rounds: int, unclear: Callable[[], Sequence[str]]) -> None:
         """Measure `rounds` rounds of each model, then as many again of those that are `unclear`, doubling twice."""
         for doubling in range(DOUBLINGS + 1):
-            self.extend(models, rounds * 2**doubling)
-            models = unclear()
-            if not models:
-                break
+            if models:
+                self.extend(models, rounds * 2**doubling)
+                models = unclear()
 
 
 class Comparison:

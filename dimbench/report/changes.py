@@ -54,7 +54,7 @@ def table(changes: Sequence[Change], notes: Sequence[str]) -> Table:
         row += [figure(pair.metric, number) for number in pair.figures]
         rows.append([*row, *_statistics(change), str(len(pair.base)), _verdict(change)])
     shared = ", ".join(f"{name} {_word(conditions[0][name])}" for name in conditions[0] if name not in varying)
-    return Table(columns, rows, notes=[*notes, f"Conditions: {shared}.", *_differences(changes)])
+    return Table(columns, rows, notes=[f"Conditions: {shared}.", *_differences(changes), *notes])
 
 
 def margins(changes: Sequence[Change], noise: Mapping[str, Noise]) -> list[str]:
