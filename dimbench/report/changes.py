@@ -53,7 +53,7 @@ def table(changes: Sequence[Change], notes: Sequence[str]) -> Table:
         row = [pair.model, *(_word(pair.conditions.get(name)) for name in varying), pair.metric]
         row += [figure(pair.metric, number) for number in pair.figures]
         rows.append([*row, *_statistics(change), str(len(pair.base)), _verdict(change)])
-    shared = ", ".join(f"{name} {_word(conditions[0][name])}" for name in conditions[0] if name not in varying)
+    shared = ", ".join(f"{name} {value}" for name, value in conditions[0].items() if name not in varying and value)
     return Table(columns, rows, notes=[f"Conditions: {shared}.", *_differences(changes), *notes])
 
 

@@ -102,6 +102,7 @@ def test_only_what_is_unclear_gets_more_rounds(fake: Callable[..., FakeBench]) -
     digits = json.loads(ran.stdout)[2]
     assert digits["details"]["verdict"] == "unclear"
     assert digits["details"]["rounds"] == 40
+    fake(loud="dit-digits")
     assert dimbench("compare", "dit-digits", "--a", "", "--fail-on", "unclear").code == 3
 
 
