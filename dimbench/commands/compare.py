@@ -158,7 +158,8 @@ def _sides(ref: str | None, new: Path | None, a: str, b: str, common: str) -> It
         if new:
             raise UsageError(f"--new {new} was given without --run; give the commit to compare it with as --run REF")
         here = checkouts.here()
-        yield Side(f"bench {' '.join(first)}", here, first), Side(f"bench {' '.join(second)}", here, second)
+        labels = (" ".join(("bench", *words)) for words in (first, second))
+        yield Side(next(labels), here, first), Side(next(labels), here, second)
         return
     root = checkouts.find(new)
     with checkouts.worktree(root, ref) as (place, commit):

@@ -100,13 +100,21 @@ def _statistics(change: Change) -> tuple[str, str, str]:
         return "unknown", "none", "none"
     if change.pair.kind is Kind.QUALITY:
         return f"{new - base:+.3g}", "none", "none" if change.margin is None else f"{change.margin:g}"
-    ratio = "unknown" if change.ratio is None else units.change(change.ratio)
     if change.pair.kind is Kind.EXACT:
-        return ratio, "exact", "exact"
-    bounds = change.low, change.high
-    interval = " to ".join("none" if bound is None else units.change(bound) for bound in bounds)
-    margin = "none" if change.margin is None else f"{100 * change.margin:.1f} %{'*' * change.noise_margin}"
-    return ratio, "none" if None in bounds else interval, margin
+        return (
+            "none" if base == new else "unknown" if change.ratio is None else units.change(change.ratio),
+            "exact",
+            "0",
+        )
+    ratio = "unknown" if change.ratio is None else units.change(change.ratio)
+    interval = "none"
+    if change.low is not None and change.high is not None:
+        interval = f"{units.change(change.low).removesuffix(' %')} to {units.change(change.high)}"
+    return (
+        ratio,
+        interval,
+        "none" if change.margin is None else f"{100 * change.margin:.1f} %{'*' * change.noise_margin}",
+    )
 
 
 def _word(value: Any) -> str:

@@ -26,7 +26,8 @@ FILES = ("base.jsonl", "new.jsonl")
 
 @dataclass
 class FakeBench:
-    """In the place of a fresh process: seconds with a spread, `slow` for sides with such an option; one model is loud."""
+    """In the place of a fresh process: seconds with a spread, more where an option of the side is in `slow`; the model
+    `loud` has a spread of 30 %."""
 
     slow: dict[str, float] = field(default_factory=dict)
     spread: float = 0.01
