@@ -45,7 +45,7 @@ def run(
     measured = [pair for pair in pairs.of_rounds(series.rounds[model]) if pair.metric == "seconds"]
     if not measured or not all(pair.countable for pair in measured):
         raise DimbenchError(f"bench measured no time of {model}; give a model and options that run here")
-    records = [_record(pair) for pair in measured]
+    records = [record(pair) for pair in measured]
     results.append(records, paths.calibrations_file())
     emit(records, [_table(records)], file, "json" if json else "rich")
 
@@ -58,7 +58,7 @@ def known() -> dict[str, Noise]:
     return {entry["conditions"]["device_name"]: Noise(entry["metrics"]["deviation"]) for entry in here}
 
 
-def _record(pair: Pair) -> Record:
+def record(pair: Pair) -> Record:
     found, deviation = estimate(pair.values()), stdev(pair.values())
     return Record(
         "calibrate",
