@@ -43,7 +43,7 @@ def run(
     ] = False,
     kernel: Annotated[
         str | None,
-        typer.Option(help="Backend of the operators, such as cpu, triton, reference.", show_default="the best that runs"),
+        typer.Option(help="Backend of the operators, such as cpu or triton.", show_default="the best that runs"),
     ] = None,
     threads: measuring.Threads = None,
     steps: Annotated[

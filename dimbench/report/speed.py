@@ -71,9 +71,16 @@ def _figures(records: Sequence[Record]) -> dict[str, Callable[[Record], str]]:
     }
     for heading, (metric, show) in optional.items():
         known = any(record.metrics.get(metric) is not None for record in records)
-        if (known or heading == "images/s") and (heading != "steps/s" or modes == {"train"}):
+        says_more = {"steps/s": modes == {"train"}, "of the roof": any(map(_memory_bound, records))}
+        if (known or heading == "images/s") and says_more.get(heading, True):
             figures[heading] = _cell(metric, show)
     return figures
+
+
+def _memory_bound(record: Record) -> bool:
+    """Whether its roof is the memory's; else the share of the roof is the MFU."""
+    ridge = record.metrics.get("ridge_macs_per_byte")
+    return ridge is not None and (record.metrics.get("macs_per_byte") or 0.0) < ridge
 
 
 def _cell(metric: str, show: Callable[[float], str]) -> Callable[[Record], str]:
@@ -109,7 +116,7 @@ def _conditions_note(records: Sequence[Record], varying: Sequence[str]) -> list[
         "compile": lambda _: "compiled",
         "cuda_graph": lambda _: "replayed as a CUDA graph",
         "kernel": lambda kernel: f"kernels {kernel}",
-        "form": lambda form: f"network {form}",
+        "form": lambda form: "branches merged for inference" if form == "merged" else "",
         "steps": lambda n: f"{n} network calls",
         "sampler": str,
         "guided": lambda _: "guided",
@@ -118,11 +125,9 @@ def _conditions_note(records: Sequence[Record], varying: Sequence[str]) -> list[
     }
     conditions = records[0].conditions
     said = [
-        words(conditions[name])
-        for name, words in say.items()
-        if name not in varying and conditions.get(name) not in (None, False)
+        say[name](conditions[name]) for name in say if name not in varying and conditions.get(name) not in (None, False)
     ]
-    return [f"{'; '.join(said)}."] if said else []
+    return [f"{'; '.join(filter(None, said))}."]
 
 
 def _legend(records: Sequence[Record]) -> list[str]:
@@ -131,6 +136,8 @@ def _legend(records: Sequence[Record]) -> list[str]:
     if not measured:
         return []
     notes = ["Time: median ± half its 95 % interval; IQR: the middle half of the samples, as a share of the median."]
+    if any(record.conditions["device"] == "cpu" for record in measured):
+        notes.append("Memory on a CPU: all that the process held, PyTorch's own some hundred MB among it.")
     peaks = {record.metrics.get("peak_macs_per_second"): record for record in measured}
     if None in peaks:
         notes.append("MFU: not measured without this device's matmul rate; `dimbench device` measures it once.")
@@ -139,8 +146,8 @@ def _legend(records: Sequence[Record]) -> list[str]:
     )
     if rates:
         notes.append(
-            f"MFU: share of the matmul rate measured here ({rates}); roof: share of what this rate and the memory's "
-            "bandwidth allow."
+            f"MFU: share of the matmul rate measured here ({rates}); of the roof: of what the memory's bandwidth allows, "
+            "too."
         )
     if any(record.conditions["mode"] == "train" for record in measured):
         notes.append("A training step counts as three forward passes.")
@@ -148,15 +155,17 @@ def _legend(records: Sequence[Record]) -> list[str]:
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:
-    """Each once, with the rows it is about unless these are all."""
-    about: dict[str, list[str]] = {}
+    """Each piece of advice once, below it what was seen of which row."""
+    about: dict[str, dict[str, list[str]]] = {}
     for record in records:
         for warning in record.warnings:
-            about.setdefault(warning, []).append(title(record))
-    return [
-        warning if len(titles) == len(records) else f"{', '.join(titles)}: {warning}"
-        for warning, titles in about.items()
-    ]
+            seen, _, advice = warning.rstrip(".").partition(": ")
+            about.setdefault(advice, {}).setdefault(title(record), []).append(seen[:1].lower() + seen[1:])
+    notes = []
+    for advice, rows in about.items():
+        notes.append(f"{advice[:1].upper()}{advice[1:]}:" if advice else "Besides:")
+        notes += [f"  {row}: {', '.join(seen)}" for row, seen in rows.items()]
+    return notes
 
 
 def title(record: Record) -> str:
