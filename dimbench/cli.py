@@ -6,7 +6,9 @@ import sys
 
 import typer
 
-from dimbench.commands import calibrate, compare, fid, flops, list_models, params, root, sample, train, weights
+from dimbench.commands import (
+    bench, calibrate, compare, device, fid, flops, list_models, params, root, sample, train, weights,
+)  # fmt: skip
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -19,11 +21,13 @@ app = typer.Typer(
 app.command("list")(list_models.run)
 app.command("params")(params.run)
 app.command("flops")(flops.run)
+app.command("bench")(bench.run)
+app.command("device")(device.run)
+app.command("compare")(compare.run)
+app.command("calibrate")(calibrate.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("train")(train.run)
-app.command("compare")(compare.run)
-app.command("calibrate")(calibrate.run)
 app.add_typer(weights.app, name="weights")
 
 

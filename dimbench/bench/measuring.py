@@ -15,7 +15,8 @@ from dimbench.bench.plan import Row
 from dimbench.bench.subject import Cost, Subject
 from dimbench.errors import DimbenchError
 from dimbench.kernels import backends
-from dimbench.measure import ceilings, device as devices, doubts, energy, hardware, memory, nvml, roofline, timing
+from dimbench.measure import ceilings, doubts, energy, hardware, memory, nvml, roofline, timing
+from dimbench.measure import device as devices
 from dimbench.measure.timing import OnProgress, Rules, Timed
 
 Send = Callable[..., None]
@@ -33,12 +34,7 @@ class Measuring:
         self.preset = presets.find(row.model)
         devices.check(row.device)
         self.host_before = hardware.host()
-        self.device = devices.find(row.device)
-        self.device_name = (
-            torch.cuda.get_device_name(row.device)
-            if self.device.on_gpu
-            else str(results.describe_machine()["processor"])
-        )
+        self.device = devices.find(row.device, results.describe_machine()["processor"])
         self.gpu_states = [self.device.gpu.state()] if self.device.gpu else []
         if row.threads:
             torch.set_num_threads(row.threads)
@@ -77,7 +73,7 @@ class Measuring:
                 "joules_per_image": None if joules is None else joules / self.batch,
             },
             samples={"seconds": timed.seconds},
-            details=self._details(timed, summary),
+            details=self._details(timed, summary, peaks),
             warnings=found,
             environment={**results.describe_machine(), **self._environment()},
         )
@@ -88,7 +84,7 @@ class Measuring:
         return {
             "mode": row.mode,
             "device": row.device.partition(":")[0],
-            "device_name": self.device_name,
+            "device_name": self.device.name,
             "dtype": row.dtype,
             "batch": self.batch,
             "resolution": row.resolution,
@@ -137,7 +133,7 @@ class Measuring:
 
     def _speed(self, timed: Timed, summary: series.Summary, cost: Cost) -> dict[str, float | None]:
         images = self.batch * timed.calls_per_second
-        known = ceilings.load(self.device_name, None if self.device.on_gpu else torch.get_num_threads())
+        known = ceilings.load(self.device.name, self.device.threads)
         rate = known.macs_per_second.get(self.row.dtype) if known else None
         work = cost.macs_timed * self.batch
         place = None
@@ -174,13 +170,21 @@ class Measuring:
             "activation_bytes": peaks.activations,
         }
 
-    def _details(self, timed: Timed, summary: series.Summary) -> dict[str, Any]:
+    def _memory_share(self, peaks: memory.Peaks) -> float | None:
+        """The peak as a share of all that this row could have had."""
+        if peaks.reserved is not None:
+            return peaks.reserved / torch.cuda.get_device_properties(self.row.device).total_memory
+        available = self.host_before.available
+        return peaks.activations / available if available else None
+
+    def _details(self, timed: Timed, summary: series.Summary, peaks: memory.Peaks) -> dict[str, Any]:
         """How it was measured, and the state of the machine."""
         return {
             "stopped": timed.reason,
             "warm_up": asdict(timed.warm_up),
             "samples": summary.count,
             "outliers": asdict(summary.outliers),
+            "memory_share": self._memory_share(peaks),
             "compiler": _compiler() if self.row.compile else None,
             "host": {"before": asdict(self.host_before), "after": asdict(hardware.host())},
             "gpu": [asdict(state) for state in (*self.gpu_states[:1], *self.gpu_states[-1:])],

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from time import monotonic
 from typing import IO, Any
@@ -30,10 +30,7 @@ PATIENCE = 10  # budgets that a row may take besides its start ...
 START = 120.0  # ... in seconds: building the network, compiling
 TRIAL_BUDGET = 2.0  # seconds for each batch that the search for the best one tries
 
-_UNMEASURED = (
-    "seconds images_per_second calls_per_second first_call_seconds compile_seconds macs_per_second mfu peak_bytes "
-    "joules_per_image"
-).split()  # fmt: skip
+_UNMEASURED = ("seconds", "images_per_second", "calls_per_second", "macs_per_second", "mfu", "peak_bytes")
 
 
 def measure(row: Row, on_progress: OnProgress, command: Command = CHILD) -> Record:
@@ -44,7 +41,7 @@ def measure(row: Row, on_progress: OnProgress, command: Command = CHILD) -> Reco
 
     def attempt(batch: int) -> best_batch.Trial:
         one = replace(row, batch=batch, budget=min(TRIAL_BUDGET, row.budget))
-        record = _run(one, lambda phase, seconds, median: on_progress(f"trying batch {batch}", seconds, median), command)
+        record = _run(one, lambda _, seconds, median: on_progress(f"trying batch {batch}", seconds, median), command)
         memory = record.details.get("memory_share") or 0.0
         return best_batch.Trial(batch, record.metrics["images_per_second"], memory)
 
@@ -80,9 +77,8 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                     raise kind(f"{row.title}: {event['words']}")
                 case "end":
                     if child.killed():
-                        words = "The system ended the process, as it does where memory runs out; give a smaller --batch."
-                        return _too_big(row, known, words)
-                    raise DimbenchError(f"{row.title} failed: {child.last_words()}; run it alone to see whether it repeats")
+                        return _too_big(row, known, "The system ended it, as it does where memory runs out.")
+                    raise DimbenchError(f"{row.title} failed: {child.last_words()}; run it alone to see if it repeats")
 
 
 def _too_big(row: Row, known: dict[str, Any], words: str) -> Record:
@@ -130,8 +126,6 @@ def _child(row: Row, command: Command) -> Iterator[_Child]:
             process.stdin.flush()
             yield _Child(process, errors)
         finally:
-            try:
+            with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()

@@ -16,8 +16,8 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Row:
-    """`batch` is a number of images or "best"; `mode` is inference, train or, for whole sampling runs of `steps` network
-    calls, sample; `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
+    """`batch` is a number of images or "best"; `mode` is inference, train or, for whole sampling runs of `steps`
+    network calls, sample; `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
 
     model: str
     resolution: int
@@ -72,7 +72,7 @@ def check(row: Row) -> None:
     if row.threads is not None and row.threads < 1:
         raise UsageError(f"{row.threads} threads cannot compute; give --threads 1 or more")
     if row.cuda_graph and not on_gpu:
-        raise UsageError(f"--cuda-graph needs a GPU, and the device is {row.device}; give --device cuda or leave it out")
+        raise UsageError(f"--cuda-graph needs a GPU, and the device is {row.device}; give --device cuda or no graph")
     if row.cuda_graph and row.mode != "inference":
         raise UsageError(f"--cuda-graph replays one network call, not a run of mode {row.mode}; leave one of them out")
     if row.dtype == "tf32" and not on_gpu:
@@ -91,7 +91,7 @@ def check(row: Row) -> None:
 
 
 def whole_numbers(option: str, text: str, words: Sequence[str] = ()) -> list[Any]:
-    """"1,8,best" -> [1, 8, "best"], each once."""
+    """ "1,8,best" -> [1, 8, "best"], each once."""
     found: list[Any] = []
     for part in (part.strip() for part in text.split(",")):
         if part not in words and not (part.isdigit() and int(part)):

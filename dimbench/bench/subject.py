@@ -126,9 +126,7 @@ def _training(row: Row, process: Process, model: nn.Module, inputs: dict[str, Te
     return Subject(call_of(compiled), call_of(model) if row.compile else None, AS_TRAINED)
 
 
-def _sampling(
-    row: Row, preset: Preset, config: Any, eager: nn.Module, network: Any, batch: int, form: str
-) -> Subject:
+def _sampling(row: Row, preset: Preset, config: Any, eager: nn.Module, network: Any, batch: int, form: str) -> Subject:
     """A whole run of exactly `row.steps` network calls, noise and all, decoded where there is an autoencoder."""
     assert row.steps is not None
     process = find_process(preset.diffusion)

@@ -38,6 +38,11 @@ def table_format(json: bool, csv: bool, markdown: bool) -> str:
 def emit(records: Sequence[results.Record], tables: Iterable[Table], file: Path, form: str) -> None:
     """Append the records to `file`, then print them as JSON, or the tables in the format `form`."""
     results.append(records, file)
+    show(records, tables, form)
+
+
+def show(records: Sequence[results.Record], tables: Iterable[Table], form: str) -> None:
+    """Print the records as JSON, or the tables in the format `form`."""
     if form == "json":
         typer.echo(json.dumps([record.as_dict() for record in records], indent=2))
         return

@@ -12,6 +12,7 @@ import torch
 
 from dimbench import paths, series
 from dimbench.files import replacing
+from dimbench.measure import hardware
 from dimbench.measure.device import DTYPES, Device, set_precision
 from dimbench.measure.timing import Rules, Timed, measure
 
@@ -19,13 +20,12 @@ from dimbench.measure.timing import Rules, Timed, measure
 SIDES = {"cpu": (512, 1024, 1536), "cuda": (2048, 4096, 8192)}
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # far beyond the caches
 LAUNCHES = 200
-SECONDS_EACH = 2.0
 
 
 @dataclass(frozen=True)
 class Ceilings:
-    """Rates of `device_name`, of a CPU with `threads` threads: `macs_per_second` of a matrix product by dtype, bytes read
-    plus written by a copy, and seconds that starting one operator takes the host."""
+    """Rates of `device_name`, of a CPU with `threads` threads: `macs_per_second` of a matrix product by dtype, bytes
+    read plus written by a copy, and seconds that starting one operator takes the host."""
 
     device_name: str
     threads: int | None
@@ -37,34 +37,43 @@ class Ceilings:
     samples: Mapping[str, list[float]] = field(default_factory=dict)
 
 
-def measured(
-    device: Device, device_name: str, created: str, budget: float = SECONDS_EACH, on_step: Callable[[str], None] = print
-) -> Ceilings:
-    """Measure them now, `budget` seconds for each figure."""
+def measured(device: Device, budget: float, created: str, on_step: Callable[[int, str], None]) -> Ceilings:
+    """Measure them now, `budget` seconds for each series; `on_step` hears the number of each and what it is."""
     kind = "cuda" if device.on_gpu else "cpu"
     rules = Rules(budget=budget, warm_up=budget / 4, least_seconds=budget / 4)
-    samples, rates = {}, {}
-    for dtype in DTYPES if device.on_gpu else ("fp32", "bf16"):
-        on_step(f"matmul {dtype}")
-        rates[dtype] = 0.0
-        for side in SIDES[kind]:
-            timed = _matmul(device, dtype, side, rules)
-            samples[f"matmul_{dtype}_{side}"] = timed.seconds
-            rates[dtype] = max(rates[dtype], side**3 / series.median(timed.seconds))
-    on_step("copy")
-    copied = _copy(device, COPY_BYTES[kind], rules)
-    on_step("launch")
+    products = [(dtype, side) for dtype in dtypes(device) for side in SIDES[kind]]
+    samples: dict[str, list[float]] = {}
+    rates: dict[str, float] = {}
+    for step, (dtype, side) in enumerate(products):
+        on_step(step, f"{dtype} product of side {side}")
+        seconds = samples[f"matmul_{dtype}_{side}"] = _matmul(device, dtype, side, rules).seconds
+        rates[dtype] = max(rates.get(dtype, 0.0), side**3 / series.median(seconds))
+    on_step(len(products), "copy")
+    copied = samples["copy"] = _copy(device, COPY_BYTES[kind], rules).seconds
+    on_step(len(products) + 1, "launches")
     launched = _launch(device, rules)
     return Ceilings(
-        device_name=device_name,
-        threads=None if device.on_gpu else torch.get_num_threads(),
+        device_name=device.name,
+        threads=device.threads,
         macs_per_second=rates,
-        bytes_per_second=2 * COPY_BYTES[kind] / series.median(copied.seconds),
+        bytes_per_second=2 * COPY_BYTES[kind] / series.median(copied),
         launch_seconds=launched.wall / len(launched.seconds) / LAUNCHES,
         torch=torch.__version__,
         created=created,
-        samples={**samples, "copy": copied.seconds, "launch": launched.seconds},
+        samples={**samples, "launch": launched.seconds},
     )
+
+
+def dtypes(device: Device) -> tuple[str, ...]:
+    """Those that the device can be asked for. A CPU has no TF32, and few have float16."""
+    if device.on_gpu:
+        return tuple(DTYPES)
+    return ("fp32", "bf16", "fp16") if hardware.has_float16() else ("fp32", "bf16")
+
+
+def steps(device: Device) -> int:
+    """How many series `measured` takes."""
+    return len(dtypes(device)) * len(SIDES["cuda" if device.on_gpu else "cpu"]) + 2
 
 
 def _matmul(device: Device, dtype: str, side: int, rules: Rules) -> Timed:

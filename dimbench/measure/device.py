@@ -14,9 +14,10 @@ DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, 
 
 @dataclass(frozen=True)
 class Device:
-    """`place` is torch's name of it, `gpu` None on a CPU and where nothing can be asked."""
+    """`place` is torch's word for it, `name` its maker's; `gpu` is None on a CPU and where nothing can be asked."""
 
     place: str
+    name: str
     clock: timing.Clock
     probe: memory.Probe
     joules: energy.Counter
@@ -25,6 +26,11 @@ class Device:
     @property
     def on_gpu(self) -> bool:
         return self.place.startswith("cuda")
+
+    @property
+    def threads(self) -> int | None:
+        """Of torch on this CPU; None on a GPU, whose rates do not depend on them."""
+        return None if self.on_gpu else torch.get_num_threads()
 
 
 def check(place: str) -> None:
@@ -40,13 +46,14 @@ def check(place: str) -> None:
         )
 
 
-def find(place: str) -> Device:
-    """The device that `check` let pass."""
+def find(place: str, processor: str) -> Device:
+    """The device that `check` let pass; `processor` is what a CPU is called."""
     if place == "cpu":
-        return Device(place, timing.HOST, memory.process_probe(), energy.cpu_package, None)
+        return Device(place, processor, timing.HOST, memory.process_probe(), energy.cpu_package, None)
     gpu = nvml.find(str(torch.cuda.get_device_properties(place).uuid))
     counter = gpu.joules if gpu else lambda: None
-    return Device(place, timing.cuda_clock(place), memory.cuda_probe(place), counter, gpu)
+    name = torch.cuda.get_device_name(place)
+    return Device(place, name, timing.cuda_clock(place), memory.cuda_probe(place), counter, gpu)
 
 
 def set_precision(dtype: str) -> None:

@@ -14,35 +14,32 @@ LAUNCH_BOUND = 0.9  # share of a call in which the host hands out work
 SLOW_CLOCK = 0.75  # of the highest clock, where nvbench drops a trial
 
 
+_NOISE = "other work or changing clocks may be the cause; wait for a quiet machine, or give a longer --budget"
+
+
+def doubt(seen: str, advice: str) -> str:
+    """One sentence in the form that tables take apart again: what was seen, a colon, why it may be and what helps."""
+    return f"{seen[0].upper()}{seen[1:]}: {advice}."
+
+
 def of_series(timed: Timed, summary: Summary, target: float) -> list[str]:
     """Of the samples themselves."""
     found = []
     if not timed.warm_up.stable:
-        found.append(
-            f"The calls still changed when the warm-up ended after {timed.warm_up.seconds:.1f} s: caches or clocks were "
-            "not settled, or other work ran; give a longer --budget."
-        )
+        found.append(doubt(f"the calls still changed after a warm-up of {timed.warm_up.seconds:.1f} s", _NOISE))
     if summary.margin is None:
-        found.append(
-            f"{summary.count} samples are too few for an interval: a call takes long; give a longer --budget."
-        )
+        few = f"{summary.count} sample{'s' if summary.count > 1 else ''} gave no interval"
+        found.append(doubt(few, "a call takes long; give a longer --budget"))
     elif timed.reason != "interval" and summary.margin > target:
-        why = "more samples did not narrow it" if timed.reason == "settled" else "the budget was used up"
-        found.append(
-            f"The interval of the median is {_percent(summary.margin)} wide to either side, above {_percent(target)}, "
-            f"and {why}: other work may run here; wait for a quiet machine or give a longer --budget."
-        )
+        when = "and more samples did not narrow it" if timed.reason == "settled" else "when the budget was used up"
+        found.append(doubt(f"the interval was ± {_percent(summary.margin)}, above {_percent(target)}, {when}", _NOISE))
     if summary.spread > SPREAD:
         strength = "strongly" if summary.spread > WIDE_SPREAD else "noticeably"
         found.append(
-            f"The samples differ {strength}: their middle half spans {_percent(summary.spread)} of the median; other "
-            "work or changing clocks may be the cause; measure again on a quiet machine."
+            doubt(f"the samples differed {strength}, by an IQR of {_percent(summary.spread)} of the median", _NOISE)
         )
     if severe := summary.outliers.high_severe + summary.outliers.low_severe:
-        found.append(
-            f"{severe} of {summary.count} samples are severe outliers (none was dropped): other work may have "
-            "interrupted them."
-        )
+        found.append(doubt(f"{severe} of {summary.count} samples were severe outliers, which are kept", _NOISE))
     return found
 
 
@@ -50,10 +47,8 @@ def of_launches(share: float) -> list[str]:
     """Of a GPU that may wait for the host."""
     if share <= LAUNCH_BOUND:
         return []
-    return [
-        f"Launch-bound: the host hands out work for {_percent(share)} of a call, so the time is the host's; a larger "
-        "--batch, --compile or --cuda-graph shows the GPU's."
-    ]
+    seen = f"launch-bound, the host handed out work for {_percent(share)} of a call"
+    return [doubt(seen, "the time is the host's; a larger --batch, --compile or --cuda-graph shows the GPU's")]
 
 
 def of_host(before: Host, after: Host, threads: int) -> list[str]:
@@ -61,18 +56,14 @@ def of_host(before: Host, after: Host, threads: int) -> list[str]:
     found = []
     cpus = min(before.usable, before.quota or before.usable)
     if threads > cpus:
-        what = "container's quota" if before.quota and before.quota < before.usable else "process's share"
-        found.append(f"{threads} threads ran on the {what} of {cpus:g} CPUs and had to wait; give --threads {cpus:.0f}.")
+        whose = "the container's quota" if before.quota and before.quota < before.usable else "the process's share"
+        found.append(doubt(f"{threads} threads ran on {cpus:g} CPUs, {whose}", f"they wait; give --threads {cpus:.0f}"))
     if before.load is not None and before.load + threads > before.cpus + 0.5:
-        found.append(
-            f"The load average was {before.load:.1f} on {before.cpus} CPUs before the start and {after.load:.1f} after "
-            "it: other work shared the machine; wait until it is quiet."
-        )
+        after_it = f" and {after.load:.1f} after" if after.load is not None else ""
+        found.append(doubt(f"the load was {before.load:.1f} before{after_it} on {before.cpus} CPUs", _NOISE))
     if before.governor not in (None, "performance"):
-        found.append(
-            f"The CPU's clock follows the governor {before.governor!r}: it changes with load and heat; the system's "
-            "administrator can set 'performance'."
-        )
+        advice = "the clock follows load and heat; the system's administrator can set 'performance'"
+        found.append(doubt(f"the CPU runs under the governor {before.governor!r}", advice))
     return found
 
 
@@ -82,21 +73,17 @@ def of_gpu(states: Sequence[GpuState]) -> list[str]:
         return []
     found = []
     if others := states[0].processes:
-        found.append(f"{len(others)} other processes were on the GPU before the start; wait until it is free.")
+        plural = "es were" if len(others) > 1 else " was"
+        found.append(doubt(f"{len(others)} other process{plural} on the GPU", "they share it; wait until it is free"))
     during = states[1:]
     if reasons := sorted({reason for state in during for reason in state.throttled}):
         hottest = max((state.celsius or 0 for state in during), default=0)
-        found.append(
-            f"The GPU lowered its clocks ({', '.join(reasons)}; {hottest:.0f} degrees C): times hold for this state; cool it "
-            "or let it rest."
-        )
-    slow = [s for s in during if s.sm_hertz and s.sm_hertz_most and s.sm_hertz < SLOW_CLOCK * s.sm_hertz_most]
-    if slow:
-        lowest = min((s.sm_hertz or 0) / (s.sm_hertz_most or 1) for s in slow)
-        found.append(
-            f"The GPU ran at {_percent(lowest)} of its highest clock at least once: it was idle, hot or limited; give a "
-            "longer --budget."
-        )
+        seen = f"the GPU lowered its clocks ({', '.join(reasons)}; up to {hottest:.0f} °C)"
+        found.append(doubt(seen, "the times hold for this state; cool it or let it rest"))
+    clocks = [s.sm_hertz / s.sm_hertz_most for s in during if s.sm_hertz and s.sm_hertz_most]
+    if clocks and min(clocks) < SLOW_CLOCK:
+        seen = f"the GPU ran at {_percent(min(clocks))} of its highest clock at least once"
+        found.append(doubt(seen, "it was idle, hot or limited; give a longer --budget"))
     return found
 
 

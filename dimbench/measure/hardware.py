@@ -67,10 +67,8 @@ def has_float16(root: Path = ROOT) -> bool:
 
 def _quota(root: Path) -> float | None:
     """CPUs of the container by its control group, version 2 or 1."""
-    allowed, period = ((_cgroup(root, "cpu.max") or "").split() + ["", ""])[:2]
-    if not allowed:
-        allowed = _cgroup(root, "cpu/cpu.cfs_quota_us") or ""
-        period = _cgroup(root, "cpu/cpu.cfs_period_us") or ""
+    version_1 = [_cgroup(root, f"cpu/cpu.cfs_{name}_us") or "" for name in ("quota", "period")]
+    allowed, period = (_cgroup(root, "cpu.max") or "").split() or version_1
     return int(allowed) / int(period) if allowed.isdigit() and period.isdigit() else None
 
 
@@ -87,7 +85,7 @@ def _cgroup(root: Path, name: str) -> str | None:
 
 
 def _members(listed: str) -> int:
-    """"0-1" or "0,4" -> 2."""
+    """ "0-1" or "0,4" -> 2."""
     ends = (part.partition("-") for part in listed.split(","))
     return sum(int(last or first) - int(first) + 1 for first, _, last in ends)
 

@@ -7,6 +7,7 @@ import sys
 import weakref
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,10 +61,8 @@ def process_probe() -> Probe:
 
 
 def _reset_peak() -> None:
-    try:
+    with suppress(OSError):
         (_PROC / "clear_refs").write_text("5")
-    except OSError:
-        pass
 
 
 def _status(name: str) -> int:
@@ -77,10 +76,8 @@ def _status(name: str) -> int:
 
 def limit_process(available: int) -> None:
     """Let allocations beyond `available` more bytes fail in this process, before the system has to end another."""
-    try:
+    with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_DATA, (_status("VmData") + available, resource.RLIM_INFINITY))
-    except (OSError, ValueError):
-        pass
 
 
 def is_out_of_memory(error: BaseException) -> bool:

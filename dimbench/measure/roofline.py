@@ -21,9 +21,7 @@ class Position:
         return "compute" if self.intensity >= self.ridge else "memory"
 
 
-def position(
-    macs: float, seconds: float, traffic: float, macs_per_second: float, bytes_per_second: float
-) -> Position:
+def position(macs: float, seconds: float, traffic: float, macs_per_second: float, bytes_per_second: float) -> Position:
     """Of work of `macs` multiply-adds that took `seconds` and moved at least `traffic` bytes, on a device with these
     two ceilings. A lower bound of the traffic gives an upper bound of the roof."""
     intensity = macs / traffic
