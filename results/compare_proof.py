@@ -4,21 +4,25 @@ Run from the root of the checkout: python results/compare_proof.py [LIVE]. It ca
 itself LIVE times (20 if not said) and then resamples the rounds of all that; run again, it goes on where it stopped.
 The records go to results/compare-proof.jsonl, the figures to the screen.
 
-The processes time a network call by the same code as `dimbench bench`, but leave out its count of operations and its
-description of the machine, so that some hundred of them end within an hour.
+The processes time a network call by the code of `dimbench bench`, but are forked from one that has imported torch: so
+hundreds of them end within the hour. They differ by all that other work on the machine does to them, not in where the
+libraries lie in memory.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import random
-import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from dimbench import presets
 from dimbench.commands import calibrate
 from dimbench.commands.checkouts import Side
 from dimbench.commands.emit import stepping
@@ -29,35 +33,31 @@ from dimbench.report.compare import METRICS, Change, Noise, judge
 from dimbench.results import Record, append, describe_machine, read
 
 FILE = Path(__file__).with_name("compare-proof.jsonl")
-MODEL, BATCH, BUDGET = "dit-digits", 8, 0.6  # seconds of warm-up and samples
+MODEL, BATCH, BUDGET = "dit-digits", 8, 0.4  # seconds of warm-up and samples
 SIDES = Side("A", Path()), Side("B", Path())
 TRIALS = 200
 PLANTED = (1.0, 1.05, 1.1, 1.2)  # factors on the seconds of B
 ROUNDS = 10
 
 
-def child() -> None:
-    """Print the record of a fresh process."""
-    import torch
-
-    from dimbench import presets, registry, series
+def timed() -> float:
+    """The median seconds of a network call, in this process."""
+    from dimbench import registry, series
     from dimbench.measure import timing
 
-    torch.set_num_threads(1)
-    preset = presets.find(MODEL)
-    model = registry.for_inference(preset, registry.create_model(MODEL))
-    inputs = registry.example_inputs(preset, model, BATCH)
+    model = registry.create_model(MODEL)
+    inputs = registry.example_inputs(presets.find(MODEL), model, BATCH)
     with torch.inference_mode():
-        timed = timing.measure(lambda: model(**inputs), timing.HOST, timing.Rules(budget=BUDGET))
-    print(json.dumps({"seconds": series.median(timed.seconds), "load": os.getloadavg()[0]}))
+        return series.median(timing.measure(lambda: model(**inputs), timing.HOST, timing.Rules(budget=BUDGET)).seconds)
 
 
 def fresh(side: Side, model: str) -> list[dict[str, Any]]:
     """The same code on both sides, in a process of its own."""
-    done = subprocess.run([sys.executable, __file__, "child"], capture_output=True, text=True, check=True)
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        seconds = pool.submit(timed).result()
     machine = describe_machine()
     conditions = {"batch": BATCH, "threads": 1, "dtype": "fp32", "budget": BUDGET, "device_name": machine["processor"]}
-    return [entry(json.loads(done.stdout), conditions, machine)]
+    return [entry({"seconds": seconds, "load": os.getloadavg()[0]}, conditions, machine)]
 
 
 def entry(metrics: dict[str, float], conditions: dict[str, Any], environment: dict[str, Any]) -> dict[str, Any]:
@@ -142,7 +142,5 @@ def main(live: int) -> None:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["child"]:
-        child()
-    else:
-        main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
+    torch.set_num_threads(1)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 20)
