@@ -92,6 +92,9 @@ def run(
         for change in found.changes
     ]
     emit(records, [shown.table(found.changes, _notes(found, rules, failed))] if records else [], file, form)
+    absent = [text for text, gate in zip(fail_if or (), gates, strict=False) if gate.metric not in found.metrics]
+    if absent and not found.interrupted:
+        raise UsageError(f"--fail-if {absent[0]} looks at nothing: no row has it on both sides; leave it out")
     if found.interrupted or failed:
         raise typer.Exit(INTERRUPTED if found.interrupted else FAILED)
 
@@ -123,6 +126,10 @@ class Found:
     order: Mapping[str, Sequence[str]] = field(default_factory=dict)
     interrupted: bool = False
 
+    @property
+    def metrics(self) -> set[str]:
+        return {change.pair.metric for change in self.changes}
+
 
 def _compare_files(base: str, new: str, rules: Rules) -> Found:
     found, left_out = pairs.of_files(results.read(Path(base)), results.read(Path(new)), rules.metrics)
@@ -147,7 +154,10 @@ def _notes(found: Found, rules: Rules, failed: Sequence[Change]) -> list[str]:
     """What stands below the table, the upshot last."""
     notes = [f"{name} is {label}." for name, label in found.labels.items()]
     notes += [*found.left_out, *shown.margins(found.changes, rules.noise)]
-    return [*notes, "Interrupted: only finished rounds count." if found.interrupted else shown.outcome(failed)]
+    return [
+        *notes,
+        "Interrupted: only finished rounds count." if found.interrupted else shown.outcome(failed, rules.metrics),
+    ]
 
 
 @contextmanager

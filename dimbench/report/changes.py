@@ -69,10 +69,10 @@ def margins(changes: Sequence[Change], noise: Mapping[str, Noise]) -> list[str]:
     return []
 
 
-def outcome(failed: Sequence[Change]) -> str:
-    """What the exit code says, as a sentence."""
+def outcome(failed: Sequence[Change], gated: Sequence[str]) -> str:
+    """What the exit code says, as a sentence; `gated` are the metrics that it depends on."""
     if not failed:
-        return "No regression was confirmed."
+        return f"No regression of {' or '.join(gated)} was confirmed."
     rows = (f"{change.pair.model} {change.pair.metric} {change.verdict}" for change in failed)
     return f"Exit code 3: {', '.join(rows)}."
 

@@ -163,8 +163,9 @@ def holm(chances: Sequence[float]) -> list[bool]:
 class Pair:
     """The figures of one metric of one row on both sides, round by round; base[k] and new[k] belong together.
 
-    `environments` are those of the two sides; `differing` the conditions that are not shared, with both values. An
-    `obstacle` says why noisy figures prove nothing.
+    `environments` are those of the two sides; `differing` the conditions that are not shared, with both values;
+    `hertz` the clock of a GPU in each round, where it is known. An `obstacle` says why noisy figures prove nothing,
+    `missing` why a side has no figure.
     """
 
     command: str
@@ -175,7 +176,9 @@ class Pair:
     new: tuple[float | None, ...]
     environments: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
     differing: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    hertz: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     obstacle: str = ""
+    missing: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -198,6 +201,12 @@ class Pair:
         """log(NEW / BASE) of each round, signed so that more is worse."""
         sign = METRICS[self.metric].worse
         return [sign * math.log(n / b) for b, n in zip(self.base, self.new, strict=True) if b and n]
+
+    def cycles(self) -> list[float]:
+        """The same with time counted in cycles of a GPU; empty where its clock is not known in every round."""
+        known = METRICS[self.metric].is_time and all(len(side) == len(self.base) for side in self.hertz)
+        clocks = (math.log(after / before) for before, after in zip(*self.hertz, strict=True)) if known else ()
+        return [value + clock for value, clock in zip(self.values(), clocks, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -247,7 +256,7 @@ def _plain(pair: Pair, margin: float | None) -> Change:
     ratio = new / base if base and new is not None else None
     if base is None or new is None:
         lost = new is None
-        reason = f"{'NEW' if lost else 'BASE'} has no figure"
+        reason = f"{'NEW' if lost else 'BASE'} has no figure" + (f": {pair.missing}" if pair.missing else "")
         return Change(pair, Verdict.CHANGED, worsened=lost, confirmed=True, reason=reason)
     if pair.kind is Kind.EXACT:
         changed = base != new
@@ -274,7 +283,12 @@ def _noisy(pair: Pair, found: Estimate, significant: bool, asked: float, noise: 
     beyond = max(within, NOISE_FACTOR * noise.half_width(found.rounds)) if noise else within
     verdict, reason = Verdict.UNCLEAR, ""
     if significant and abs(found.mean) > beyond and found.superiority >= SUPERIORITY:
-        verdict = metric.verdicts[0 if found.mean > 0 else 1]
+        worse = found.mean > 0
+        cycles = fmean(pair.cycles() or [found.mean])
+        if (cycles if worse else -cycles) > beyond:
+            verdict = metric.verdicts[0 if worse else 1]
+        else:
+            reason = f"the clock changed: in cycles it is {math.expm1(cycles):+.1%}"
     elif -within <= found.low and found.high <= within:
         verdict = Verdict.SAME
     else:

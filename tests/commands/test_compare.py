@@ -81,7 +81,7 @@ def test_the_same_code_is_the_same(fake: Callable[..., FakeBench]) -> None:
     assert ran.code == 0
     assert len(bench.calls) == 20
     assert "same" in ran.stdout
-    assert "No regression was confirmed." in ran.stdout
+    assert "No regression of seconds was confirmed." in ran.stdout
     assert "dimbench calibrate" in ran.stdout
 
 
@@ -243,6 +243,13 @@ def test_files_gate_on_what_is_exact(tmp_path: Path) -> None:
     assert found["seconds"]["metrics"]["ratio"] == pytest.approx(3)
     assert dimbench("compare", *files).code == 0
     assert dimbench("compare", *files, "--fail-on", "unclear").code == 3
+
+
+def test_a_gate_that_looks_at_nothing_is_refused(tmp_path: Path) -> None:
+    files = store(tmp_path, [entry()], [entry()])
+    ran = dimbench("compare", *files, "--fail-if", "macs", "--fail-if", "fid:+0.05")
+    assert ran.code == 2
+    assert "--fail-if fid:+0.05 looks at nothing" in ran.stderr
 
 
 def test_fid_fails_by_its_difference(tmp_path: Path) -> None:

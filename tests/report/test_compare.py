@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -67,6 +68,16 @@ def test_more_memory_is_worse_and_needs_no_spread() -> None:
     change = verdict(pair([100.0] * 3, [110.0] * 3, "peak_bytes"), noise=Noise(0.5))
     assert (change.verdict, change.low, change.high) == (Verdict.WORSE, pytest.approx(1.1), pytest.approx(1.1))
     assert verdict(pair([100.0] * 3, [100.0] * 3, "peak_bytes")).verdict is Verdict.SAME
+
+
+def test_a_gpu_that_only_lowered_its_clock_is_not_slower() -> None:
+    slow = slowed(1.2)
+    steady = (1e9,) * 10
+    assert verdict(replace(slow, hertz=(steady, steady))).verdict is Verdict.SLOWER
+    change = verdict(replace(slow, hertz=(steady, tuple(hertz / 1.2 for hertz in steady))))
+    assert change.verdict is Verdict.UNCLEAR
+    assert "the clock changed: in cycles it is " in change.reason
+    assert verdict(replace(slow, hertz=(steady, steady[1:]))).verdict is Verdict.SLOWER  # not known in every round
 
 
 def test_the_machines_noise_widens_the_margin_but_not_what_is_called_same() -> None:
