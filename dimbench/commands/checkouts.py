@@ -103,4 +103,4 @@ def _run(words: Sequence[str], folder: Path, environment: dict[str, str]) -> tup
 def _last_words(text: str) -> str:
     """The last line of an error that says something, without the frame Typer draws round it."""
     lines = (line.strip(" │╭╮╰╯─") for line in text.splitlines())
-    return next((line for line in reversed(list(lines)) if re.search(r"\w", line)), "")
+    return next((line.removeprefix("dimbench: ") for line in reversed(list(lines)) if re.search(r"\w", line)), "")
