@@ -29,7 +29,9 @@ from dimbench.commands.emit import stepping
 from dimbench.commands.rounds import Comparison, Judge, Progress, Runner, Series
 from dimbench.report import changes as shown
 from dimbench.report import pairs
-from dimbench.report.compare import METRICS, Change, Noise, judge
+from dimbench.report.compare import Change, judge
+from dimbench.report.estimate import Noise
+from dimbench.report.gates import METRICS
 from dimbench.results import Record, append, describe_machine, read
 
 FILE = Path(__file__).with_name("compare-proof.jsonl")

@@ -18,7 +18,8 @@ from dimbench.commands.emit import emit, output_file, stepping
 from dimbench.commands.rounds import Series
 from dimbench.errors import DimbenchError
 from dimbench.report import pairs
-from dimbench.report.compare import LEVEL, NOISE_FACTOR, Noise, Pair, estimate
+from dimbench.report.compare import NOISE_FACTOR, Pair
+from dimbench.report.estimate import LEVEL, Noise, estimate
 from dimbench.report.tables import Table
 from dimbench.results import Record
 

@@ -19,7 +19,9 @@ from dimbench.commands.rounds import Comparison, Runner
 from dimbench.errors import UsageError
 from dimbench.report import changes as shown
 from dimbench.report import pairs
-from dimbench.report.compare import Change, Gate, Noise, Pair, failing, judge, parse_gate
+from dimbench.report.compare import Change, Pair, failing, judge
+from dimbench.report.estimate import Noise
+from dimbench.report.gates import Gate, parse_gate
 
 FAILED = 3  # exit codes
 INTERRUPTED = 130

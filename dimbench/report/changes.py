@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dimbench import units
-from dimbench.report.compare import METRICS, NOISE_FACTOR, Change, Kind, Noise
+from dimbench.report.compare import NOISE_FACTOR, Change
+from dimbench.report.estimate import Noise
+from dimbench.report.gates import METRICS, Kind
 from dimbench.report.tables import Table
 from dimbench.results import Record
 

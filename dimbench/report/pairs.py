@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.report.compare import METRICS, Kind, Pair
+from dimbench.report.compare import Pair
+from dimbench.report.gates import METRICS, Kind
 
 Entry = Mapping[str, Any]  # a record as results.read gives it
 Round = tuple[Sequence[Entry], Sequence[Entry]]  # the records of BASE and of NEW

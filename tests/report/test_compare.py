@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from dimbench.errors import UsageError
-from dimbench.report import compare, student
-from dimbench.report.compare import Change, Noise, Pair, Verdict, confirm, estimate, failing, holm, judge, parse_gate
+from dimbench.report import student
+from dimbench.report.compare import Change, Pair, confirm, failing, judge
+from dimbench.report.estimate import Noise, estimate, holm
+from dimbench.report.gates import Gate, Verdict, parse_gate
 from tests.report.rounds_of import noisy
 
 
@@ -176,11 +178,11 @@ def test_only_confirmed_gated_changes_fail() -> None:
 
 
 def test_gates() -> None:
-    assert parse_gate("seconds:+7.5%") == compare.Gate("seconds", 0.075)
-    assert parse_gate("images_per_second:-5%") == compare.Gate("images_per_second", 0.05)
-    assert parse_gate("fid:+0.05") == compare.Gate("fid", 0.05)
-    assert parse_gate("macs") == compare.Gate("macs")
-    assert parse_gate("seconds") == compare.Gate("seconds")
+    assert parse_gate("seconds:+7.5%") == Gate("seconds", 0.075)
+    assert parse_gate("images_per_second:-5%") == Gate("images_per_second", 0.05)
+    assert parse_gate("fid:+0.05") == Gate("fid", 0.05)
+    assert parse_gate("macs") == Gate("macs")
+    assert parse_gate("seconds") == Gate("seconds")
 
 
 @pytest.mark.parametrize(
