@@ -126,12 +126,28 @@ def test_an_interruption_keeps_the_finished_rounds(fake: Callable[..., FakeBench
     fake(stop_after=13)
     ran = dimbench("compare", "dit-digits", "--b", "slow")
     assert ran.code == 130
-    assert "Interrupted" in ran.stdout
+    assert "Stopped before its end" in ran.stdout
     (seconds,) = (r for r in results.read(paths.records_file()) if r["details"]["metric"] == "seconds")
     assert len(seconds["samples"]["base"]) == len(seconds["samples"]["new"]) == 6
     fake(stop_after=1)
     ran = dimbench("compare", "dit-digits", "--b", "slow")
     assert (ran.code, ran.stdout) == (130, "")
+
+
+def test_an_error_keeps_the_finished_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def breaks(side: Side, model: str, budget: float) -> list[dict[str, Any]]:
+        calls.append(side)
+        if len(calls) > 7:
+            raise DimbenchError("it broke")
+        return [entry()]
+
+    monkeypatch.setattr(checkouts, "bench", breaks)
+    ran = dimbench("compare", "dit-digits", "--b", "slow")
+    assert ran.code == 1
+    assert "it broke" in ran.stderr
+    assert [len(record["samples"]["base"]) for record in results.read(paths.records_file())] == [3, 3, 3]
 
 
 def test_calibration_widens_the_margin_on_this_host_alone(fake: Callable[..., FakeBench]) -> None:
