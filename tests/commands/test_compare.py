@@ -119,7 +119,7 @@ def test_what_a_second_comparison_does_not_find_does_not_fail(monkeypatch: pytes
     monkeypatch.setattr(checkouts, "bench", slow_at_first)
     ran = dimbench("compare", "dit-digits", "--b", "slow")
     assert ran.code == 0
-    assert "unclear: first slower, then same when compared again" in ran.stdout
+    assert "unclear: first slower, then same when compared again (dit-digits seconds)." in ran.stdout
 
 
 def test_an_interruption_keeps_the_finished_rounds(fake: Callable[..., FakeBench]) -> None:
