@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 SCHEMA = 1
 _START = '{"schema"'  # of every line
 _PARTS = {"command": str, "model": str, "conditions": dict, "metrics": dict, "environment": dict, "created": str}
+_OPTIONAL = {"samples": dict, "details": dict, "warnings": list}
 
 
 @cache
@@ -168,8 +169,9 @@ def _check(record: Any, where: str) -> None:
         raise DimbenchError(
             f"{where} has schema {record['schema']} and this dimbench reads up to {SCHEMA}; update dimbench"
         )
-    for name, kind in _PARTS.items():
-        if not isinstance(record.get(name), kind):
+    whole = {**{name: kind() for name, kind in _OPTIONAL.items()}, **record}
+    for name, kind in {**_PARTS, **_OPTIONAL}.items():
+        if not isinstance(whole.get(name), kind):
             raise DimbenchError(f"{where} has no {name}; give a .jsonl file that a measuring command wrote")
     for name, value in record["metrics"].items():
         if not isinstance(value, int | float | None):

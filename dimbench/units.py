@@ -29,11 +29,15 @@ def size(number: int) -> str:
 
 
 def seconds(number: float) -> str:
-    """0.0370125 -> "37.01 ms", with the largest unit that leaves at least 1."""
+    """0.0370125 -> "37.01 ms", with four digits and the largest unit that leaves at least 1."""
     for scale, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if abs(number) >= scale:
-            return f"{number / scale:.4g} {unit}"
-    return f"{number / 1e-9:.4g} ns"
+            return f"{_four_digits(number / scale)} {unit}"
+    return f"{_four_digits(number / 1e-9)} ns"
+
+
+def _four_digits(number: float) -> str:
+    return f"{number:.0f}" if abs(number) >= 1000 else f"{number:#.4g}"
 
 
 def change(ratio: float) -> str:

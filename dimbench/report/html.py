@@ -11,17 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dimbench import __version__
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: `text` (escaped unless it is Markup), what it sorts by, its colour (a class of page.css: good,
-    bad, warn, soft, differs) and a longer text for the pointer. Columns with numbers as keys stand to the right."""
-
-    text: str
-    key: float | str | None = None
-    tone: str = ""
-    hint: str = ""
+from dimbench.report.tables import Cell
 
 
 @dataclass(frozen=True)
