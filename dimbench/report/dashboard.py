@@ -66,7 +66,7 @@ def _measured(findings: Findings) -> list[Section]:
 
 
 def _table(grid: Grid) -> Markup:
-    notes = [f"All of them: {grid.note}."] if grid.note else []
+    notes = [f"Where they apply: {grid.note}."] if grid.note else []
     if len(grid.rows) > MOST_ROWS:
         notes.append(f"The first {MOST_ROWS} of {len(grid.rows)} rows.")
     filtered = len(grid.rows) >= _FILTERED_FROM
@@ -105,9 +105,7 @@ def _breaks(records: Sequence[Raw]) -> dict[int, str]:
     """What changed in the environment just before a record, by its index; the commit always does."""
     found = {}
     for index, (before, after) in enumerate(pairwise(record["environment"] for record in records), start=1):
-        changed = [
-            trait for trait in conditions.traits([[before], [after]]) if trait.differs and trait.name != "commit"
-        ]
+        changed = [trait for trait in conditions.traits([before], [after]) if trait.differs and trait.name != "commit"]
         if changed:
             found[index] = ", ".join(
                 f"{trait.name} {trait.sides[0][0]} \u2192 {trait.sides[1][0]}" for trait in changed

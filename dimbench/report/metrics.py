@@ -19,7 +19,7 @@ _LABELS = {
     "seconds": "time",
     "images_per_second": "images/s",
     "macs": "MACs",
-    "flops": "FLOPs",
+    "flops": "FLOPs (2 x MACs)",
     "params": "parameters",
     "fid": "FID",
     "sfid": "sFID",
