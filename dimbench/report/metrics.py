@@ -43,11 +43,10 @@ def label(name: str) -> str:
 
 
 def unit(name: str) -> str:
-    """ "peak_bytes" -> "B"; empty for a number without a unit, and for a rate what it counts per what."""
-    words = name.split("_")
-    if "per" in words:
-        return name.replace("_per_", "/").replace("_", " ")
-    return next((_UNITS[word] for word in words if word in _UNITS), "")
+    """ "peak_bytes" -> "B", "images_per_second" -> "images/s"; empty for a number without a unit."""
+    if name.endswith("_per_second"):
+        return name.removesuffix("_per_second").replace("_", " ") + "/s"
+    return next((_UNITS[word] for word in name.split("_") if word in _UNITS), "")
 
 
 def smaller_is_better(name: str) -> bool:
