@@ -6,7 +6,9 @@ import sys
 
 import typer
 
-from dimbench.commands import fid, flops, list_models, params, report, root, sample, train, weights
+from dimbench.commands import (
+    bench, calibrate, compare, device, fid, flops, list_models, params, report, root, sample, train, weights,
+)  # fmt: skip
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -19,6 +21,10 @@ app = typer.Typer(
 app.command("list")(list_models.run)
 app.command("params")(params.run)
 app.command("flops")(flops.run)
+app.command("bench")(bench.run)
+app.command("device")(device.run)
+app.command("compare")(compare.run)
+app.command("calibrate")(calibrate.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("train")(train.run)
