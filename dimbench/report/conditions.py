@@ -21,17 +21,24 @@ def shared(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def words(conditions: Mapping[str, Any], without: Mapping[str, Any] | None = None) -> str:
-    """`{"batch": 8, "device_name": "H100"}` -> "batch 8, device name H100", leaving out those in `without`."""
+    """`{"batch": 8, "device_name": "H100"}` -> "batch 8, device name H100", leaving out those in `without`.
+
+    What is off goes unsaid, so that a condition that is new and off by default changes no name.
+    """
     left = {name: known for name, known in conditions.items() if name not in (without or {})}
-    return ", ".join(f"{name.replace('_', ' ')} {plain(known)}" for name, known in left.items())
+    return ", ".join(f"{name.replace('_', ' ')} {plain(known)}" for name, known in left.items() if not _off(known))
+
+
+def _off(known: Any) -> bool:
+    return known is None or known is False or known == {} or known == []
 
 
 def plain(known: Any) -> str:
     """A value of conditions or environment as a person reads it."""
-    if known is None or known == {} or known == []:
-        return "none"
     if isinstance(known, bool):
         return "yes" if known else "no"
+    if _off(known):
+        return "none"
     if isinstance(known, Mapping):
         return "+".join(f"{name}={plain(part)}" for name, part in known.items())
     return "+".join(map(plain, known)) if isinstance(known, list) else str(known)

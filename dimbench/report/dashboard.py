@@ -20,6 +20,7 @@ MOST_ROWS = 400
 MOST_CHARTS = 24
 MOST_POINTS = 40
 _FILTERED_FROM = 10  # rows
+_OPEN_WARNINGS = 5
 _STRIPS = "Drawn: NEW / BASE as a mark on its 95 % interval, before the grey band of the margin."
 _LEGEND = (
     "A dot is the median of one run, the line through it its 95 % interval, the bar the middle half of its samples. "
@@ -121,7 +122,7 @@ def _rest(findings: Findings) -> list[Section]:
     warnings = findings.warnings()
     if warnings:
         said = html.paragraphs(f"{', '.join(models)}: {text}" for text, models in warnings.items())
-        sections.append(Section(f"Warnings ({len(warnings)})", said))
+        sections.append(Section(f"Warnings ({len(warnings)})", said, folded=len(warnings) > _OPEN_WARNINGS))
     return sections
 
 

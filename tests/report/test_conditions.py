@@ -12,9 +12,9 @@ def test_what_is_shared_is_the_same_wherever_it_applies() -> None:
 
 
 def test_words_of_conditions() -> None:
-    assert words({"batch": 8, "device_name": "H100", "compile": False, "kernel": None}, {"batch": 8}) == (
-        "device name H100, compile no, kernel none"
-    )
+    conditions = {"batch": 8, "device_name": "H100", "compile": False, "kernel": None, "kernels": {}, "cfg": True}
+    assert words(conditions, {"batch": 8}) == "device name H100, cfg yes"
+    assert words({**conditions, "seed": 0}) == "batch 8, device name H100, cfg yes, seed 0"
     assert plain({"haar": "cpu", "scan": None}) == "haar=cpu+scan=none"
     assert plain([1, True]) == "1+yes"
     assert plain({}) == plain([]) == "none"

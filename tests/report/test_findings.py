@@ -86,6 +86,6 @@ def test_a_compare_record_that_lacks_a_part_is_named() -> None:
         gather([record])
 
 
-def test_warnings_are_gathered_with_their_models() -> None:
+def test_warnings_are_gathered_with_their_rows() -> None:
     records = [bench(seconds=None, batch=64), bench("udit-l", None, batch=64), bench("udit-l", None, batch=32)]
-    assert list(gather(records).warnings().values()) == [["dit-xl2", "udit-l"]]
+    assert list(gather(records).warnings().values()) == [["dit-xl2", "udit-l (batch 64)", "udit-l (batch 32)"]]

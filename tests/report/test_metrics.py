@@ -16,6 +16,8 @@ from dimbench.report import metrics
         ("params_dead", 0, "parameters", "0", "0", True),
         ("fid", 2.2744, "", "2.274", "2.274", True),
         ("recall", 0.57, "", "0.57", "0.57", False),
+        ("macs_per_second", 1449127856.1, "macs/s", "1.45 G", "1.45 G", False),
+        ("mfu", 0.4512, "", "45.1 %", "45.1 %", False),
         ("seconds", None, "s", "not measured", "not measured", True),
     ],
 )
@@ -28,6 +30,8 @@ def test_what_a_name_says(name: str, value: float | None, unit: str, text: str, 
 
 def test_which_metrics_are_shown() -> None:
     assert metrics.shown("bench", [{"macs": 1, "peak_bytes": 2}, {"seconds": 3}]) == ["seconds", "peak_bytes"]
+    out_of_memory = {"seconds": None, "images_per_second": None, "mfu": None}
+    assert metrics.shown("bench", [out_of_memory, {**out_of_memory, "mfu": 0.1}]) == ["seconds", "mfu"]
     assert metrics.shown("count-speed", [{"ratio": 1}, {"ratio": 2, "seconds": 3}]) == ["ratio", "seconds"]
 
 
