@@ -7,8 +7,20 @@ import sys
 import typer
 
 from dimbench.commands import (
-    bench, calibrate, compare, device, fid, flops, list_models, params, report, root, sample, train, weights,
-)  # fmt: skip
+    bench,
+    calibrate,
+    compare,
+    device,
+    fid,
+    flops,
+    list_models,
+    params,
+    report,
+    root,
+    sample,
+    train,
+    weights,
+)
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(

@@ -40,8 +40,8 @@ def plain(known: Any) -> str:
     if _off(known):
         return "none"
     if isinstance(known, Mapping):
-        return "+".join(f"{name}={plain(part)}" for name, part in known.items())
-    return "+".join(map(plain, known)) if isinstance(known, list) else str(known)
+        return " + ".join(f"{name} {plain(part)}" for name, part in known.items())
+    return " + ".join(map(plain, known)) if isinstance(known, list) else str(known)
 
 
 @dataclass(frozen=True)

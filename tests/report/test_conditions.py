@@ -15,8 +15,8 @@ def test_words_of_conditions() -> None:
     conditions = {"batch": 8, "device_name": "H100", "compile": False, "kernel": None, "kernels": {}, "cfg": True}
     assert words(conditions, {"batch": 8}) == "device name H100, cfg yes"
     assert words({**conditions, "seed": 0}) == "batch 8, device name H100, cfg yes, seed 0"
-    assert plain({"haar": "cpu", "scan": None}) == "haar=cpu+scan=none"
-    assert plain([1, True]) == "1+yes"
+    assert plain({"haar": "cpu", "scan": None}) == "haar cpu + scan none"
+    assert plain([1, True]) == "1 + yes"
     assert plain({}) == plain([]) == "none"
 
 
