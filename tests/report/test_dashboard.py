@@ -77,3 +77,4 @@ def test_a_page_stays_small_with_far_more_records_than_it_shows() -> None:
     page = Page(text)
     assert f"The first {dashboard.MOST_ROWS} of 500 rows." in page.texts["p"]
     assert page.values("class").count("history") == dashboard.MOST_CHARTS
+    assert page.values("class").count("strip") == dashboard.MOST_ROWS
