@@ -75,10 +75,17 @@ def test_no_model_imports_another() -> None:
 @pytest.mark.parametrize(
     "words",
     [
-        ["--help"], ["list"], ["flops", "--help"], ["fid", "--help"], ["list", "--json"], ["weights", "list"],
-        ["report", "results/digits.jsonl"], ["report", "results/digits.jsonl", "--format", "html"],
+        ["--help"],
+        ["list"],
+        ["flops", "--help"],
+        ["fid", "--help"],
+        ["compare", "--help"],
+        ["list", "--json"],
+        ["weights", "list"],
+        ["report", "results/digits.jsonl"],
+        ["report", "results/digits.jsonl", "--format", "html"],
     ],
-)  # fmt: skip
+)
 def test_start_is_light(words: list[str]) -> None:
     script = (
         "import sys; sys.argv = ['dimbench', *sys.argv[1:]]\n"

@@ -18,7 +18,8 @@ from dimbench.commands.emit import emit, output_file, stepping
 from dimbench.commands.rounds import Series
 from dimbench.errors import DimbenchError
 from dimbench.report import pairs
-from dimbench.report.compare import LEVEL, NOISE_FACTOR, Noise, Pair, estimate
+from dimbench.report.compare import NOISE_FACTOR, Pair
+from dimbench.report.estimate import LEVEL, Noise, estimate
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
@@ -55,7 +56,7 @@ def known() -> dict[str, Noise]:
     file = paths.calibrations_file()
     found = results.read(file) if file.is_file() else []
     here = [entry for entry in found if entry["conditions"]["host"] == platform.node()]
-    return {entry["conditions"]["device_name"]: Noise(entry["metrics"]["deviation"]) for entry in here}
+    return {entry["conditions"].get("device_name", ""): Noise(entry["metrics"]["deviation"]) for entry in here}
 
 
 def record(pair: Pair) -> Record:
@@ -75,7 +76,11 @@ def _table(records: Sequence[Record]) -> Table:
         deviation, bias = (float(record.metrics[name] or 0) for name in ("deviation", "bias"))
         first = record.samples["first"]
         widths = [math.expm1(Noise(deviation).half_width(len(first) * times)) for times in (1, 2, 4)]
-        row = [record.model, str(record.conditions["device_name"]), units.seconds(statistics.median(first))]
+        row = [
+            record.model,
+            str(record.conditions.get("device_name", "unnamed")),
+            units.seconds(statistics.median(first)),
+        ]
         rows.append([*row, str(len(first)), units.change(1 + bias), *(units.share(width, 1) for width in widths)])
     columns = ("model", "device", "time", "rounds", "A to A", "half-width", "at 2 x", "at 4 x the rounds")
     note = f"half-width: of the {LEVEL:.0%} interval of A against A; a change has to exceed {NOISE_FACTOR} of them."

@@ -71,8 +71,9 @@ def _git(folder: Path, *words: str) -> str | None:
 def bench(side: Side, model: str, budget: float) -> list[dict[str, Any]]:
     """The records of `dimbench bench` of one model, measured in a fresh process from the side's checkout."""
     words = ["bench", model, "--json", "--budget", f"{budget:g}", "--out", os.devnull, *side.options]
-    # The folder it runs in comes first on the module path, before any installed dimbench.
-    environment = {**os.environ, "PYTHONPATH": str(side.root), "PYTHONHASHSEED": "0", "COLUMNS": "200"}
+    # First on the module path is the folder it runs in; its own children find the checkout by PYTHONPATH.
+    path = os.pathsep.join(filter(None, (str(side.root), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "COLUMNS": "200"}
     code, out, err = _run([sys.executable, "-m", "dimbench", *words], side.root, environment)
     if code:
         raise DimbenchError(
@@ -103,4 +104,4 @@ def _run(words: Sequence[str], folder: Path, environment: dict[str, str]) -> tup
 def _last_words(text: str) -> str:
     """The last line of an error that says something, without the frame Typer draws round it."""
     lines = (line.strip(" │╭╮╰╯─") for line in text.splitlines())
-    return next((line for line in reversed(list(lines)) if re.search(r"\w", line)), "")
+    return next((line.removeprefix("dimbench: ") for line in reversed(list(lines)) if re.search(r"\w", line)), "")

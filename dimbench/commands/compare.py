@@ -16,13 +16,14 @@ from dimbench.commands import calibrate, checkouts, options
 from dimbench.commands.checkouts import Side
 from dimbench.commands.emit import emit, output_file, stepping, table_format
 from dimbench.commands.rounds import Comparison, Runner
-from dimbench.errors import UsageError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.report import changes as shown
 from dimbench.report import pairs
-from dimbench.report.compare import Change, Gate, Noise, Pair, failing, judge, parse_gate
+from dimbench.report.compare import Change, Pair, failing, judge
+from dimbench.report.estimate import Noise
+from dimbench.report.gates import Gate, parse_gate
 
-FAILED = 3  # exit codes
-INTERRUPTED = 130
+FAILED = 3  # the exit code
 
 
 class FailOn(StrEnum):
@@ -91,9 +92,15 @@ def run(
         shown.record(change, sides=found.labels, order=found.order.get(change.pair.model, []))
         for change in found.changes
     ]
-    emit(records, [shown.table(found.changes, _notes(found, rules, failed))] if records else [], file, form)
-    if found.interrupted or failed:
-        raise typer.Exit(INTERRUPTED if found.interrupted else FAILED)
+    if records:
+        emit(records, [shown.table(found.changes, _notes(found, rules, failed))], file, form)
+    if found.stopped:
+        raise found.stopped
+    absent = [text for text, gate in zip(fail_if or (), gates, strict=False) if gate.metric not in found.metrics]
+    if absent:
+        raise UsageError(f"--fail-if {absent[0]} looks at nothing: no row has it on both sides; leave it out")
+    if failed:
+        raise typer.Exit(FAILED)
 
 
 @dataclass(frozen=True)
@@ -114,14 +121,18 @@ class Rules:
 
 @dataclass(frozen=True)
 class Found:
-    """The changes, what BASE and NEW are, and in which order the sides ran: by model, of the first and of the second
-    comparison."""
+    """The changes, what BASE and NEW are, in which order the sides ran (by model, of the first and of the second
+    comparison), and what stopped the measuring before its end."""
 
     changes: Sequence[Change]
     labels: Mapping[str, str]
     left_out: Sequence[str] = ()
     order: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    interrupted: bool = False
+    stopped: BaseException | None = None
+
+    @property
+    def metrics(self) -> set[str]:
+        return {change.pair.metric for change in self.changes}
 
 
 def _compare_files(base: str, new: str, rules: Rules) -> Found:
@@ -132,22 +143,23 @@ def _compare_files(base: str, new: str, rules: Rules) -> Found:
 def _compare_sides(
     sides: tuple[Side, Side], models: Sequence[str], rules: Rules, rounds: int, runner: Runner, seed: int
 ) -> Found:
-    interrupted = False
+    stopped: BaseException | None = None
     with stepping("comparing", None) as progress:
         comparison = Comparison(sides, runner, seed, rules.judge, rules.metrics, progress)
         try:
             comparison.measure(models, rounds)
-        except KeyboardInterrupt:
-            interrupted = True
+        except (KeyboardInterrupt, DimbenchError) as reason:  # the finished rounds are shown and stored first
+            stopped = reason
     labels = {"BASE": sides[0].label, "NEW": sides[1].label}
-    return Found(comparison.changes(), labels, [], comparison.order, interrupted)
+    return Found(comparison.changes(), labels, [], comparison.order, stopped)
 
 
 def _notes(found: Found, rules: Rules, failed: Sequence[Change]) -> list[str]:
     """What stands below the table, the upshot last."""
     notes = [f"{name} is {label}." for name, label in found.labels.items()]
     notes += [*found.left_out, *shown.margins(found.changes, rules.noise)]
-    return [*notes, "Interrupted: only finished rounds count." if found.interrupted else shown.outcome(failed)]
+    stopped = "Stopped before its end: only finished rounds count."
+    return [*notes, stopped if found.stopped else shown.outcome(failed, rules.metrics)]
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from typing import Any
 
 from dimbench.commands.checkouts import Side
 from dimbench.report import pairs
-from dimbench.report.compare import Change, Kind, Pair, Verdict, confirm
+from dimbench.report.compare import Change, Pair, confirm
+from dimbench.report.gates import Kind, Verdict
 from dimbench.report.pairs import Round
 
 Runner = Callable[[Side, str], list[dict[str, Any]]]  # (side, model) -> records, from a fresh process

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dimbench import units
-from dimbench.report.compare import METRICS, NOISE_FACTOR, Change, Kind, Noise
+from dimbench.report.compare import NOISE_FACTOR, Change
+from dimbench.report.estimate import Noise
+from dimbench.report.gates import METRICS, Kind
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
@@ -69,10 +71,10 @@ def margins(changes: Sequence[Change], noise: Mapping[str, Noise]) -> list[str]:
     return []
 
 
-def outcome(failed: Sequence[Change]) -> str:
-    """What the exit code says, as a sentence."""
+def outcome(failed: Sequence[Change], gated: Sequence[str]) -> str:
+    """What the exit code says, as a sentence; `gated` are the metrics that it depends on."""
     if not failed:
-        return "No regression was confirmed."
+        return f"No regression of {' or '.join(gated)} was confirmed."
     rows = (f"{change.pair.model} {change.pair.metric} {change.verdict}" for change in failed)
     return f"Exit code 3: {', '.join(rows)}."
 

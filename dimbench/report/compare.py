@@ -6,165 +6,26 @@ ran in fresh processes, one right after the other; its value is log(NEW / BASE),
 
 from __future__ import annotations
 
-import difflib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
 
-from dimbench.errors import UsageError
-from dimbench.report import student
+from dimbench.report.estimate import Estimate, Noise, estimate, holm
+from dimbench.report.gates import METRICS, Gate, Kind, Verdict
 
-LEVEL = 0.95  # of the intervals; 1 - LEVEL is the chance of a false alarm in a whole report
 SUPERIORITY = 0.8  # share of rounds that must agree: a p-value alone is fooled by a few extreme rounds
 NOISE_FACTOR = 2  # a change must exceed this many half-widths of A against A
-
-
-class Kind(StrEnum):
-    EXACT = "exact"
-    NOISY = "noisy"
-    QUALITY = "quality"
-
-
-class Verdict(StrEnum):
-    SLOWER = "slower"
-    FASTER = "faster"
-    WORSE = "worse"
-    BETTER = "better"
-    SAME = "same"
-    UNCLEAR = "unclear"
-    EQUAL = "equal"
-    CHANGED = "changed"
-
-
-@dataclass(frozen=True)
-class Metric:
-    """How a metric is compared. `worse` is +1 where more is worse and -1 where less is. `margin` holds unless the user
-    gives one: a share for noisy metrics, a difference for quality; without one, only --fail-if brings the metric in."""
-
-    kind: Kind
-    worse: int = 1
-    margin: float | None = None
-    is_time: bool = False
-
-    @property
-    def verdicts(self) -> tuple[Verdict, Verdict]:
-        """What a change for the worse and one for the better is called."""
-        return (Verdict.SLOWER, Verdict.FASTER) if self.is_time else (Verdict.WORSE, Verdict.BETTER)
-
-
-_EXACT = Metric(Kind.EXACT)
-METRICS = {
-    "macs": _EXACT,
-    "flops": _EXACT,
-    "macs_per_image": _EXACT,
-    "flops_per_image": _EXACT,
-    "params": _EXACT,
-    "params_dead": _EXACT,
-    "params_fixed": _EXACT,
-    "params_inference": _EXACT,
-    "network_calls": _EXACT,
-    "seconds": Metric(Kind.NOISY, margin=0.05, is_time=True),
-    "images_per_second": Metric(Kind.NOISY, worse=-1, is_time=True),  # mirrors seconds: twice the rows, nothing new
-    "peak_bytes": Metric(Kind.NOISY, margin=0.05),
-    "fid": Metric(Kind.QUALITY, margin=0.05),  # at FID 2, other seeds alone move it by as much
-    "kid_mean": Metric(Kind.QUALITY),
-    "is_mean": Metric(Kind.QUALITY, worse=-1),
-    "precision": Metric(Kind.QUALITY, worse=-1),
-    "recall": Metric(Kind.QUALITY, worse=-1),
-}
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One --fail-if: the metric that may not get worse, and by how much it may."""
-
-    metric: str
-    margin: float | None = None
-
-
-def parse_gate(text: str) -> Gate:
-    """ "seconds:+5%", "fid:+0.05", "macs" or "seconds"; UsageError says what does not fit."""
-    name, _, allowed = text.partition(":")
-    if name not in METRICS:
-        near = difflib.get_close_matches(name, METRICS, n=1)
-        hint = f"did you mean {near[0]}?" if near else f"give one of {', '.join(METRICS)}"
-        raise UsageError(f"--fail-if {text}: {name!r} is no metric that can be compared; {hint}")
-    metric = METRICS[name]
-    sign, unit = "+" if metric.worse > 0 else "-", "%" if metric.kind is Kind.NOISY else ""
-    if not allowed and (metric.kind is Kind.EXACT or metric.margin is not None):
-        return Gate(name)
-    if metric.kind is Kind.EXACT:
-        raise UsageError(f"--fail-if {text}: {name} is exact and compared by equality; give --fail-if {name}")
-    found = re.fullmatch(rf"\{sign}?(\d+\.?\d*|\.\d+){unit}", allowed)
-    if not found or not float(found[1]):
-        example = f"{name}:{sign}{'5%' if unit else '0.05'}"
-        raise UsageError(f"--fail-if {text}: not a margin by which {name} may get worse; write it as {example}")
-    return Gate(name, float(found[1]) / (100 if unit else 1))
-
-
-@dataclass(frozen=True)
-class Noise:
-    """What A against A showed on this machine: the spread of one round's log ratio."""
-
-    deviation: float
-
-    def half_width(self, rounds: int) -> float:
-        """Half the interval that A against A has after as many rounds, as a logarithm."""
-        return student.quantile(LEVEL, rounds - 1) * self.deviation / math.sqrt(rounds) if rounds > 1 else math.inf
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """By how much NEW is worse, as a logarithm: mean of the rounds, Student t interval, two-sided p-value, and the
-    share of the rounds that point the way the mean does."""
-
-    mean: float
-    low: float
-    high: float
-    p: float
-    superiority: float
-    rounds: int
-
-    @property
-    def half_width(self) -> float:
-        return (self.high - self.low) / 2
-
-
-def estimate(values: Sequence[float]) -> Estimate:
-    """The mean of at least one round value, with what the spread of the rounds says of it."""
-    rounds, mean = len(values), fmean(values)
-    agreeing = sum(1.0 if value * mean > 0 else 0.5 if value == 0 else 0.0 for value in values) / rounds
-    if rounds < 2:
-        return Estimate(mean, -math.inf, math.inf, 1.0, agreeing, rounds)
-    error = stdev(values) / math.sqrt(rounds)
-    if error == 0:  # as the peak memory of a GPU: every round the same
-        return Estimate(mean, mean, mean, float(mean == 0), agreeing, rounds)
-    half = student.quantile(LEVEL, rounds - 1) * error
-    return Estimate(mean, mean - half, mean + half, 1 - student.inside(mean / error, rounds - 1), agreeing, rounds)
-
-
-def holm(chances: Sequence[float]) -> list[bool]:
-    """Which of the p-values are significant together at 1 - LEVEL (Holm, Scand. J. Statistics 6, 1979)."""
-    significant = [False] * len(chances)
-    for left, index in zip(
-        range(len(chances), 0, -1), sorted(range(len(chances)), key=chances.__getitem__), strict=True
-    ):
-        if chances[index] > (1 - LEVEL) / left:
-            break
-        significant[index] = True
-    return significant
 
 
 @dataclass(frozen=True)
 class Pair:
     """The figures of one metric of one row on both sides, round by round; base[k] and new[k] belong together.
 
-    `environments` are those of the two sides; `differing` the conditions that are not shared, with both values. An
-    `obstacle` says why noisy figures prove nothing.
+    `environments` are those of the two sides; `differing` the conditions that are not shared, with both values;
+    `hertz` the clock of a GPU in each round, where it is known. An `obstacle` says why noisy figures prove nothing,
+    `missing` why a side has no figure.
     """
 
     command: str
@@ -175,7 +36,9 @@ class Pair:
     new: tuple[float | None, ...]
     environments: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
     differing: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
+    hertz: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
     obstacle: str = ""
+    missing: str = ""
 
     @property
     def kind(self) -> Kind:
@@ -198,6 +61,12 @@ class Pair:
         """log(NEW / BASE) of each round, signed so that more is worse."""
         sign = METRICS[self.metric].worse
         return [sign * math.log(n / b) for b, n in zip(self.base, self.new, strict=True) if b and n]
+
+    def cycles(self) -> list[float]:
+        """The same with time counted in cycles of a GPU; empty where its clock is not known in every round."""
+        known = METRICS[self.metric].is_time and all(len(side) == len(self.base) for side in self.hertz)
+        clocks = (math.log(after / before) for before, after in zip(*self.hertz, strict=True)) if known else ()
+        return [value + clock for value, clock in zip(self.values(), clocks, strict=False)]
 
 
 @dataclass(frozen=True)
@@ -233,9 +102,7 @@ def judge(pairs: Sequence[Pair], margins: Mapping[str, float], noise: Sequence[N
     for index, (pair, found) in enumerate(zip(pairs, estimates, strict=True)):
         margin = margins.get(pair.metric, METRICS[pair.metric].margin)
         if found and margin:
-            changes.append(
-                _noisy(pair, found, significant[index], margin, noise[index] if METRICS[pair.metric].is_time else None)
-            )
+            changes.append(_noisy(pair, found, significant[index], margin, noise[index]))
         else:
             changes.append(_plain(pair, margin))
     return changes
@@ -247,7 +114,7 @@ def _plain(pair: Pair, margin: float | None) -> Change:
     ratio = new / base if base and new is not None else None
     if base is None or new is None:
         lost = new is None
-        reason = f"{'NEW' if lost else 'BASE'} has no figure"
+        reason = f"{'NEW' if lost else 'BASE'} has no figure" + (f": {pair.missing}" if pair.missing else "")
         return Change(pair, Verdict.CHANGED, worsened=lost, confirmed=True, reason=reason)
     if pair.kind is Kind.EXACT:
         changed = base != new
@@ -267,46 +134,45 @@ def _quality(pair: Pair, base: float, new: float, margin: float) -> Change:
 
 
 def _noisy(pair: Pair, found: Estimate, significant: bool, asked: float, noise: Noise | None) -> Change:
-    """Slower and faster must exceed the machine's noise too. Same must not lean on it: the interval has to lie within
-    the margin that was asked for, else a noisy machine would call everything the same."""
     metric = METRICS[pair.metric]
     within = math.log1p(asked)
-    beyond = max(within, NOISE_FACTOR * noise.half_width(found.rounds)) if noise else within
-    verdict, reason = Verdict.UNCLEAR, ""
-    if significant and abs(found.mean) > beyond and found.superiority >= SUPERIORITY:
-        verdict = metric.verdicts[0 if found.mean > 0 else 1]
-    elif -within <= found.low and found.high <= within:
-        verdict = Verdict.SAME
-    else:
-        reason = _why_unclear(found, significant, beyond)
-    low, high = sorted(_exp(metric.worse * bound) for bound in (found.low, found.high))
-    bounded = math.isfinite(found.low)
+    beyond = max(within, NOISE_FACTOR * noise.half_width(found.rounds)) if noise and metric.is_time else within
+    verdict, reason = _verdict(pair, found, significant, within, beyond)
+    bounds = [found.low, found.mean, found.high] if metric.worse > 0 else [-found.high, -found.mean, -found.low]
+    low, ratio, high = (math.exp(bound) if math.isfinite(bound) else None for bound in bounds)
     return Change(
         pair,
         verdict,
-        _exp(metric.worse * found.mean),
-        low if bounded else None,
-        high if bounded else None,
-        math.expm1(beyond) if math.isfinite(beyond) else None,
-        beyond > within,
-        found.superiority,
+        ratio,
+        low,
+        high,
+        margin=math.expm1(beyond) if math.isfinite(beyond) else None,
+        noise_margin=beyond > within,
+        superiority=found.superiority,
         worsened=verdict is metric.verdicts[0],
         reason=reason,
     )
 
 
-def _why_unclear(found: Estimate, significant: bool, beyond: float) -> str:
-    if found.rounds < 2:
-        return "one round has no interval"
+def _verdict(pair: Pair, found: Estimate, significant: bool, within: float, beyond: float) -> tuple[Verdict, str]:
+    """The verdict and, where it is unclear, why.
+
+    A change must exceed the machine's noise as well as the margin asked for. "Same" must not lean on the noise:
+    its interval has to lie within the margin asked for, else a noisy machine would call everything the same.
+    """
+    if -within <= found.low and found.high <= within:
+        return Verdict.SAME, ""
     if not significant:
-        return "the interval is too wide to tell"
+        return Verdict.UNCLEAR, "too few rounds or too much noise to tell"
     if abs(found.mean) <= beyond:
-        return "changed, but by less than the margin or not surely less"
-    return f"only {found.superiority:.0%} of the rounds agree"
-
-
-def _exp(value: float) -> float:
-    return math.exp(value) if math.isfinite(value) else math.inf
+        return Verdict.UNCLEAR, "a change, but not surely above or below the margin"
+    if found.superiority < SUPERIORITY:
+        return Verdict.UNCLEAR, f"only {found.superiority:.0%} of the rounds agree"
+    worse, better = METRICS[pair.metric].verdicts
+    cycles = fmean(pair.cycles() or [found.mean])
+    if (cycles if found.mean > 0 else -cycles) <= beyond:
+        return Verdict.UNCLEAR, f"the clock changed: in cycles it is {math.expm1(cycles):+.1%}"
+    return worse if found.mean > 0 else better, ""
 
 
 def confirm(first: Change, second: Change) -> Change:

@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any
 
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.report.compare import METRICS, Kind, Pair
+from dimbench.report.compare import Pair
+from dimbench.report.gates import METRICS, Kind
 
 Entry = Mapping[str, Any]  # a record as results.read gives it
 Round = tuple[Sequence[Entry], Sequence[Entry]]  # the records of BASE and of NEW
@@ -80,10 +81,18 @@ def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], o
                     new=after,
                     environments=(first["environment"], second["environment"]),
                     differing=differing,
+                    hertz=(_hertz(base), _hertz(new)),
                     obstacle=obstacle,
+                    missing=next((w for e in (*new, *base) if e["metrics"][metric] is None for w in e["warnings"]), ""),
                 )
             )
     return pairs
+
+
+def _hertz(entries: Sequence[Entry]) -> tuple[float, ...]:
+    """The clock at the end of each measurement, under load; as many as say it."""
+    states = (entry.get("details", {}).get("gpu") for entry in entries)
+    return tuple(found[-1]["sm_hertz"] for found in states if found and found[-1]["sm_hertz"])
 
 
 def _differ(base: Mapping[str, Any], new: Mapping[str, Any], name: str) -> bool:

@@ -81,7 +81,7 @@ def test_the_same_code_is_the_same(fake: Callable[..., FakeBench]) -> None:
     assert ran.code == 0
     assert len(bench.calls) == 20
     assert "same" in ran.stdout
-    assert "No regression was confirmed." in ran.stdout
+    assert "No regression of seconds was confirmed." in ran.stdout
     assert "dimbench calibrate" in ran.stdout
 
 
@@ -126,12 +126,28 @@ def test_an_interruption_keeps_the_finished_rounds(fake: Callable[..., FakeBench
     fake(stop_after=13)
     ran = dimbench("compare", "dit-digits", "--b", "slow")
     assert ran.code == 130
-    assert "Interrupted" in ran.stdout
+    assert "Stopped before its end" in ran.stdout
     (seconds,) = (r for r in results.read(paths.records_file()) if r["details"]["metric"] == "seconds")
     assert len(seconds["samples"]["base"]) == len(seconds["samples"]["new"]) == 6
     fake(stop_after=1)
     ran = dimbench("compare", "dit-digits", "--b", "slow")
     assert (ran.code, ran.stdout) == (130, "")
+
+
+def test_an_error_keeps_the_finished_rounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = []
+
+    def breaks(side: Side, model: str, budget: float) -> list[dict[str, Any]]:
+        calls.append(side)
+        if len(calls) > 7:
+            raise DimbenchError("it broke")
+        return [entry()]
+
+    monkeypatch.setattr(checkouts, "bench", breaks)
+    ran = dimbench("compare", "dit-digits", "--b", "slow")
+    assert ran.code == 1
+    assert "it broke" in ran.stderr
+    assert [len(record["samples"]["base"]) for record in results.read(paths.records_file())] == [3, 3, 3]
 
 
 def test_calibration_widens_the_margin_on_this_host_alone(fake: Callable[..., FakeBench]) -> None:
@@ -243,6 +259,13 @@ def test_files_gate_on_what_is_exact(tmp_path: Path) -> None:
     assert found["seconds"]["metrics"]["ratio"] == pytest.approx(3)
     assert dimbench("compare", *files).code == 0
     assert dimbench("compare", *files, "--fail-on", "unclear").code == 3
+
+
+def test_a_gate_that_looks_at_nothing_is_refused(tmp_path: Path) -> None:
+    files = store(tmp_path, [entry()], [entry()])
+    ran = dimbench("compare", *files, "--fail-if", "macs", "--fail-if", "fid:+0.05")
+    assert ran.code == 2
+    assert "--fail-if fid:+0.05 looks at nothing" in ran.stderr
 
 
 def test_fid_fails_by_its_difference(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from dimbench.errors import UsageError
-from dimbench.report import compare, student
-from dimbench.report.compare import Change, Noise, Pair, Verdict, confirm, estimate, failing, holm, judge, parse_gate
+from dimbench.report import student
+from dimbench.report.compare import Change, Pair, confirm, failing, judge
+from dimbench.report.estimate import Noise, estimate, holm
+from dimbench.report.gates import Gate, Verdict, parse_gate
 from tests.report.rounds_of import noisy
 
 
@@ -67,6 +70,16 @@ def test_more_memory_is_worse_and_needs_no_spread() -> None:
     change = verdict(pair([100.0] * 3, [110.0] * 3, "peak_bytes"), noise=Noise(0.5))
     assert (change.verdict, change.low, change.high) == (Verdict.WORSE, pytest.approx(1.1), pytest.approx(1.1))
     assert verdict(pair([100.0] * 3, [100.0] * 3, "peak_bytes")).verdict is Verdict.SAME
+
+
+def test_a_gpu_that_only_lowered_its_clock_is_not_slower() -> None:
+    slow = slowed(1.2)
+    steady = (1e9,) * 10
+    assert verdict(replace(slow, hertz=(steady, steady))).verdict is Verdict.SLOWER
+    change = verdict(replace(slow, hertz=(steady, tuple(hertz / 1.2 for hertz in steady))))
+    assert change.verdict is Verdict.UNCLEAR
+    assert "the clock changed: in cycles it is " in change.reason
+    assert verdict(replace(slow, hertz=(steady, steady[1:]))).verdict is Verdict.SLOWER  # not known in every round
 
 
 def test_the_machines_noise_widens_the_margin_but_not_what_is_called_same() -> None:
@@ -165,11 +178,11 @@ def test_only_confirmed_gated_changes_fail() -> None:
 
 
 def test_gates() -> None:
-    assert parse_gate("seconds:+7.5%") == compare.Gate("seconds", 0.075)
-    assert parse_gate("images_per_second:-5%") == compare.Gate("images_per_second", 0.05)
-    assert parse_gate("fid:+0.05") == compare.Gate("fid", 0.05)
-    assert parse_gate("macs") == compare.Gate("macs")
-    assert parse_gate("seconds") == compare.Gate("seconds")
+    assert parse_gate("seconds:+7.5%") == Gate("seconds", 0.075)
+    assert parse_gate("images_per_second:-5%") == Gate("images_per_second", 0.05)
+    assert parse_gate("fid:+0.05") == Gate("fid", 0.05)
+    assert parse_gate("macs") == Gate("macs")
+    assert parse_gate("seconds") == Gate("seconds")
 
 
 @pytest.mark.parametrize(

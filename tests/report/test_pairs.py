@@ -87,8 +87,15 @@ def test_rounds_of_unlike_rows_are_refused() -> None:
         pairs.of_rounds([([entry()], [entry(), entry()])])
 
 
+def test_the_clock_of_a_gpu_is_the_one_under_load() -> None:
+    states = {"details": {"gpu": [{"sm_hertz": 3e8}, {"sm_hertz": 1.9e9}]}}
+    (found, *_) = pairs.of_rounds([([entry() | states], [entry()])])
+    assert found.hertz == ((1.9e9,), ())
+
+
 def test_a_row_that_ran_out_of_memory_keeps_its_place() -> None:
-    found, _ = pairs.of_files([entry()], [entry(seconds=None)])
+    found, _ = pairs.of_files([entry()], [entry(seconds=None) | {"warnings": ["Ran out of memory."]}])
     assert found[2].figures == (0.01, None)
+    assert found[2].missing == "Ran out of memory."
     both, _ = pairs.of_files([entry(seconds=None)], [entry(seconds=None)])
     assert metrics(both) == ["macs", "params"]
