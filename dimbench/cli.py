@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dimbench.commands import bench, device, fid, flops, list_models, params, root, sample, train, weights
+from dimbench.commands import bench, device, fid, flops, list_models, params, root, sample, sweep, train, weights
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("list")(list_models.run)
 app.command("params")(params.run)
 app.command("flops")(flops.run)
 app.command("bench")(bench.run)
+app.command("sweep")(sweep.run)
 app.command("device")(device.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
