@@ -30,10 +30,9 @@ class Sweep:
         found: dict[Row, None] = {}
         for table in self.tables:
             axes = {name: values for name, values in table.items() if name != "models" and name not in fixed}
+            chosen = presets.match(models or table["models"])
             mode = "sample" if "steps" in axes else "inference"
-            found.update(
-                dict.fromkeys(plan.rows(presets.match(models or table["models"]), axes, **{"mode": mode, **fixed}))
-            )
+            found.update(dict.fromkeys(plan.rows(chosen, axes, mode=mode, **fixed)))
         return list(found)
 
 
