@@ -18,6 +18,7 @@ from dimbench.commands import (
     report,
     root,
     sample,
+    sweep,
     train,
     weights,
 )
@@ -34,6 +35,7 @@ app.command("list")(list_models.run)
 app.command("params")(params.run)
 app.command("flops")(flops.run)
 app.command("bench")(bench.run)
+app.command("sweep")(sweep.run)
 app.command("device")(device.run)
 app.command("compare")(compare.run)
 app.command("calibrate")(calibrate.run)
