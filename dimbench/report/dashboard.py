@@ -67,7 +67,7 @@ def _measured(findings: Findings) -> list[Section]:
 
 
 def _table(grid: Grid) -> Markup:
-    notes = [f"Where they apply: {grid.note}."] if grid.note else []
+    notes = [f"Conditions, where they apply: {grid.note}."] if grid.note else []
     if len(grid.rows) > MOST_ROWS:
         notes.append(f"The first {MOST_ROWS} of {len(grid.rows)} rows.")
     filtered = len(grid.rows) >= _FILTERED_FROM
