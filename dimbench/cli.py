@@ -15,8 +15,10 @@ from dimbench.commands import (
     flops,
     list_models,
     params,
+    report,
     root,
     sample,
+    sweep,
     train,
     weights,
 )
@@ -33,12 +35,14 @@ app.command("list")(list_models.run)
 app.command("params")(params.run)
 app.command("flops")(flops.run)
 app.command("bench")(bench.run)
+app.command("sweep")(sweep.run)
 app.command("device")(device.run)
 app.command("compare")(compare.run)
 app.command("calibrate")(calibrate.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("train")(train.run)
+app.command("report")(report.run)
 app.add_typer(weights.app, name="weights")
 
 

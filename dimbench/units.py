@@ -38,7 +38,7 @@ def seconds(number: float) -> str:
 
 def change(ratio: float) -> str:
     """1.1234 -> "+12.3 %", the distance of a ratio from 1."""
-    return f"{100 * (ratio - 1):+.1f} %"
+    return f"{round(100 * (ratio - 1), 1) + 0.0:+.1f} %"  # + 0.0: no "-0.0"
 
 
 def rate(number: float) -> str:

@@ -23,7 +23,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "commands": {
         "commands", "registry", "presets", "measure", "diffusion", "sampling", "quality", "data", "training", "report",
-        "results", "kernels", "weights",
+        "results", "kernels", "weights", "bench",
     },
     "registry": {"presets", "models"},
     "presets": set(),
@@ -40,6 +40,8 @@ ALLOWED = {
     "report": {"report", "results", "presets"},
     # Files by name and by shape: it builds networks to compare with, but draws and evaluates nothing.
     "weights": {"weights", "presets", "registry", "measure"},
+    # What a child process times: it builds a network, runs it as training or sampling would, and makes the record.
+    "bench": {"bench", "presets", "registry", "measure", "diffusion", "sampling", "kernels", "results"},
 }  # fmt: skip
 
 
@@ -82,6 +84,10 @@ def test_no_model_imports_another() -> None:
         ["compare", "--help"],
         ["list", "--json"],
         ["weights", "list"],
+        ["report", "results/digits.jsonl"],
+        ["report", "results/digits.jsonl", "--format", "html"],
+        ["bench", "--help"],
+        ["sweep"],
     ],
 )
 def test_start_is_light(words: list[str]) -> None:

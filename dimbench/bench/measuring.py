@@ -138,7 +138,7 @@ class Measuring:
         work = cost.macs_timed * self.batch
         place = None
         if known and rate:
-            place = roofline.position(work, summary.median, cost.traffic, rate, known.bytes_per_second)
+            place = roofline.position(work, 1 / timed.calls_per_second, cost.traffic, rate, known.bytes_per_second)
         return {
             "seconds": summary.median,
             "seconds_low": summary.low,

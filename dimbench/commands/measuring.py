@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,7 +13,7 @@ from typing import Annotated
 import typer
 
 from dimbench import presets, results, units
-from dimbench.bench import parent
+from dimbench.bench import parent, plan
 from dimbench.bench.plan import Row
 from dimbench.commands.emit import stepping
 from dimbench.errors import DimbenchError
@@ -36,7 +37,9 @@ Budget = Annotated[float, typer.Option(help="Seconds for warm-up and samples of 
 
 
 def check(rows: Sequence[Row]) -> None:
-    """Raise UsageError for the first row that cannot be built here, before any is measured."""
+    """Raise UsageError for the first row that cannot run here, before any is measured."""
+    for row in rows:
+        plan.check(row)
     from dimbench import registry
     from dimbench.kernels import backends
     from dimbench.measure import device
@@ -48,6 +51,14 @@ def check(rows: Sequence[Row]) -> None:
             pass
     for model, resolution in {(row.model, row.resolution) for row in rows}:
         registry.config_of(presets.find(model), resolution)
+
+
+def device_name(device: str) -> str:
+    """What the maker calls it. A GPU is asked by a process of its own, so that this one holds none of its memory."""
+    if device == "cpu":
+        return str(results.describe_machine()["processor"])
+    script = f"import torch; print(torch.cuda.get_device_name({device!r}))"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @dataclass

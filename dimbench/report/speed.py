@@ -146,8 +146,8 @@ def _legend(records: Sequence[Record]) -> list[str]:
     )
     if rates:
         notes.append(
-            f"MFU: share of the matmul rate measured here ({rates}); of the roof: of what the memory's bandwidth allows, "
-            "too."
+            f"MFU: share of the matmul rate measured here ({rates}); of the roof: of what the memory's bandwidth "
+            "allows, too."
         )
     if any(record.conditions["mode"] == "train" for record in measured):
         notes.append("A training step counts as three forward passes.")
@@ -164,7 +164,7 @@ def _warnings(records: Sequence[Record]) -> list[str]:
     notes = []
     for advice, rows in about.items():
         notes.append(f"{advice[:1].upper()}{advice[1:]}:" if advice else "Besides:")
-        notes += [f"  {row}: {', '.join(seen)}" for row, seen in rows.items()]
+        notes += [f"  {row}: {'; '.join(seen)}" for row, seen in rows.items()]
     return notes
 
 

@@ -1,0 +1,74 @@
+"""What the name of a metric says: its unit, how its numbers read, and which direction is the better one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dimbench import units
+
+NOT_MEASURED = "not measured"
+# Per command the metrics that a summary shows, in this order; a command that is not here shows all it has.
+HEADLINES: Mapping[str, Sequence[str]] = {
+    "bench": ("seconds", "images_per_second", "mfu", "peak_bytes", "joules_per_image"),
+    "flops": ("macs", "flops", "params"),
+    "params": ("params", "params_dead"),
+    "fid": ("fid", "is_mean", "kid_mean", "precision", "recall"),
+}
+_LABELS = {
+    "seconds": "time",
+    "images_per_second": "images/s",
+    "mfu": "MFU (of the matmul rate)",
+    "macs": "MACs",
+    "flops": "FLOPs (2 x MACs)",
+    "params": "parameters",
+    "fid": "FID",
+    "sfid": "sFID",
+    "is_mean": "IS",
+    "kid_mean": "KID",
+}
+_UNITS = {"seconds": "s", "bytes": "B", "macs": "MACs", "flops": "FLOPs", "params": "parameters", "joules": "J"}
+_DISTANCES = ("fid", "sfid", "kid_mean")  # without a unit, smaller is better
+_LONG = 1e5  # from here on a prefix reads better than digits
+EXACT = ("MACs", "FLOPs", "parameters")  # units that are counted
+
+
+def shown(command: str, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names of the metrics to show of some records of one command; but for the first, those that some have."""
+    known = dict.fromkeys(name for one in metrics for name in one)
+    names = [name for name in HEADLINES.get(command, known) if name in known]
+    return [name for name in names if name == names[0] or any(one.get(name) is not None for one in metrics)]
+
+
+def label(name: str) -> str:
+    """ "peak_bytes" -> "peak bytes"; abbreviations as the field writes them."""
+    return _LABELS.get(name, name.replace("_", " "))
+
+
+def unit(name: str) -> str:
+    """ "peak_bytes" -> "B", "images_per_second" -> "images/s"; empty for a number without a unit."""
+    if "_per_" in name and not name.endswith("_per_image"):
+        return name.replace("_per_second", "/s").replace("_per_", "/").replace("_", " ")
+    return next((_UNITS[word] for word in name.split("_") if word in _UNITS), "")
+
+
+def smaller_is_better(name: str) -> bool:
+    """Whether less of this metric is better: time, memory, operations, energy, distances."""
+    return unit(name) in _UNITS.values() or name in _DISTANCES
+
+
+def text(name: str, value: float | None, full: bool = False) -> str:
+    """A value as it reads in a table: "37.01 ms", "118.62 G"; `full` leaves counted numbers to the last digit."""
+    if value is None:
+        return NOT_MEASURED
+    match unit(name):
+        case "s":
+            return units.seconds(value)
+        case "B":
+            return units.size(int(value))
+        case counted if counted in EXACT:
+            return units.exact(int(value)) if full else units.short(value)
+        case _ if name == "mfu" or name.endswith("_share"):
+            return units.share(value, 1)
+        case _:
+            return f"{value:.4g}" if abs(value) < _LONG else units.short(value)
