@@ -51,7 +51,10 @@ def test_a_good_child_makes_a_record() -> None:
     ("command", "words"),
     [
         (child(START, {"event": "too big", "words": "Out of memory: 9 GB"}), "Out of memory: 9 GB"),
-        (child(START, then="os.kill(os.getpid(), signal.SIGKILL)"), "The system ended it"),
+        (
+            child(START, then="os.kill(os.getpid(), signal.SIGKILL)"),
+            "The system ended it, as it does where memory runs out: give a smaller",
+        ),
     ],
 )
 def test_a_row_without_memory_is_a_record_that_says_so(command: parent.Command, words: str) -> None:
@@ -66,7 +69,7 @@ def test_a_row_without_memory_is_a_record_that_says_so(command: parent.Command, 
 def test_a_row_without_end_is_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parent, "START", 0.5)
     monkeypatch.setattr(parent, "PATIENCE", 0)
-    assert "Stopped after 0 s" in measure(child(START, then="time.sleep(60)")).warnings[0]
+    assert "It was stopped after 0 s" in measure(child(START, then="time.sleep(60)")).warnings[0]
 
 
 def test_a_failing_child_is_one_sentence() -> None:

@@ -58,6 +58,20 @@ def test_conditions_that_differ_are_columns_and_others_stand_below() -> None:
     assert table.notes[0] == "inference; Some CPU; 2 threads; random weights, which the time does not depend on."
 
 
+def test_kernels_that_differ_only_between_models_stand_below() -> None:
+    kernels = [record("a", kernel="scan cpu"), record("b")]
+    table = speed.table(kernels)
+    assert "kernel" not in table.columns
+    assert "a: kernels scan cpu." in table.notes
+    assert column([*kernels, record("a", kernel="scan reference")], "kernel") == ["scan cpu", "", "scan reference"]
+
+
+def test_too_few_samples_for_an_interval_have_no_spread_either() -> None:
+    few = record(seconds_low=None, seconds_high=None)
+    assert column([few], "time per call") == ["37.01 ms"]
+    assert column([few], "IQR") == [""]
+
+
 @pytest.mark.parametrize("name", ["p90", "p99", "MFU", "J/image", "compiling", "of the roof", "steps/s"])
 def test_figures_that_no_row_has_are_no_columns(name: str) -> None:
     assert name not in speed.table([record()]).columns
@@ -74,10 +88,10 @@ def test_mfu_states_its_peak() -> None:
 
 
 def test_a_row_that_did_not_fit_says_so() -> None:
-    empty = Record("bench", "dit-xl2", CONDITIONS, dict.fromkeys(METRICS), ("Out of memory: it asked for 9 GB",))
+    empty = Record("bench", "dit-xl2", CONDITIONS, dict.fromkeys(METRICS), ("Out of memory (CUDA: 9 GB): give less.",))
     table = speed.table([record(), empty])
     assert "not measured" in table.rows[1]
-    assert "  dit-xl2 256 px batch 1: out of memory" in table.notes
+    assert "  dit-xl2 256 px batch 1: out of memory (CUDA: 9 GB)" in table.notes
 
 
 def test_advice_is_said_once_for_all_rows() -> None:
