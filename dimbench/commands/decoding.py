@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
 from dimbench.errors import DimbenchError, UsageError
@@ -48,3 +48,16 @@ def load(name: str) -> Autoencoder:
         raise DimbenchError(
             f"{place} holds no autoencoder that can be used: {error}; `dimbench weights fetch sd-vae-ft-ema` brings one"
         ) from None
+
+
+def macs(config: Any, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of decoding one latent (C, h, w), by the rule that counts the backbones."""
+    import torch
+
+    from dimbench.measure import flops
+    from dimbench.measure.shapes import shapes_only
+    from dimbench.sampling.autoencoder import Decoder
+
+    with shapes_only():
+        decoder, latents = Decoder(config), torch.empty(1, *shape)
+    return flops.RULES["macs"].macs(flops.trace(decoder, {"latents": latents}, 1))

@@ -300,6 +300,15 @@ class Drawing:
         return self.preset.latent_stride > 1 and not self.request.latents
 
     @property
+    def decoding_cost(self) -> dict[str, float | None]:
+        """Multiply-adds and seconds of decoding one image; empty where nothing is decoded."""
+        if not self.autoencoder:
+            return {}
+        macs = decoding.macs(self.autoencoder.network.config, self.shape)
+        seconds = self.drawn.decode_seconds / self.drawn.fresh if self.drawn.fresh else None
+        return {"decode_macs": macs, "decode_seconds": seconds}
+
+    @property
     def shards(self) -> int:
         """How many batches hold the images that were asked for."""
         return -(-self.request.num_images // self.batch)

@@ -41,7 +41,10 @@ class Shards:
     ) -> None:
         self.folder = folder
         self.size = size
-        self.manifest = {**identity, "shard_size": size, "shape": list(shape), "dtype": str(dtype).split(".")[1]}
+        self.shape = shape
+        self.dtype = dtype
+        about = {"images_per_shard": size, "image_shape": list(shape), "image_dtype": str(dtype).removeprefix("torch.")}
+        self.manifest = {**identity, **about}
         self._manifest = folder / "manifest.json"
         self._place = folder / "shards"
         self._known: dict[int, Path] = {}
