@@ -179,8 +179,6 @@ class Drawing:
             null_label=config.null_label,
         )
         draw.check(self.settings, self.process, self.label_rule.classes, config.num_classes)
-        if request.decoder:
-            decoding.check(request.decoder)
         self.fingerprint = "random" if request.random_weights else self._load_weights()
         draw.check_finite(self.model)
         self.shape = (config.in_channels, config.input_size, config.input_size)

@@ -78,8 +78,8 @@ class Shards:
             )
 
     def _settle(self) -> None:
-        for left in self._place.glob(".*.tmp"):
-            left.unlink()
+        for left in (*self.folder.glob(".*.tmp"), *self._place.glob(".*.tmp")):
+            left.unlink()  # of a process that was killed
         if not self._manifest.exists():
             with self._kept(), replacing(self._manifest) as temporary:
                 temporary.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
