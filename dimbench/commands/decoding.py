@@ -44,9 +44,10 @@ def load(name: str) -> Autoencoder:
             return autoencoder.from_state(registry.read_weights(Path(place)).state)
         return autoencoder.from_pretrained(place)
     except DimbenchError as error:
-        raise DimbenchError(
-            f"{place} holds no autoencoder that can be used: {error}; `dimbench weights fetch sd-vae-ft-ema` brings one"
-        ) from None
+        fault = f"holds no autoencoder that can be used: {error}"
+        if not Path(place).exists():
+            fault = "was not found on the hub, or the hub cannot be reached"
+        raise DimbenchError(f"{place} {fault}; `dimbench weights fetch sd-vae-ft-ema` brings one") from None
 
 
 def macs(side: int, channels: int = 4, config: Any = None) -> int:
