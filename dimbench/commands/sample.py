@@ -27,6 +27,8 @@ def run(
     weights: drawing.Weights = None,
     autoencoder: drawing.Autoencoder = None,
     random_weights: drawing.RandomWeights = False,
+    dtype: drawing.Dtype = drawing.Precision.FP32,
+    compile: drawing.Compile = False,
     json: options.Json = False,
 ) -> None:
     """Draw images on one labelled sheet; run again after an interruption and it goes on."""
@@ -48,6 +50,8 @@ def run(
         weights,
         autoencoder,
         random_weights,
+        dtype,
+        compile,
     )
     drawing.refuse_if_missing(f"drawing with {request.preset.name}", request.missing())
     records = output_file(None)

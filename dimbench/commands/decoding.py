@@ -1,0 +1,50 @@
+"""Which autoencoder turns latents into images: by name, folder, file or hub id."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dimbench import presets
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.weights import catalog
+
+if TYPE_CHECKING:
+    from dimbench.sampling.autoencoder import Autoencoder
+
+NAMED = {"ft-ema": "sd-vae-ft-ema", "ft-mse": "sd-vae-ft-mse"}
+DEFAULT = "ft-ema"  # with which the published figures were drawn
+
+
+def check(name: str) -> None:
+    """Raise UsageError unless `name` can be an autoencoder."""
+    if not (name in NAMED or Path(name).exists() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)):
+        raise UsageError(
+            f"there is no autoencoder {name}; give {' or '.join(NAMED)}, a folder that diffusers saved, an old .pt or "
+            ".ckpt file, or an id such as stabilityai/sd-vae-ft-ema"
+        )
+
+
+def missing(name: str) -> list[str]:
+    """What has to be fetched before `name` can be loaded, as a list of at most one."""
+    if name not in NAMED or catalog.shared(NAMED[name]):
+        return []
+    home = presets.shared_files()[NAMED[name]].files[0].page
+    return [f"--autoencoder FOLDER: the autoencoder {NAMED[name]}, {home}"]
+
+
+def load(name: str) -> Autoencoder:
+    """The autoencoder `name`, on the CPU in float32. Raises DimbenchError where the place holds none."""
+    from dimbench import registry
+    from dimbench.sampling import autoencoder
+
+    place = (catalog.shared(NAMED[name]) or NAMED[name]) if name in NAMED else name
+    try:
+        if Path(place).is_file():
+            return autoencoder.from_state(registry.read_weights(Path(place)).state)
+        return autoencoder.from_pretrained(place)
+    except DimbenchError as error:
+        raise DimbenchError(
+            f"{place} holds no autoencoder that can be used: {error}; `dimbench weights fetch sd-vae-ft-ema` brings one"
+        ) from None
