@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dimbench.commands import fid, flops, list_models, params, root, sample, train, weights
+from dimbench.commands import fid, flops, list_models, params, recipes, root, sample, stats, train, weights
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command("params")(params.run)
 app.command("flops")(flops.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
+app.command("stats")(stats.run)
+app.command("recipes")(recipes.run)
 app.command("train")(train.run)
 app.add_typer(weights.app, name="weights")
 

@@ -1,29 +1,41 @@
 from __future__ import annotations
 
+import statistics
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dimbench import presets
-from dimbench.commands import drawing, options
+from dimbench.commands import comparing, drawing, options, planning, recipes
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
+from dimbench.presets import Recipe
+from dimbench.report import quality
 from dimbench.report.tables import Table
 from dimbench.results import Record
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from dimbench.commands.comparing import Comparison
+    from dimbench.quality.images import Images
 
-    from dimbench.quality.evaluate import Evaluation
-
-METRICS = {"fid": "FID", "is_mean": "IS", "kid_mean": "KID", "precision": "precision", "recall": "recall"}
+FIXED = ("steps", "cfg", "sampler", "labels", "resolution")  # by a recipe
+PUBLISHED, OF_DIGITS = 50_000, 1000  # images
 
 
 def run(
-    model: Annotated[
-        str | None, typer.Option(help="The model that draws the images.", show_default="none: give --real")
+    ctx: typer.Context,
+    model: Annotated[str | None, typer.Option(help="The model that draws the images.", show_default="none")] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Images instead: a folder of pictures or an npz (arr_0).", show_default="none")
+    ] = None,
+    recipe: Annotated[
+        str | None, typer.Option(help="Repeat a published FID, as `dimbench recipes` lists it.", show_default="none")
     ] = None,
     real: Annotated[
         bool, typer.Option("--real", help="Take real training digits for the images: the floor of the digits' FID.")
@@ -36,149 +48,221 @@ def run(
     ] = None,
     labels: drawing.Labels = None,
     seed: drawing.Seed = 0,
+    repeats: Annotated[
+        int, typer.Option(min=1, help="Sets of images, of the seeds from --seed on: mean, spread and minimum of FID.")
+    ] = 1,
     batch: drawing.Batch = 125,
     resolution: options.Resolution = None,
     device: drawing.Device = "cpu",
+    dtype: drawing.Dtype = drawing.Precision.FP32,
+    compile: drawing.Compile = False,
     weights: drawing.Weights = None,
     autoencoder: drawing.Autoencoder = None,
-    reference: Annotated[
-        Path | None,
-        typer.Option(help="Statistics to compare with, npz.", show_default="ImageNet's, if fetched; held-back digits"),
-    ] = None,
-    inception: Annotated[
-        Path | None,
-        typer.Option(help="Weights of the Inception network.", show_default="those fetched; digits need none"),
-    ] = None,
+    reference: comparing.Reference = None,
+    inception: comparing.Inception = None,
+    stream: Annotated[
+        bool, typer.Option("--stream", help="Keep no image on disk; an interrupted run then begins again.")
+    ] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")] = False,
     random_weights: drawing.RandomWeights = False,
     json: options.Json = False,
     out: options.Out = None,
 ) -> None:
-    """Draw images and compare them with real ones: FID, Inception Score, KID, precision and recall."""
-    if (model is None) != real:
-        raise UsageError("give either --model NAME or --real")
+    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall."""
+    if sum((model is not None, images is not None, recipe is not None, real)) != 1:
+        raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
     form = "json" if json else "rich"
-    if model is None:
-        file = output_file(out)
-        record = _real_digits(Comparison(digits=True))
-        emit([record], [_table([record])], file, form)
+    if real or images is not None:
+        if plan:
+            raise UsageError("--plan is for images that have to be drawn; leave it out")
+        record = _real_digits() if images is None else _of_images(images, reference, inception, device)
+        emit([record], [quality.side_by_side([record])], output_file(out), form)
         return
-    preset = presets.find(model)
-    digits = preset.latent_stride == 1
+    repeated = presets.find_recipe(recipe) if recipe else None
     request = drawing.Request(
-        preset.name, num_images or (1000 if digits else 50_000), steps, cfg, sampler, labels, seed, batch, resolution,
-        device, weights, autoencoder, random_weights,
+        name=model or "", num_images=num_images or PUBLISHED, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
+        seed=seed, batch=batch, resolution=resolution, device=device, weights=weights, autoencoder=autoencoder,
+        random_weights=random_weights, dtype=dtype, compile=compile,
     )  # fmt: skip
-    if not (digits or random_weights):
-        reference = reference or catalog.shared(_statistics_name(request))
-        inception = inception or catalog.shared("inception")
-    missing = request.missing() + ([] if digits or random_weights else _missing(request, reference, inception))
-    drawing.refuse_if_missing(f"the FID of {preset.name}", missing)
+    if repeated:
+        _refuse_fixed(ctx, repeated)
+        request = recipes.request(repeated, request)
+    elif num_images is None and _digits(request):
+        request = replace(request, num_images=OF_DIGITS)
+    task = Task(request, repeated, reference, inception, repeats, keep=not stream)
+    if plan:
+        task.plan().show()
+        return
+    drawing.refuse_if_missing(f"the FID of {request.preset.name}", task.missing)
     file = output_file(out)
-    comparison = Comparison(digits, reference, inception, device, dry=random_weights)
-    ready = drawing.Drawing(request)
-    drawn, store = ready.run()
-    evaluation = comparison.evaluate(drawn.images)
-    record = Record(
-        "fid",
-        preset.name,
-        {**ready.conditions, "kernels": drawn.kernels, **comparison.conditions},
-        {**evaluation.metrics, "network_calls": drawn.network_calls, "seconds": drawn.seconds},
-        warnings=(*ready.warnings, *comparison.warnings, *evaluation.warnings),
-    )
-    rows = [record, _real_digits(comparison)] if digits and reference is None else [record]
-    emit([record], [_table(rows)], file, form)
-    store.remove()
+    records, tables = task.run()
+    emit(records, tables, file, form)
 
 
-def _statistics_name(request: drawing.Request) -> str:
-    """What the published statistics of real images of this size are called."""
-    return f"adm-imagenet-{request.pixels}"
+def _refuse_fixed(ctx: typer.Context, recipe: Recipe) -> None:
+    for name in FIXED:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise UsageError(f"--{name} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
 
 
-def _missing(request: drawing.Request, reference: Path | None, inception: Path | None) -> list[str]:
-    from dimbench.quality.features import INCEPTION_FILE, INCEPTION_HOME
-
-    missing = []
-    if reference is None:
-        published = presets.shared_files().get(_statistics_name(request))
-        home = published.files[0].url if published else f"none is published for {request.pixels} pixels"
-        missing.append(f"--reference FILE: the reference statistics, {home}")
-    if inception is None:
-        missing.append(
-            f"--inception FILE: the weights of the Inception network, {INCEPTION_FILE} from {INCEPTION_HOME}"
-        )
-    return missing
+def _digits(request: drawing.Request) -> bool:
+    return request.pixels == comparing.SIDE_OF_DIGITS
 
 
-class Comparison:
-    """What images are compared with and by which features, opened before anything is drawn."""
+@dataclass
+class Task:
+    """Sets of images to be drawn and compared."""
 
-    def __init__(
-        self,
-        digits: bool,
-        reference: Path | None = None,
-        inception: Path | None = None,
-        device: str = "cpu",
-        dry: bool = False,
-    ) -> None:
-        from dimbench.quality import features, statistics
+    request: drawing.Request
+    recipe: Recipe | None
+    reference: Path | None
+    inception: Path | None
+    repeats: int
+    keep: bool
 
-        self.warnings: list[str] = []
-        self.shrink = not digits and dry and inception is None
-        if digits or self.shrink:
-            self.extractor = features.create_extractor("digits-classifier")
-        else:
-            self.extractor = features.create_extractor("inception-v3-compat", inception, device)
-        if self.shrink:
-            self.warnings.append("No Inception weights were given: the digits classifier stands in, on 8 x 8 pixels.")
-        if reference is None or self.shrink:
-            self.reference_name = "held-back digits"
-            self.reference: Any = self.features_of(_digits("held-out"))
-        else:
-            self.reference_name = reference.name
-            self.reference = statistics.load_statistics(reference)
+    def __post_init__(self) -> None:
+        if _digits(self.request) or self.request.random_weights:
+            return
+        data = self.recipe.data if self.recipe else "ImageNet"
+        self.reference = self.reference or catalog.shared(comparing.statistics_name(self.request.pixels, data))
+        self.inception = self.inception or catalog.shared("inception")
 
     @property
-    def conditions(self) -> dict[str, str]:
-        return {"reference": self.reference_name, "extractor": self.extractor.name}
+    def missing(self) -> list[str]:
+        """What has to be fetched first."""
+        if self.recipe:
+            found = recipes.needs(self.recipe, self.request, self.reference, self.inception)
+            return [] if self.request.random_weights else list(found.values())
+        missing = self.request.missing()
+        if _digits(self.request) or self.request.random_weights:
+            return missing
+        if self.reference is None:
+            missing.append(comparing.absent_reference(self.request.pixels))
+        if self.inception is None:
+            missing.append(comparing.absent_inception())
+        return missing
 
-    def features_of(self, images: Tensor) -> Any:
-        from torch.nn.functional import adaptive_avg_pool2d
+    def plan(self, ready: drawing.Drawing | None = None, comparison: Comparison | None = None) -> Table:
+        """What the task needs; what is not missing is opened, checked, and one step is measured."""
+        if not self.missing and ready is None:
+            comparison, ready = self._comparison(), drawing.Drawing(self.request)
+        files = [
+            ("weights", None if self.request.random_weights else self.request.checkpoint),
+            ("reference", self.reference),
+            ("inception", self.inception),
+        ]
+        step = planning.measured_step(ready, comparison.extractor) if ready and comparison else None
+        to_read = comparison.reference.images_to_read if comparison else 0
+        return planning.plan(
+            self.request, self.missing, files, step, images_to_read=to_read, repeats=self.repeats, keep=self.keep
+        )
 
-        from dimbench.quality.features import extract
+    def _comparison(self) -> Comparison:
+        side = self.request.pixels
+        return comparing.Comparison(
+            (side, side), self.reference, self.inception, self.request.device, dry=self.request.random_weights
+        )
 
-        if self.shrink and images.shape[-1] != 8:
-            images = adaptive_avg_pool2d(images.float(), 8).round().byte()
-        return extract(self.extractor, images.split(256))
+    def run(self) -> tuple[list[Record], list[Table]]:
+        """The records of all sets, and what is shown of them."""
+        comparison, ready = self._comparison(), drawing.Drawing(self.request)
+        with redirect_stdout(sys.stderr):
+            self.plan(ready, comparison).show()
+        if self.keep:
+            planning.check_disk(planning.bytes_on_disk(self.request))
+        records = []
+        for repeat in range(self.repeats):
+            request = replace(self.request, seed=self.request.seed + repeat)
+            records.append(self._measured(drawing.Drawing(request) if repeat else ready, comparison))
+        if self.repeats > 1:
+            summary = summarised(records)
+            return [*records, summary], [quality.repeated(records, summary)]
+        floor = [_real_digits(comparison)] if _digits(self.request) and self.reference is None else []
+        return records, [quality.side_by_side([*records, *floor])]
 
-    def evaluate(self, images: Tensor) -> Evaluation:
-        from dimbench.quality.evaluate import evaluate
+    def _measured(self, ready: drawing.Drawing, comparison: Comparison) -> Record:
+        store = ready.store() if self.keep else None
+        if store is None:
+            evaluation, pixels = comparison.evaluate(ready.stream(), self.request.num_images)
+        else:
+            with store.claimed():
+                evaluation, pixels = comparison.evaluate(ready.stream(store), self.request.num_images)
+            store.remove()
+        conditions = {**ready.conditions, "uint8": _uint8_rule(), **comparison.conditions}
+        details: dict[str, Any] = {"protocol": quality.protocol(conditions), "pixels_sha256": pixels}
+        warnings = [*ready.warnings, *comparison.warnings, *evaluation.warnings]
+        if self.recipe:
+            claims = {"fid": self.recipe.fid, **self.recipe.also}
+            details |= {"recipe": self.recipe.name, "claims": claims, "source": self.recipe.source}
+            warnings += recipes.doubts(self.recipe, self.request)
+        drawn = ready.drawn
+        return Record(
+            "fid",
+            ready.preset.name,
+            {**conditions, "kernels": drawn.kernels},
+            {**evaluation.metrics, "network_calls": drawn.network_calls, "seconds": drawn.seconds},
+            details=details,
+            warnings=tuple(warnings),
+        )
 
-        return evaluate(self.features_of(images), self.reference)
+
+def summarised(records: Sequence[Record]) -> Record:
+    """Mean, spread (standard deviation of the sample) and minimum of the FIDs of several seeds, and all metrics raw."""
+    first = records[0]
+    names = [name for name in quality.METRICS if name in first.metrics]
+    raw = {name: [float(record.metrics[name] or 0) for record in records] for name in names}
+    fids = raw["fid"]
+    seeds = ", ".join(str(record.conditions["seed"]) for record in records)
+    conditions = {**first.conditions, "seed": seeds, "repeats": len(records)}
+    metrics = {"fid_mean": statistics.mean(fids), "fid_spread": statistics.stdev(fids), "fid_minimum": min(fids)}
+    details = {**first.details, "protocol": quality.protocol(conditions)}
+    del details["pixels_sha256"]
+    return Record("fid", first.model, conditions, metrics, samples=raw, details=details)
 
 
-def _digits(split: Any) -> Tensor:
-    from dimbench.data import digits
-    from dimbench.data.pixels import to_uint8
+def _uint8_rule() -> str:
+    from dimbench.data.pixels import UINT8_RULE
 
-    return to_uint8(digits.load(split)[0])
+    return UINT8_RULE
 
 
-def _real_digits(comparison: Comparison) -> Record:
+def _of_images(place: Path, reference: Path | None, inception: Path | None, device: str) -> Record:
+    from dimbench.quality.images import open_images
+    from dimbench.quality.references import lossy_warning
+
+    images = open_images(place)
+    height, width = images.size
+    digits = images.size == (comparing.SIDE_OF_DIGITS,) * 2 and inception is None
+    if not digits:
+        reference = reference or (catalog.shared(comparing.statistics_name(height)) if height == width else None)
+        inception = inception or catalog.shared("inception")
+        missing = [] if reference else [comparing.absent_reference(height)]
+        missing += [] if inception else [comparing.absent_inception()]
+        drawing.refuse_if_missing(f"the FID of {place}", missing)
+    comparison = comparing.Comparison(images.size, reference, inception, device)
+    return _compared(images, place.name, comparison, lossy_warning(images, "The"))
+
+
+def _real_digits(comparison: Comparison | None = None) -> Record:
     """Real training digits in the place of drawn ones: the lowest FID a model of them can hope for."""
-    images = _digits("train")
-    evaluation = comparison.evaluate(images)
-    conditions = {"num_images": len(images), **comparison.conditions}
-    return Record("fid", "real digits", conditions, evaluation.metrics, warnings=tuple(evaluation.warnings))
+    from dimbench.quality.images import digit_images
+
+    images = digit_images("train")
+    return _compared(images, "real digits", comparison or comparing.Comparison(images.size), [])
 
 
-def _table(records: list[Record]) -> Table:
-    rows = []
-    for record in records:
-        metrics = (record.metrics.get(name) for name in METRICS)
-        images = f"{record.conditions['num_images']:,}"
-        rows.append((record.model, images, *("not measured" if m is None else f"{m:.4g}" for m in metrics)))
-    against = records[0].conditions
-    notes = [f"Compared with: {against['reference']}, by the features of {against['extractor']}."]
-    notes += [warning for record in records for warning in record.warnings]
-    return Table(("images of", "N", *METRICS.values()), rows, notes=list(dict.fromkeys(notes)))
+def _compared(images: Images, name: str, comparison: Comparison, warnings: Sequence[str]) -> Record:
+    """The record of images that are there already."""
+    evaluation, pixels = comparison.evaluate(images.batches(comparing.AT_ONCE), images.count, f"features of {name}")
+    conditions = {
+        "images": name,
+        "images_sha256": pixels[:16],
+        "resolution": images.size[0] if images.size[0] == images.size[1] else "{} x {}".format(*images.size),
+        "num_images": images.count,
+        "uint8": "as given",
+        **comparison.conditions,
+    }
+    details = {"protocol": quality.protocol(conditions), "pixels_sha256": pixels}
+    said = (*warnings, *comparison.warnings, *evaluation.warnings)
+    return Record("fid", name, conditions, evaluation.metrics, details=details, warnings=said)

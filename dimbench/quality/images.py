@@ -15,6 +15,8 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from dimbench.data import digits
+from dimbench.data.pixels import to_uint8
 from dimbench.errors import DimbenchError, UsageError
 
 LOSSLESS = {".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
@@ -97,6 +99,22 @@ def _pixels(file: Path) -> Tensor:
 
 def _unreadable(file: Path) -> DimbenchError:
     return DimbenchError(f"{file} cannot be read as a picture, so it was probably cut off: make it again or remove it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DigitImages(Images):
+    """The embedded digits of one split, grey, 8 x 8."""
+
+    split: digits.Split
+
+    def batches(self, n: int) -> Iterator[Tensor]:
+        return iter(to_uint8(digits.load(self.split)[0]).split(n))
+
+
+def digit_images(split: digits.Split) -> DigitImages:
+    """The real digits of a split."""
+    count = len(digits.load(split)[1])
+    return DigitImages(path=digits.FILE, count=count, size=(digits.SIZE, digits.SIZE), split=split)
 
 
 @dataclass(frozen=True, kw_only=True)

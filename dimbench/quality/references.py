@@ -29,7 +29,7 @@ from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import digest, replacing
 from dimbench.quality.checks import checked
 from dimbench.quality.features import Extractor
-from dimbench.quality.images import ARRAY, BROKEN_ZIP, Images, cut_off, open_images, open_npz_images
+from dimbench.quality.images import ARRAY, BROKEN_ZIP, Images, cut_off, digit_images, open_images, open_npz_images
 from dimbench.quality.statistics import Statistics, statistics_of
 from dimbench.quality.summary import Summary, summarise
 
@@ -127,6 +127,12 @@ def read_reference(path: Path) -> Reference:
     if path.suffix.lower() != ".npz":
         raise UsageError(f"The reference {path} is no npz, torch-fidelity cache (.pt) or folder: give one of these.")
     return _read_npz(path)
+
+
+def held_back_digits() -> Reference:
+    """The embedded digits that no shipped model was trained on."""
+    images = digit_images("held-out")
+    return Reference("held-back digits", digest(images.path), images=images, size=images.size)
 
 
 def write_reference(summary: Summary, extractor: Extractor, size: tuple[int, int], path: Path) -> None:
