@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,6 +11,7 @@ import typer
 
 from dimbench import presets
 from dimbench.commands.emit import stepping
+from dimbench.errors import DimbenchError
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
@@ -56,6 +57,15 @@ def absent_inception() -> str:
     return f"--inception FILE: the weights of the Inception network, {file.file} from {file.page}"
 
 
+def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
+    """Raise DimbenchError that lists what is missing to look at images that are there, if anything is."""
+    if missing:
+        raise DimbenchError(
+            f"{what} needs files that are not here; fetch them with `dimbench weights fetch NAME`, or give each with "
+            "its option:" + "".join(f"\n  {entry}" for entry in missing)
+        )
+
+
 def find_extractor(size: tuple[int, int], inception: Path | None, device: str) -> Extractor:
     """The digits classifier for images of 8 x 8 pixels, Inception for all others."""
     from dimbench.quality.features import create_extractor
@@ -98,8 +108,9 @@ class Comparison:
     @cached_property
     def known(self) -> Summary:
         """What the metrics need of the real images."""
-        images = self.reference.images_to_read
-        with stepping(f"features of {self.reference.name}", images or None) as progress:
+        if not self.reference.images_to_read:
+            return self.reference.summary(self.extractor, AT_ONCE)
+        with stepping(f"features of {self.reference.name}", self.reference.images_to_read) as progress:
             return self.reference.summary(self.extractor, AT_ONCE, progress)
 
     @property

@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 import statistics
-import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -23,6 +21,7 @@ from dimbench.weights import catalog
 if TYPE_CHECKING:
     from dimbench.commands.comparing import Comparison
     from dimbench.quality.images import Images
+    from dimbench.sampling.shards import Shards
 
 FIXED = ("steps", "cfg", "sampler", "labels", "resolution")  # by a recipe
 PUBLISHED, OF_DIGITS = 50_000, 1000  # images
@@ -72,11 +71,18 @@ def run(
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
     form = "json" if json else "rich"
-    if real or images is not None:
-        if plan:
-            raise UsageError("--plan is for images that have to be drawn; leave it out")
-        record = _real_digits() if images is None else _of_images(images, reference, inception, device)
+    if real:
+        record = _real_digits()
         emit([record], [quality.side_by_side([record])], output_file(out), form)
+        return
+    if images is not None:
+        given, comparison = _given(images, reference, inception, device)
+        said = planning.of_images(given, comparison.reference.images_to_read, comparison.extractor, comparing.AT_ONCE)
+        typer.echo(said, err=not plan)
+        if not plan:
+            file = output_file(out)
+            record = _compared(given, images.name, comparison)
+            emit([record], [quality.side_by_side([record])], file, form)
         return
     repeated = presets.find_recipe(recipe) if recipe else None
     request = drawing.Request(
@@ -91,12 +97,14 @@ def run(
         request = replace(request, num_images=OF_DIGITS)
     task = Task(request, repeated, reference, inception, repeats, keep=not stream)
     if plan:
-        task.plan().show()
+        typer.echo(task.plan())
         return
     drawing.refuse_if_missing(f"the FID of {request.preset.name}", task.missing)
     file = output_file(out)
     records, tables = task.run()
     emit(records, tables, file, form)
+    for store in task.stores:
+        store.remove()
 
 
 def _refuse_fixed(ctx: typer.Context, recipe: Recipe) -> None:
@@ -112,7 +120,7 @@ def _digits(request: drawing.Request) -> bool:
 
 @dataclass
 class Task:
-    """Sets of images to be drawn and compared."""
+    """Sets of images to be drawn and compared; `stores` keep those of the finished sets until the records are safe."""
 
     request: drawing.Request
     recipe: Recipe | None
@@ -120,6 +128,7 @@ class Task:
     inception: Path | None
     repeats: int
     keep: bool
+    stores: list[Shards] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if _digits(self.request) or self.request.random_weights:
@@ -143,20 +152,25 @@ class Task:
             missing.append(comparing.absent_inception())
         return missing
 
-    def plan(self, ready: drawing.Drawing | None = None, comparison: Comparison | None = None) -> Table:
-        """What the task needs; what is not missing is opened, checked, and one step is measured."""
-        if not self.missing and ready is None:
-            comparison, ready = self._comparison(), drawing.Drawing(self.request)
-        files = [
-            ("weights", None if self.request.random_weights else self.request.checkpoint),
-            ("reference", self.reference),
-            ("inception", self.inception),
-        ]
-        step = planning.measured_step(ready, comparison.extractor) if ready and comparison else None
-        to_read = comparison.reference.images_to_read if comparison else 0
-        return planning.plan(
-            self.request, self.missing, files, step, images_to_read=to_read, repeats=self.repeats, keep=self.keep
-        )
+    def plan(self) -> str:
+        """What the task needs; what is here is opened and checked."""
+        if not self.missing:
+            return self._plan(drawing.Drawing(self.request), self._comparison())
+        untrained = replace(self.request, random_weights=True, weights=None, autoencoder=None)
+        return self._plan(drawing.Drawing(untrained), None)
+
+    def _plan(self, ready: drawing.Drawing, comparison: Comparison | None) -> str:
+        weights = None if self.request.random_weights else self.request.checkpoint
+        files = (("weights", weights), ("reference", self.reference), ("inception", self.inception))
+        return planning.Plan(
+            self.request,
+            [(what, path) for what, path in files if path is not None],
+            self.missing,
+            planning.measured_step(ready, comparison.extractor if comparison else None),
+            comparison.reference.images_to_read if comparison else 0,
+            self.repeats,
+            self.keep,
+        ).text()
 
     def _comparison(self) -> Comparison:
         side = self.request.pixels
@@ -167,10 +181,9 @@ class Task:
     def run(self) -> tuple[list[Record], list[Table]]:
         """The records of all sets, and what is shown of them."""
         comparison, ready = self._comparison(), drawing.Drawing(self.request)
-        with redirect_stdout(sys.stderr):
-            self.plan(ready, comparison).show()
+        typer.echo(self._plan(ready, comparison), err=True)
         if self.keep:
-            planning.check_disk(planning.bytes_on_disk(self.request))
+            planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))
         records = []
         for repeat in range(self.repeats):
             request = replace(self.request, seed=self.request.seed + repeat)
@@ -188,7 +201,7 @@ class Task:
         else:
             with store.claimed():
                 evaluation, pixels = comparison.evaluate(ready.stream(store), self.request.num_images)
-            store.remove()
+            self.stores.append(store)
         conditions = {**ready.conditions, "uint8": _uint8_rule(), **comparison.conditions}
         details: dict[str, Any] = {"protocol": quality.protocol(conditions), "pixels_sha256": pixels}
         warnings = [*ready.warnings, *comparison.warnings, *evaluation.warnings]
@@ -227,21 +240,19 @@ def _uint8_rule() -> str:
     return UINT8_RULE
 
 
-def _of_images(place: Path, reference: Path | None, inception: Path | None, device: str) -> Record:
+def _given(place: Path, reference: Path | None, inception: Path | None, device: str) -> tuple[Images, Comparison]:
+    """Images that are there already and what they are compared with, both opened."""
     from dimbench.quality.images import open_images
-    from dimbench.quality.references import lossy_warning
 
     images = open_images(place)
     height, width = images.size
-    digits = images.size == (comparing.SIDE_OF_DIGITS,) * 2 and inception is None
-    if not digits:
+    if images.size != (comparing.SIDE_OF_DIGITS,) * 2 or inception is not None:
         reference = reference or (catalog.shared(comparing.statistics_name(height)) if height == width else None)
         inception = inception or catalog.shared("inception")
         missing = [] if reference else [comparing.absent_reference(height)]
         missing += [] if inception else [comparing.absent_inception()]
-        drawing.refuse_if_missing(f"the FID of {place}", missing)
-    comparison = comparing.Comparison(images.size, reference, inception, device)
-    return _compared(images, place.name, comparison, lossy_warning(images, "The"))
+        comparing.refuse_if_missing(f"the FID of {place}", missing)
+    return images, comparing.Comparison(images.size, reference, inception, device)
 
 
 def _real_digits(comparison: Comparison | None = None) -> Record:
@@ -249,20 +260,23 @@ def _real_digits(comparison: Comparison | None = None) -> Record:
     from dimbench.quality.images import digit_images
 
     images = digit_images("train")
-    return _compared(images, "real digits", comparison or comparing.Comparison(images.size), [])
+    return _compared(images, "real digits", comparison or comparing.Comparison(images.size))
 
 
-def _compared(images: Images, name: str, comparison: Comparison, warnings: Sequence[str]) -> Record:
+def _compared(images: Images, name: str, comparison: Comparison) -> Record:
     """The record of images that are there already."""
+    from dimbench.quality.references import lossy_warning
+
     evaluation, pixels = comparison.evaluate(images.batches(comparing.AT_ONCE), images.count, f"features of {name}")
+    height, width = images.size
     conditions = {
         "images": name,
         "images_sha256": pixels[:16],
-        "resolution": images.size[0] if images.size[0] == images.size[1] else "{} x {}".format(*images.size),
+        "resolution": height if height == width else f"{height} x {width}",
         "num_images": images.count,
         "uint8": "as given",
         **comparison.conditions,
     }
     details = {"protocol": quality.protocol(conditions), "pixels_sha256": pixels}
-    said = (*warnings, *comparison.warnings, *evaluation.warnings)
-    return Record("fid", name, conditions, evaluation.metrics, details=details, warnings=said)
+    warnings = (*lossy_warning(images, "The"), *comparison.warnings, *evaluation.warnings)
+    return Record("fid", name, conditions, evaluation.metrics, details=details, warnings=warnings)

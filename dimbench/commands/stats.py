@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
 
 from dimbench import units
-from dimbench.commands import comparing, drawing
+from dimbench.commands import comparing, drawing, planning
 from dimbench.errors import UsageError
 from dimbench.report.tables import Table
 from dimbench.weights import catalog
@@ -33,8 +34,10 @@ def run(
         raise UsageError(f"--out {out} is not an npz; give a name that ends in .npz")
     found = open_images(images)
     if found.size != (comparing.SIDE_OF_DIGITS,) * 2 and not (inception or catalog.shared("inception")):
-        drawing.refuse_if_missing(f"a reference of {images}", [comparing.absent_inception()])
+        comparing.refuse_if_missing(f"a reference of {images}", [comparing.absent_inception()])
     extractor = comparing.find_extractor(found.size, inception, device)
+    typer.echo(planning.of_images(found, 0, extractor, batch), err=True)
+    _check_writable(out)
     summary = comparing.summarised(found, extractor, features, batch)
     write_reference(summary, extractor, found.size, out)
     height, width = found.size
@@ -51,3 +54,9 @@ def run(
         digest(out)[:16],
     )
     Table(("reference", "images", "pixels", "features of", "size", "SHA-256"), [row], notes=notes).show()
+
+
+def _check_writable(out: Path) -> None:
+    """Raise OSError now rather than after hours."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=out.parent).close()
