@@ -164,7 +164,8 @@ class Plan:
         passes = ", each of two passes (guided)" if self.request.cfg != 1 else ""
         if calls is None:
             return f"as many as the sampler chooses{passes}"
-        return f"{calls:,} per image{passes}; {calls * batches:,} in all, of {self.request.batch} images each"
+        images = min(self.request.batch, self.request.num_images)
+        return f"{calls:,} per image{passes}; {calls * batches:,} in all, of {images} images each"
 
     def _time(self, calls: int | None, batches: int) -> str:
         if calls is None:

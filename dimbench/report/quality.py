@@ -79,7 +79,9 @@ def notes(records: Sequence[Record]) -> list[str]:
         for c in (record.conditions for record in records)
     ]
     differing = [n for n in PROTOCOL if len({str(r.conditions.get(n)) for r in records}) > 1]
-    if differing:
+    if differing == ["seed"]:
+        said.append("The protocols differ in their seed alone.")
+    elif differing:
         said.append(f"The protocols differ in {', '.join(differing)}: figures of unlike protocols do not compare.")
     said += [warning for record in records for warning in record.warnings]
     return list(dict.fromkeys(said))
