@@ -45,18 +45,20 @@ class RunningStatistics:
             )
         mean = features.mean(dim=0)
         centred = features - mean
-        self._merge(len(features), mean, centred.T @ centred)
+        self.scatter.addmm_(centred.T, centred)
+        self._shift(len(features), mean)
 
     def merge(self, other: RunningStatistics) -> None:
         """Add all that `other` has seen."""
-        self._merge(other.n, other.mean, other.scatter)
+        if other.n:
+            self.scatter += other.scatter
+            self._shift(other.n, other.mean)
 
-    def _merge(self, n: int, mean: Tensor, scatter: Tensor) -> None:
-        if n == 0:
-            return
+    def _shift(self, n: int, mean: Tensor) -> None:
+        """Account for n features around `mean`, whose own scatter has been added."""
         total = self.n + n
         shift = mean - self.mean
-        self.scatter += scatter + torch.outer(shift, shift) * (self.n * n / total)
+        self.scatter.addr_(shift, shift, alpha=self.n * n / total)
         self.mean += shift * (n / total)
         self.n = total
 
