@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
 from dimbench.errors import DimbenchError, UsageError
@@ -17,18 +17,17 @@ NAMED = {"ft-ema": "sd-vae-ft-ema", "ft-mse": "sd-vae-ft-mse"}
 DEFAULT = "ft-ema"  # with which the published figures were drawn
 
 
-def check(name: str) -> None:
-    """Raise UsageError unless `name` can be an autoencoder."""
-    if not (name in NAMED or Path(name).exists() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)):
-        raise UsageError(
-            f"there is no autoencoder {name}; give {' or '.join(NAMED)}, a folder that diffusers saved, an old .pt or "
-            ".ckpt file, or an id such as stabilityai/sd-vae-ft-ema"
-        )
-
-
 def missing(name: str) -> list[str]:
-    """What has to be fetched before `name` can be loaded, as a list of at most one."""
-    if name not in NAMED or catalog.shared(NAMED[name]):
+    """What has to be fetched before `name` can be loaded, as a list of at most one. UsageError where no autoencoder
+    can be called so."""
+    if name not in NAMED:
+        if not (Path(name).exists() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)):
+            raise UsageError(
+                f"there is no autoencoder {name}; give {' or '.join(NAMED)}, a folder that diffusers saved, an old .pt "
+                "or .ckpt file, or an id such as stabilityai/sd-vae-ft-ema"
+            )
+        return []
+    if catalog.shared(NAMED[name]):
         return []
     home = presets.shared_files()[NAMED[name]].files[0].page
     return [f"--autoencoder FOLDER: the autoencoder {NAMED[name]}, {home}"]
@@ -48,3 +47,16 @@ def load(name: str) -> Autoencoder:
         raise DimbenchError(
             f"{place} holds no autoencoder that can be used: {error}; `dimbench weights fetch sd-vae-ft-ema` brings one"
         ) from None
+
+
+def macs(config: Any, shape: tuple[int, int, int]) -> int:
+    """Multiply-adds of decoding one latent (C, h, w), by the rule that counts the backbones."""
+    import torch
+
+    from dimbench.measure import flops
+    from dimbench.measure.shapes import shapes_only
+    from dimbench.sampling.autoencoder import Decoder
+
+    with shapes_only():
+        decoder, latents = Decoder(config), torch.empty(1, *shape)
+    return flops.RULES["macs"].macs(flops.trace(decoder, {"latents": latents}, 1))

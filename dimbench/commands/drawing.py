@@ -179,8 +179,6 @@ class Drawing:
             null_label=config.null_label,
         )
         draw.check(self.settings, self.process, self.label_rule.classes, config.num_classes)
-        if request.decoder:
-            decoding.check(request.decoder)
         self.fingerprint = "random" if request.random_weights else self._load_weights()
         draw.check_finite(self.model)
         self.shape = (config.in_channels, config.input_size, config.input_size)
@@ -298,6 +296,15 @@ class Drawing:
     @property
     def _decodes(self) -> bool:
         return self.preset.latent_stride > 1 and not self.request.latents
+
+    @property
+    def decoding_cost(self) -> dict[str, float | None]:
+        """Multiply-adds and seconds of decoding one image; empty where nothing is decoded."""
+        if not self.autoencoder:
+            return {}
+        macs = decoding.macs(self.autoencoder.network.config, self.shape)
+        seconds = self.drawn.decode_seconds / self.drawn.fresh if self.drawn.fresh else None
+        return {"decode_macs": macs, "decode_seconds": seconds}
 
     @property
     def shards(self) -> int:

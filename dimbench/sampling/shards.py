@@ -41,7 +41,10 @@ class Shards:
     ) -> None:
         self.folder = folder
         self.size = size
-        self.manifest = {**identity, "shard_size": size, "shape": list(shape), "dtype": str(dtype).split(".")[1]}
+        self.shape = shape
+        self.dtype = dtype
+        about = {"images_per_shard": size, "image_shape": list(shape), "image_dtype": str(dtype).removeprefix("torch.")}
+        self.manifest = {**identity, **about}
         self._manifest = folder / "manifest.json"
         self._place = folder / "shards"
         self._known: dict[int, Path] = {}
@@ -75,8 +78,8 @@ class Shards:
             )
 
     def _settle(self) -> None:
-        for left in self._place.glob(".*.tmp"):
-            left.unlink()
+        for left in (*self.folder.glob(".*.tmp"), *self._place.glob(".*.tmp")):
+            left.unlink()  # of a process that was killed
         if not self._manifest.exists():
             with self._kept(), replacing(self._manifest) as temporary:
                 temporary.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")

@@ -35,7 +35,7 @@ def test_images_come_back_in_any_process(tmp_path: Path) -> None:
     with again.claimed():
         assert again.missing(4) == [3]
         assert torch.equal(torch.cat([again.read(index) for index in range(3)]), IMAGES)
-    assert json.loads((tmp_path / "manifest.json").read_text())["shard_size"] == 2
+    assert json.loads((tmp_path / "manifest.json").read_text())["images_per_shard"] == 2
 
 
 @pytest.mark.parametrize("harm", ["cut", "flip", "empty", "header"])
@@ -57,7 +57,7 @@ def test_a_damaged_shard_is_found_and_made_again(tmp_path: Path, harm: str) -> N
 
 
 @pytest.mark.parametrize(
-    ("other", "words"), [({"seed": 1}, "seed 0 there, 1 here"), ({"size": 3}, "shard_size 2 there, 3 here")]
+    ("other", "words"), [({"seed": 1}, "seed 0 there, 1 here"), ({"size": 3}, "images_per_shard 2 there, 3 here")]
 )
 def test_another_run_is_refused(tmp_path: Path, other: dict[str, int], words: str) -> None:
     filled(tmp_path)
