@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -76,12 +76,14 @@ def run(
         emit([record], [quality.side_by_side([record])], output_file(out), form)
         return
     if images is not None:
+        from dimbench.quality.images import how_drawn
+
         given, comparison = _given(images, reference, inception, device)
         said = planning.of_images(given, comparison.reference.images_to_read, comparison.extractor, comparing.AT_ONCE)
         typer.echo(said, err=not plan)
         if not plan:
             file = output_file(out)
-            record = _compared(given, images.name, comparison)
+            record = _compared(given, images.name, comparison, how_drawn(images))
             emit([record], [quality.side_by_side([record])], file, form)
         return
     repeated = presets.find_recipe(recipe) if recipe else None
@@ -214,7 +216,12 @@ class Task:
             "fid",
             ready.preset.name,
             {**conditions, "kernels": drawn.kernels},
-            {**evaluation.metrics, "network_calls": drawn.network_calls, "seconds": drawn.seconds},
+            {
+                **evaluation.metrics,
+                "network_calls": drawn.network_calls,
+                "seconds": drawn.seconds,
+                **ready.decoding_cost,
+            },
             details=details,
             warnings=tuple(warnings),
         )
@@ -263,20 +270,22 @@ def _real_digits(comparison: Comparison | None = None) -> Record:
     return _compared(images, "real digits", comparison or comparing.Comparison(images.size))
 
 
-def _compared(images: Images, name: str, comparison: Comparison) -> Record:
-    """The record of images that are there already."""
+def _compared(images: Images, name: str, comparison: Comparison, how: Mapping[str, Any] | None = None) -> Record:
+    """The record of images that are there already; `how` they were drawn, where that is known."""
     from dimbench.quality.references import lossy_warning
 
+    drawn = how or {}
     evaluation, pixels = comparison.evaluate(images.batches(comparing.AT_ONCE), images.count, f"features of {name}")
     height, width = images.size
     conditions = {
+        **{key: value for key, value in drawn.items() if key in (*quality.PROTOCOL, "weights", "device")},
         "images": name,
         "images_sha256": pixels[:16],
         "resolution": height if height == width else f"{height} x {width}",
         "num_images": images.count,
-        "uint8": "as given",
+        "uint8": _uint8_rule() if drawn else "as given",
         **comparison.conditions,
     }
     details = {"protocol": quality.protocol(conditions), "pixels_sha256": pixels}
     warnings = (*lossy_warning(images, "The"), *comparison.warnings, *evaluation.warnings)
-    return Record("fid", name, conditions, evaluation.metrics, details=details, warnings=warnings)
+    return Record("fid", drawn.get("model", name), conditions, evaluation.metrics, details=details, warnings=warnings)

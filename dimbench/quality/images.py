@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from dimbench.errors import DimbenchError, UsageError
 LOSSLESS = {".png", ".bmp", ".ppm", ".pgm", ".tif", ".tiff"}
 LOSSY = {".jpg", ".jpeg", ".webp"}
 ARRAY = "arr_0"
+DRAWN = ("samples.npz", "manifest.json")  # what `dimbench sample` leaves in a folder: images and how they were drawn
 
 BROKEN_ZIP = (OSError, EOFError, TypeError, ValueError, KeyError, zipfile.BadZipFile, zlib.error)
 
@@ -41,17 +43,27 @@ class Images(ABC):
 
 
 def open_images(path: Path) -> Images:
-    """The images of a folder, with those of its subfolders, or of an npz, checked as far as headers tell.
+    """The images of a folder (its samples.npz, else the pictures in it and below) or of an npz, as far as headers tell.
 
     Raises UsageError for a path of another kind, an empty set or images of mixed sizes, DimbenchError for damage.
     """
     if path.is_dir():
-        return _open_folder(path)
+        drawn = path / DRAWN[0]
+        return open_npz_images(drawn) if drawn.is_file() else _open_folder(path)
     if not path.is_file():
         raise UsageError(f"There are no images at {path}: give a folder of pictures or an npz.")
     if path.suffix.lower() != ".npz":
         raise UsageError(f"{path} is neither a folder of pictures nor an npz: give one of these.")
     return open_npz_images(path)
+
+
+def how_drawn(place: Path) -> dict[str, Any]:
+    """The settings with which `dimbench sample` filled the folder `place`, or that of the file `place`; else empty."""
+    try:
+        said = json.loads(((place if place.is_dir() else place.parent) / DRAWN[1]).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) and "model" in said else {}
 
 
 @dataclass(frozen=True, kw_only=True)

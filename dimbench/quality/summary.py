@@ -19,7 +19,7 @@ from dimbench.quality.statistics import RunningStatistics, Statistics
 class Summary:
     """A set of images: `pool` and, where there are any, `spatial` statistics; `features` (k, D) of its images, or of
     some of them, for KID, precision and recall; mean and deviation of its Inception `score`; the SHA-256 of its
-    pixels. None stands for what is not known."""
+    pixels, as RGB. None stands for what is not known."""
 
     pool: Statistics
     spatial: Statistics | None = None
@@ -75,8 +75,9 @@ def summarise(
     """The summary of `total` uint8 images, in batches (N, 3, H, W) or (N, 1, H, W); `on_images(n)` follows them."""
     summariser, pixels = Summariser(total, keep), hashlib.sha256()
     for batch in batches:
-        pixels.update(batch.permute(0, 2, 3, 1).numpy().tobytes())
-        summariser.update(extractor.features(as_rgb(batch)))
+        images = as_rgb(batch)
+        pixels.update(images.permute(0, 2, 3, 1).numpy().tobytes())
+        summariser.update(extractor.features(images))
         if on_images:
             on_images(summariser.n)
     return summariser.result(pixels.hexdigest())

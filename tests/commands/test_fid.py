@@ -129,6 +129,17 @@ def test_streaming_and_keeping_give_the_same_images() -> None:
     assert kept["metrics"]["fid"] == streamed["metrics"]["fid"]
 
 
+@pytest.mark.parametrize("form", ["npz", "png"])
+def test_a_folder_that_sample_filled_has_the_protocol_of_drawing(form: str, tmp_path: Path) -> None:
+    (drawn,) = records(*SMALL)
+    folder = tmp_path / "drawn"
+    assert dimbench("sample", *SMALL[2:], "--out", folder, "--format", form).code == 0
+    (found,) = records("fid", "--images", folder)
+    assert found["model"] == "dit-digits"
+    assert found["details"] == drawn["details"]
+    assert found["conditions"]["weights"] == drawn["conditions"]["weights"]
+
+
 def test_repeats_give_mean_spread_and_minimum() -> None:
     *singles, summary = records(*SMALL, "--seed", 3, "--repeats", 3)
     assert [record["conditions"]["seed"] for record in singles] == [3, 4, 5]
