@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dimbench.commands.drawing import Request
 
 IMAGES = 50_000
+UNPUBLISHED = "unpublished weights"
 
 
 def run(
@@ -33,10 +34,18 @@ def run(
     if json:
         typer.echo(json_module.dumps([{**_plain(r), "missing": missing[r.name]} for r in found], indent=2))
         return
-    columns = ("recipe", "FID-50,000", "data", "drawn with", "claimed in", "missing here")
-    rows = [(r.name, r.fid, r.data, _how(r.sampling), r.source, ", ".join(missing[r.name]) or "nothing") for r in found]
-    notes = ("`dimbench fid --recipe NAME --plan` says where missing files are; unpublished weights are nowhere.",)
+    columns = ("recipe", "FID-50,000", "drawn with", "claimed in", "missing here")
+    rows = [(r.name, r.fid, _how(r.sampling), r.source, _said(missing[r.name])) for r in found]
+    notes = (
+        "Of ImageNet, where the name says nothing else; cfg is the scale of guidance.",
+        "`dimbench fid --recipe NAME --plan` says where missing files are to be had.",
+    )
     Table(columns, rows, notes=notes).show()
+
+
+def _said(missing: list[str]) -> str:
+    """Without weights, which nobody published, the other files are of no use."""
+    return UNPUBLISHED if UNPUBLISHED in missing else ", ".join(missing) or "nothing"
 
 
 def needs(
@@ -46,7 +55,7 @@ def needs(
     missing = {}
     here = any(catalog.path_of(file).is_file() for file in recipe.files)
     if not recipe.files and not (request and request.weights):
-        missing["weights (unpublished)"] = "--weights FILE: the checkpoint, which nobody published"
+        missing[UNPUBLISHED] = "--weights FILE: the checkpoint, which nobody published"
     elif not here and not (request and request.weights and request.weights.is_file()):
         homes = " or ".join(f"{f.file} from {f.url or f.page or 'an unknown address'}" for f in recipe.files)
         missing["weights"] = f"--weights FILE: the checkpoint, {homes}"
@@ -93,7 +102,7 @@ def _autoencoder(recipe: Recipe) -> str:
 
 
 def _how(sampling: Any) -> str:
-    return f"{sampling['sampler']} {sampling['steps']}, cfg {sampling['cfg']:g}, {sampling['autoencoder']}"
+    return f"{sampling['sampler']} {sampling['steps']}, {sampling['autoencoder'].removeprefix('sd-vae-')}"
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -315,7 +315,7 @@ def test_recipes_say_what_is_missing_here() -> None:
     shown = dimbench("recipes", "dit-xl2-256-*").stdout
     (line,) = (line for line in shown.splitlines() if "dit-xl2-256-cfg1.5" in line)
     assert "nothing" in line
-    assert "weights (unpublished)" in shown
+    assert "unpublished weights" in shown
     assert "no recipe matches 'x*'" in refused(2, "recipes", "x*")
 
 
