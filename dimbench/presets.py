@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dimbench
 from dimbench.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -188,24 +190,8 @@ def recipes() -> dict[str, Recipe]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe called `name`; case and separators are forgiven. UsageError names what is near."""
-    known = recipes()
-    names = {folded(each): each for each in known}
-    if folded(name) in names:
-        return known[names[folded(name)]]
-    near = difflib.get_close_matches(folded(name), names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(names[key] for key in near)}?" if near else "see `dimbench recipes`"
-    raise UsageError(f"unknown recipe {name!r}; {hint}")
-
-
-@cache
-def shared_files() -> dict[str, Shared]:
-    """What several families need besides their weights, by name, as presets/shared/files.toml lists it."""
-    listed = tomllib.loads((folder() / "shared" / "files.toml").read_text(encoding="utf-8"))
-    return {
-        name: Shared(name, group["says"], tuple(Published(**entry) for entry in group["files"]))
-        for name, group in listed.items()
-    }
+    """The recipe called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
+    return _find(name, recipes(), "recipe", "dimbench recipes")
 
 
 def folded(name: str) -> str:
@@ -215,13 +201,16 @@ def folded(name: str) -> str:
 
 def find(name: str) -> Preset:
     """The preset called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
-    presets = all_presets()
-    names = {folded(known): known for known in presets}
+    return _find(name, all_presets(), "model", "dimbench list")
+
+
+def _find(name: str, known: Mapping[str, T], what: str, command: str) -> T:
+    names = {folded(each): each for each in known}
     if folded(name) in names:
-        return presets[names[folded(name)]]
+        return known[names[folded(name)]]
     near = difflib.get_close_matches(folded(name), names, n=4, cutoff=0.5)
-    hint = f"did you mean {' or '.join(names[key] for key in near)}?" if near else "see `dimbench list`"
-    raise UsageError(f"unknown model {name!r}; {hint}")
+    hint = f"did you mean {' or '.join(names[key] for key in near)}?" if near else f"see `{command}`"
+    raise UsageError(f"unknown {what} {name!r}; {hint}")
 
 
 def match(patterns: Sequence[str]) -> list[Preset]:

@@ -8,6 +8,7 @@ import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import IO, Any
 
@@ -142,7 +143,7 @@ class NpzImages(Images):
                 _header(file)
                 for start in range(0, self.count, n):
                     rows = min(n, self.count - start)
-                    data = np.frombuffer(_exactly(file, rows * int(np.prod(shape))), np.uint8).reshape(rows, *shape)
+                    data = np.frombuffer(file.read(rows * prod(shape)), np.uint8).reshape(rows, *shape)
                     yield torch.from_numpy(data.copy()).permute(0, 3, 1, 2)
         except BROKEN_ZIP as error:
             raise cut_off(self.path) from error
@@ -184,10 +185,3 @@ def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(file)
     read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
     return read(file)
-
-
-def _exactly(file: IO[bytes], size: int) -> bytes:
-    data = file.read(size)
-    if len(data) != size:
-        raise EOFError
-    return data

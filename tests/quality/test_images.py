@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +115,15 @@ def test_a_changed_byte_is_found_while_reading(tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(DimbenchError, match="cut off"):
         list(open_images(path).batches(7))
+
+
+def test_an_array_shorter_than_its_header_says_is_found_while_reading(tmp_path: Path) -> None:
+    file = io.BytesIO()
+    np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (9, 6, 6, 3)})
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr("arr_0.npy", file.getvalue() + pixels(5).tobytes())
+    with pytest.raises(DimbenchError, match="cut off"):
+        list(open_images(tmp_path / "a.npz").batches(3))
 
 
 @pytest.mark.parametrize("kept", [0, 200])
