@@ -194,6 +194,16 @@ def find_recipe(name: str) -> Recipe:
     return _find(name, recipes(), "recipe", "dimbench recipes")
 
 
+@cache
+def shared_files() -> dict[str, Shared]:
+    """What several families need besides their weights, by name, as presets/shared/files.toml lists it."""
+    listed = tomllib.loads((folder() / "shared" / "files.toml").read_text(encoding="utf-8"))
+    return {
+        name: Shared(name, group["says"], tuple(Published(**entry) for entry in group["files"]))
+        for name, group in listed.items()
+    }
+
+
 def folded(name: str) -> str:
     """The name without case and separators: DiT-XL/2 and dit_xl2 are one."""
     return "".join(letter for letter in name.lower() if letter.isalnum() or letter in "*?[]!")
@@ -205,6 +215,7 @@ def find(name: str) -> Preset:
 
 
 def _find(name: str, known: Mapping[str, T], what: str, command: str) -> T:
+    """The entry called `name`; `what` it is and the `command` that lists them stand in the UsageError."""
     names = {folded(each): each for each in known}
     if folded(name) in names:
         return known[names[folded(name)]]
