@@ -44,19 +44,23 @@ def load(name: str) -> Autoencoder:
             return autoencoder.from_state(registry.read_weights(Path(place)).state)
         return autoencoder.from_pretrained(place)
     except DimbenchError as error:
-        raise DimbenchError(
-            f"{place} holds no autoencoder that can be used: {error}; `dimbench weights fetch sd-vae-ft-ema` brings one"
-        ) from None
+        fault = f"holds no autoencoder that can be used: {error}"
+        if not Path(place).exists():
+            fault = "was not found on the hub, or the hub cannot be reached"
+        raise DimbenchError(f"{place} {fault}; `dimbench weights fetch sd-vae-ft-ema` brings one") from None
 
 
-def macs(config: Any, shape: tuple[int, int, int]) -> int:
-    """Multiply-adds of decoding one latent (C, h, w), by the rule that counts the backbones."""
+def macs(side: int, channels: int = 4, config: Any = None) -> int:
+    """Multiply-adds of decoding one latent (channels, side, side), by the rule that counts the backbones.
+
+    `config` is that of diffusers' AutoencoderKL; None means the published models' own.
+    """
     import torch
 
     from dimbench.measure import flops
     from dimbench.measure.shapes import shapes_only
-    from dimbench.sampling.autoencoder import Decoder
+    from dimbench.sampling.autoencoder import STABLE_DIFFUSION, Decoder
 
     with shapes_only():
-        decoder, latents = Decoder(config), torch.empty(1, *shape)
+        decoder, latents = Decoder(config or STABLE_DIFFUSION), torch.empty(1, channels, side, side)
     return flops.RULES["macs"].macs(flops.trace(decoder, {"latents": latents}, 1))

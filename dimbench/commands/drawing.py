@@ -302,7 +302,7 @@ class Drawing:
         """Multiply-adds and seconds of decoding one image; empty where nothing is decoded."""
         if not self.autoencoder:
             return {}
-        macs = decoding.macs(self.autoencoder.network.config, self.shape)
+        macs = decoding.macs(self.shape[1], self.shape[0], self.autoencoder.network.config)
         seconds = self.drawn.decode_seconds / self.drawn.fresh if self.drawn.fresh else None
         return {"decode_macs": macs, "decode_seconds": seconds}
 

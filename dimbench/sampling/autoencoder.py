@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import warnings
 from collections.abc import Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -142,12 +143,14 @@ def _kl() -> Any:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """diffusers warns of packages that it would like and of its own deprecations."""
+    """diffusers warns of packages that it would like and of deprecations between its own and its hub's."""
     logger = logging.getLogger("diffusers")
     before = logger.level
     logger.setLevel(logging.CRITICAL)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.setLevel(before)
 

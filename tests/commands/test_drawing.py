@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +14,9 @@ from PIL import Image
 
 import dimbench as library
 from dimbench.sampling.grid import _CAPTION, _GAP
+from tests.commands.processes import finish, start, wait_for
 from tests.console import dimbench, refused
 
-ROOT = Path(__file__).parent.parent.parent
 TRAINED = ["dit-digits", "sit-digits", "dimsum-digits"]
 
 
@@ -134,32 +130,6 @@ def test_an_unwritable_picture_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     said = refused(1, "sample", "dit-digits", "--steps", 2, "--num-images", 2, "--out", tmp_path / "file" / "a.png")
     assert "cannot write" in said
-
-
-def start(folder: Path, *words: object, **settings: object) -> subprocess.Popen[str]:
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(ROOT),
-        "DIMBENCH_RESULTS": str(folder),
-        "DIMBENCH_CACHE": str(folder),
-    }
-    command = [sys.executable, "-m", "dimbench", *map(str, words)]
-    return subprocess.Popen(
-        command, cwd=folder, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **settings
-    )  # type: ignore[call-overload, no-any-return]
-
-
-def wait_for(condition: object, process: subprocess.Popen[str], seconds: float = 120) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def finish(process: subprocess.Popen[str]) -> None:
-    _, said = process.communicate(timeout=300)
-    assert process.returncode == 0, said
 
 
 SAMPLE = ["sample", "dit-digits", "--steps", 40, "--num-images", 40, "--batch", 4, "--out", "a.png"]

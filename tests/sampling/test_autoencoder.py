@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dimbench.commands import decoding
 from dimbench.errors import DimbenchError
 from dimbench.sampling import autoencoder, compvis
 from tests.sampling.autoencoders import old_layout, small
@@ -116,3 +117,13 @@ def test_a_folder_that_lacks_weights_is_not_filled_at_random(tmp_path: Path) -> 
     save_file(without(load_file(file), "decoder.conv_out.bias"), file, {"format": "pt"})
     with pytest.raises(DimbenchError, match=r"decoder\.conv_out\.bias"):
         autoencoder.from_pretrained(tmp_path)
+
+
+def test_decoding_is_counted_as_torch_counts_it() -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        decoder = autoencoder.Decoder(autoencoder.STABLE_DIFFUSION)
+        with FlopCounterMode(display=False) as counter:
+            decoder(torch.empty(1, 4, 32, 32))
+    assert 2 * decoding.macs(32) == counter.get_total_flops()
