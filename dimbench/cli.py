@@ -15,9 +15,11 @@ from dimbench.commands import (
     flops,
     list_models,
     params,
+    recipes,
     report,
     root,
     sample,
+    stats,
     sweep,
     train,
     weights,
@@ -41,6 +43,8 @@ app.command("compare")(compare.run)
 app.command("calibrate")(calibrate.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
+app.command("stats")(stats.run)
+app.command("recipes")(recipes.run)
 app.command("train")(train.run)
 app.command("report")(report.run)
 app.add_typer(weights.app, name="weights")

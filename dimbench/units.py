@@ -53,3 +53,11 @@ def _four_digits(number: float) -> str:
 def share(part: float, whole: float) -> str:
     """The part in per cent of the whole."""
     return f"{100 * part / whole:.1f} %" if whole else "0.0 %"
+
+
+def duration(seconds: float) -> str:
+    """11520 -> "3.2 h", for what takes long."""
+    for length, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {name}"
+    return f"{seconds:.3g} s"

@@ -88,6 +88,7 @@ def test_no_model_imports_another() -> None:
         ["report", "results/digits.jsonl", "--format", "html"],
         ["bench", "--help"],
         ["sweep"],
+        ["recipes"],
     ],
 )
 def test_start_is_light(words: list[str]) -> None:
