@@ -31,3 +31,9 @@ def size(number: int) -> str:
 def share(part: float, whole: float) -> str:
     """The part in per cent of the whole."""
     return f"{100 * part / whole:.1f} %" if whole else "0.0 %"
+
+
+def per_cent(part: float) -> str:
+    """0.1253 -> "12.5 %", and below 1 % with one digit that counts: 0.00014 -> "0.01 %"."""
+    per = 100 * part
+    return f"{per:.1f} %" if per >= 1 else f"{per:.1g} %"
