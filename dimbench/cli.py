@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dimbench.commands import fid, flops, list_models, params, root, sample, train, weights
+from dimbench.commands import fid, flops, list_models, params, root, sample, table, train, weights
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -19,6 +19,7 @@ app = typer.Typer(
 app.command("list")(list_models.run)
 app.command("params")(params.run)
 app.command("flops")(flops.run)
+app.command("table")(table.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("train")(train.run)

@@ -17,12 +17,14 @@ from dimbench.errors import UsageError
 
 @dataclass(frozen=True)
 class Claim:
-    """A figure as its source prints it; `rule` names the way of counting that the source used."""
+    """A figure as its source prints it; `rule` names the way of counting that the source used, `params_rule` which
+    parameters it means: "trained", those left where branches are "merged", or "all" with the fixed tables."""
 
     resolution: int
     params: str
     gflops: str
     rule: str
+    params_rule: str = "trained"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -93,9 +93,9 @@ class PaperTable:
     columns: tuple[Column, ...]
     rows: tuple[Row, ...]
 
-    def figure(self, row: Row, column: Column) -> Figure | None:
-        """The figure in a cell; None where nothing, or no single number, is printed."""
-        return figures.read(row.cells[self.columns.index(column)], column.quantity.unit)
+    def figure(self, row: Row, index: int) -> Figure | None:
+        """The figure in the row's cell of that column; None where nothing, or no single number, is printed."""
+        return figures.read(row.cells[index], self.columns[index].quantity.unit)
 
 
 @cache
