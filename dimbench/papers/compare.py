@@ -91,7 +91,7 @@ def _entry(table: PaperTable, row: Row, index: int, records: Sequence[Record]) -
 def measured(records: Sequence[Record], row: Row, column: Column) -> float | None:
     """What the newest record says of the same model under the same conditions."""
     fitting = [record for record in _of_the_model(records, row, column) if _same_conditions(record, row)]
-    return fitting[-1]["metrics"][column.quantity.metric] if fitting else None
+    return column.quantity.of(fitting[-1]["metrics"]) if fitting else None
 
 
 def elsewhere(comparison: Comparison, records: Sequence[Record]) -> list[tuple[str, Column, Record]]:
@@ -112,7 +112,7 @@ def _of_the_model(records: Sequence[Record], row: Row, column: Column) -> list[R
         for record in records
         if row.model
         and (record["command"], record["model"]) == (quantity.command, row.model)
-        and record["metrics"].get(quantity.metric) is not None
+        and quantity.of(record["metrics"]) is not None
         and record["conditions"].get("weights") != "random"
     ]
 

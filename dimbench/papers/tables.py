@@ -18,12 +18,18 @@ from dimbench.papers.figures import Figure
 
 @dataclass(frozen=True)
 class Quantity:
-    """What a column holds. `unit` is what its figures count in; `command` is the one whose records measure it ("": it
-    is counted), under the name `metric`; a quantity without either is a setting that nothing can check."""
+    """What a column holds. `unit` is what its figures count in; `command` is the one whose records measure it, under
+    the name `metric` (`inverse`: as its reciprocal); "": it is counted, or a setting that nothing can check."""
 
     unit: int = 1
     command: str = ""
     metric: str = ""
+    inverse: bool = False
+
+    def of(self, metrics: Mapping[str, float | None]) -> float | None:
+        """The quantity in a record's metrics, in plain units."""
+        number = metrics.get(self.metric)
+        return 1 / number if self.inverse and number else number
 
 
 QUANTITIES = {
@@ -35,9 +41,9 @@ QUANTITIES = {
     "precision": Quantity(command="fid", metric="precision"),
     "recall": Quantity(command="fid", metric="recall"),
     "images_per_second": Quantity(command="bench", metric="images_per_second"),
-    "steps_per_second": Quantity(command="bench", metric="steps_per_second"),
+    "steps_per_second": Quantity(command="bench", metric="seconds", inverse=True),
     "memory": Quantity(unit=10**9, command="bench", metric="peak_bytes"),
-    "seconds_per_image": Quantity(command="sample", metric="seconds_per_image"),
+    "seconds_per_image": Quantity(command="bench", metric="seconds"),
     "setting": Quantity(),
 }
 COUNTED = ("params", "gflops")

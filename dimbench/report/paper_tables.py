@@ -144,5 +144,5 @@ def _elsewhere(model: str, column: Column, record: Record) -> str:
     quantity = column.quantity
     shown = ("device_name", "dtype", "batch", "sampler", "steps", "cfg", "num_images", "extractor")
     conditions = ", ".join(f"{name} {record['conditions'][name]}" for name in shown if name in record["conditions"])
-    value = record["metrics"][quantity.metric] / quantity.unit
+    value = (quantity.of(record["metrics"]) or 0) / quantity.unit
     return f"Under other conditions, so not compared: {model} {column.heading} {value:.4g} ({conditions})."
