@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dimbench.commands import fid, flops, list_models, params, root, sample, table, train, weights
+from dimbench.commands import fid, flops, list_models, params, report, root, sample, table, train, weights
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -23,6 +23,7 @@ app.command("table")(table.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("train")(train.run)
+app.command("report")(report.run)
 app.add_typer(weights.app, name="weights")
 
 

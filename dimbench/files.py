@@ -12,8 +12,12 @@ from pathlib import Path
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, renamed to it when the block ends well and removed when it does not.
 
-    The folder is made where it is missing. A reader never meets half a file, also after a crash.
+    The folder is made where it is missing. A reader never meets half a file, also after a crash. What is no file, such
+    as /dev/stdout or a pipe, is given as it is.
     """
+    if path.exists() and not path.is_file():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:

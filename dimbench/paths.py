@@ -31,6 +31,12 @@ def weights_folder() -> Path:
     return cache_folder() / "weights"
 
 
+def step_summary() -> Path | None:
+    """Where a step of GitHub Actions leaves Markdown to show: $GITHUB_STEP_SUMMARY."""
+    file = os.environ.get("GITHUB_STEP_SUMMARY")
+    return Path(file) if file else None
+
+
 def data_folder() -> Path:
     """The embedded data set and weights, inside the package."""
     return Path(__file__).parent / "data"

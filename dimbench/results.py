@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     import pandas
 
 SCHEMA = 1
+_START = '{"schema"'  # of every line
+_PARTS = {"command": str, "model": str, "conditions": dict, "metrics": dict, "environment": dict, "created": str}
+_OPTIONAL = {"samples": dict, "details": dict, "warnings": list}
 
 
 @cache
@@ -129,23 +132,50 @@ def _ends_whole(path: Path) -> bool:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a file; a line that a crash cut off is left out and said so on stderr."""
+    """The records of a file; a line that a crash cut off is left out and said so on stderr.
+
+    Raises DimbenchError for anything but records, and for those of a newer schema.
+    """
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except OSError as error:
         raise DimbenchError(f"cannot read records from {path} ({error.strerror}); give a .jsonl file") from None
+    except UnicodeDecodeError:
+        raise DimbenchError(f"{path} is no record file: it is not text; give a .jsonl file") from None
     records = []
     for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
         try:
-            records.append(json.loads(line))
+            record = json.loads(line)
         except json.JSONDecodeError:
-            if not line.startswith('{"schema"'):
+            if not line.startswith(_START) and (number < len(lines) or not _START.startswith(line)):
                 raise DimbenchError(
                     f"{path} is no record file: line {number} is not JSON; give a .jsonl file"
                 ) from None
             last = "the last line" if number == len(lines) else f"line {number}"
             print(f"{path}: {last} is cut off and was left out", file=sys.stderr)
+        else:
+            _check(record, f"{path}: line {number}")
+            records.append(record)
     return records
+
+
+def _check(record: Any, where: str) -> None:
+    """Raise DimbenchError unless `record` has what a record has, in a schema that this version reads."""
+    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
+        raise DimbenchError(f"{where} is no record of dimbench; give a .jsonl file that a measuring command wrote")
+    if record["schema"] > SCHEMA:
+        raise DimbenchError(
+            f"{where} has schema {record['schema']} and this dimbench reads up to {SCHEMA}; update dimbench"
+        )
+    whole = {**{name: kind() for name, kind in _OPTIONAL.items()}, **record}
+    for name, kind in {**_PARTS, **_OPTIONAL}.items():
+        if not isinstance(whole.get(name), kind):
+            raise DimbenchError(f"{where} has no {name}; give a .jsonl file that a measuring command wrote")
+    for name, value in record["metrics"].items():
+        if not isinstance(value, int | float | None):
+            raise DimbenchError(f"{where} has {value!r} for {name}, which is no number; measure again")
 
 
 def frame(path: str | Path) -> pandas.DataFrame:

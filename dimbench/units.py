@@ -28,6 +28,23 @@ def size(number: int) -> str:
     return f"{short(number)}B" if number >= 1000 else f"{number} B"
 
 
+def seconds(number: float) -> str:
+    """0.0370125 -> "37.01 ms", with four digits and the largest unit that leaves at least 1."""
+    for scale, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
+        if abs(number) >= scale:
+            return f"{_four_digits(number / scale)} {unit}"
+    return f"{_four_digits(number / 1e-9)} ns"
+
+
+def _four_digits(number: float) -> str:
+    return f"{number:.0f}" if abs(number) >= 1000 else f"{number:#.4g}"
+
+
+def change(ratio: float) -> str:
+    """1.1234 -> "+12.3 %", the distance of a ratio from 1."""
+    return f"{100 * (ratio - 1):+.1f} %"
+
+
 def share(part: float, whole: float) -> str:
     """The part in per cent of the whole."""
     return f"{100 * part / whole:.1f} %" if whole else "0.0 %"

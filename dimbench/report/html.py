@@ -11,17 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dimbench import __version__
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A table's cell: `text` (escaped unless it is Markup), what it sorts by, its colour (a class of page.css: good,
-    bad, warn, soft, differs) and a longer text for the pointer. Columns with numbers as keys stand to the right."""
-
-    text: str
-    key: float | str | None = None
-    tone: str = ""
-    hint: str = ""
+from dimbench.report.tables import Cell
 
 
 @dataclass(frozen=True)
@@ -53,6 +43,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], filtered
 def paragraphs(lines: Iterable[str]) -> Markup:
     """One paragraph a line."""
     return Markup("").join(Markup("<p>{}</p>").format(line) for line in lines)
+
+
+def fragment(template: str, **values: object) -> Markup:
+    """The template of this folder with the values in it, for the body of a section."""
+    return Markup(_templates().get_template(template).render(values))
 
 
 @cache

@@ -2,11 +2,12 @@
 
 const keyOf = (row, column) => row.cells[column].dataset.key ?? row.cells[column].textContent.trim();
 
-// Numbers come before words, and what has no value stands last in either direction.
+// In either direction numbers come before words, and what is empty stands last.
 function compare(a, b, direction) {
   if (a === "" || b === "") return (a === "") - (b === "");
   const [x, y] = [Number(a), Number(b)];
-  if (Number.isNaN(x) || Number.isNaN(y)) return direction * a.localeCompare(b, "en", { numeric: true });
+  if (Number.isNaN(x) && Number.isNaN(y)) return direction * a.localeCompare(b, "en", { numeric: true });
+  if (Number.isNaN(x) || Number.isNaN(y)) return Number.isNaN(x) - Number.isNaN(y);
   return direction * (x - y);
 }
 

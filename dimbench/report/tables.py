@@ -11,6 +11,18 @@ _PIPED_WIDTH = 200  # characters, where no terminal says how wide it is
 
 
 @dataclass(frozen=True)
+class Cell:
+    """A cell of an HTML table: `text` (escaped unless it is Markup), what it sorts by, its look (a class of page.css:
+    good, bad, warn, soft, differs), and a hint for the pointer. Columns with numbers as keys stand to the right.
+    """
+
+    text: str
+    key: float | str | None = None
+    tone: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True)
 class Table:
     """Cells as they will be read. `notes` follow the table; in CSV there is no place for them."""
 
@@ -21,7 +33,7 @@ class Table:
 
     def show(self, form: str = "rich") -> None:
         """Print to stdout as "rich", "markdown" or "csv"."""
-        {"rich": self._rich, "markdown": self._markdown, "csv": self._csv}[form]()
+        {"rich": self._rich, "markdown": lambda: print(self.markdown()), "csv": self._csv}[form]()
 
     def right_aligned(self, column: int) -> bool:
         """Whether the column holds numbers."""
@@ -40,14 +52,13 @@ class Table:
         for note in self.notes:
             console().print(note, style="dim", markup=False, highlight=False)
 
-    def _markdown(self) -> None:
+    def markdown(self) -> str:
+        """The table as GitHub reads it, with title and notes."""
         rules = ["---:" if self.right_aligned(index) else "---" for index in range(len(self.columns))]
-        if self.title:
-            print(f"**{self.title}**\n")
+        lines = [f"**{self.title}**\n"] if self.title else []
         for cells in (self.columns, rules, *self.rows):
-            print("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        for note in self.notes:
-            print(f"\n{note}")
+            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
 
     def _csv(self) -> None:
         writer = csv.writer(sys.stdout, lineterminator="\n")

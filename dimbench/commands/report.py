@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dimbench import paths, results
+from dimbench.errors import DimbenchError
+from dimbench.files import replacing
+
+
+class Format(StrEnum):
+    MARKDOWN = "markdown"
+    JUNIT = "junit"
+    GITHUB_BENCHMARK = "github-benchmark"
+    BENCHER = "bencher"
+    HTML = "html"
+
+
+def run(
+    files: Annotated[
+        list[Path], typer.Argument(help="Record files (.jsonl) of any commands.", metavar="FILE...", show_default=False)
+    ],
+    format: Annotated[
+        Format,
+        typer.Option(
+            help="Markdown for a pull request; JUnit XML; JSON of github-action-benchmark (customSmallerIsBetter) or "
+            "Bencher; or one HTML page."
+        ),
+    ] = Format.MARKDOWN,
+    out: Annotated[
+        Path | None, typer.Option(help="File for the report.", metavar="FILE", show_default="standard output")
+    ] = None,
+) -> None:
+    """Say in a minute what records hold: verdicts, measurements, environments that differ.
+
+    Markdown is appended to $GITHUB_STEP_SUMMARY too, where that is set.
+    """
+    from dimbench.report import dashboard, findings, junit, markdown, trackers
+
+    render = {
+        Format.MARKDOWN: markdown.render,
+        Format.JUNIT: junit.render,
+        Format.GITHUB_BENCHMARK: trackers.github_benchmark,
+        Format.BENCHER: trackers.bencher,
+        Format.HTML: dashboard.render,
+    }[format]
+    text = render(findings.gather(_read(files)))
+    if out is None:
+        typer.echo(text, nl=False)
+    else:
+        _write(out, text)
+    if format is Format.MARKDOWN and (summary := paths.step_summary()):
+        _append(summary, text)
+
+
+def _read(files: list[Path]) -> list[dict[str, Any]]:
+    """The records of all files; one without any is named on stderr."""
+    found = {file: results.read(file) for file in files}
+    if not any(found.values()):
+        raise DimbenchError(
+            f"no records in {', '.join(map(str, files))}; give .jsonl files that measuring commands wrote"
+        )
+    for file in (file for file, records in found.items() if not records):
+        typer.echo(f"{file}: no records", err=True)
+    return [record for records in found.values() for record in records]
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        with replacing(file) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise DimbenchError(f"cannot write to {file} ({error.strerror}); give another file with --out") from None
+
+
+def _append(file: Path, text: str) -> None:
+    try:
+        with file.open("a", encoding="utf-8") as summary:
+            summary.write(text)
+    except OSError as error:
+        raise DimbenchError(
+            f"cannot append to {file} ({error.strerror}), which GITHUB_STEP_SUMMARY names; unset it or name a file"
+        ) from None

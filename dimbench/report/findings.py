@@ -1,0 +1,214 @@
+"""What a heap of records says: comparisons with their outcome, series over time, environments that differ."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from dimbench import series
+from dimbench.errors import DimbenchError
+from dimbench.report import metrics
+
+Raw = Mapping[str, Any]  # a record, or a part of one, as dimbench.results.read gives it
+
+
+class Outcome(StrEnum):
+    """What a compared row means for the one who decides, the gravest first."""
+
+    REGRESSION = "regression confirmed"
+    CHANGED = "exact metric changed"
+    LOST = "no longer measured"
+    UNCLEAR = "unclear"
+    BETTER = "better"
+    SAME = "same"
+    EQUAL = "exact metric unchanged"
+
+
+GRAVE = (Outcome.REGRESSION, Outcome.CHANGED, Outcome.LOST)
+_OUTCOMES = {
+    "changed": Outcome.CHANGED,
+    "faster": Outcome.BETTER,
+    "better": Outcome.BETTER,
+    "same": Outcome.SAME,
+    "equal": Outcome.EQUAL,
+}
+_WORSE = ("slower", "worse")
+_NOUNS = re.compile(r"\b(regression|metric|measurement|model)\b")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A `compare` record. `low` and `high` bound `ratio` = new / base; where there is no ratio, `margin` is a
+    difference. `environments` are those of base and new."""
+
+    model: str
+    conditions: Raw
+    metric: str
+    outcome: Outcome
+    verdict: str
+    base: float | None
+    new: float | None
+    ratio: float | None
+    low: float | None
+    high: float | None
+    margin: float | None
+    reason: str
+    environments: tuple[Raw, Raw]
+
+    @property
+    def exact(self) -> bool:
+        return self.outcome in (Outcome.CHANGED, Outcome.EQUAL)
+
+
+@dataclass(frozen=True)
+class Series:
+    """The records of one command for one model under the same conditions, the oldest first."""
+
+    records: Sequence[Raw]
+
+    @property
+    def latest(self) -> Raw:
+        return self.records[-1]
+
+    @property
+    def command(self) -> str:
+        return str(self.latest["command"])
+
+    @property
+    def model(self) -> str:
+        return str(self.latest["model"])
+
+    @property
+    def conditions(self) -> Raw:
+        return self.latest["conditions"]
+
+    @property
+    def measured(self) -> bool:
+        """Whether the latest record has what its command measures first; a row that ran out of memory has not."""
+        values = self.latest["metrics"]
+        names = metrics.shown(self.command, [values])
+        return not names or value(values[names[0]]) is not None
+
+
+@dataclass(frozen=True)
+class Point:
+    """One metric of one record; the interval and the quartiles only where there is a raw series behind it."""
+
+    created: str
+    value: float
+    interval: tuple[float, float] | None = None
+    quartiles: tuple[float, float] | None = None
+    count: int = 1
+
+
+@dataclass(frozen=True)
+class Findings:
+    """All that a report shows."""
+
+    comparisons: Sequence[Comparison]
+    series: Sequence[Series]
+
+    def having(self, *outcomes: Outcome) -> list[Comparison]:
+        return [row for row in self.comparisons if row.outcome in outcomes]
+
+    def by_command(self) -> dict[str, list[Series]]:
+        found: dict[str, list[Series]] = {}
+        for one in self.series:
+            found.setdefault(one.command, []).append(one)
+        return found
+
+    def verdict(self) -> tuple[str, str]:
+        """The answer in a sentence, and its tone: "good", "bad", "warn", or "" where nothing was compared."""
+        if not self.comparisons:
+            models = len({one.model for one in self.series})
+            lost = sum(not one.measured for one in self.series)
+            said = f"{_count(len(self.series), 'measurement')} of {_count(models, 'model')}"
+            said += f", {lost} of them without a result" if lost else ""
+            return f"Nothing was compared: {said}.", "warn" if lost else ""
+        counted = Counter(row.outcome for row in self.comparisons)
+        said = ", ".join(_count(counted[outcome], outcome) for outcome in Outcome if counted[outcome])
+        tone = "bad" if any(counted[outcome] for outcome in GRAVE) else "warn" if counted[Outcome.UNCLEAR] else "good"
+        return f"{'' if tone == 'bad' else 'No regression confirmed: '}{said}.", tone
+
+    def warnings(self) -> dict[str, list[str]]:
+        """Each warning of the latest records, with the models it was given for."""
+        found: dict[str, list[str]] = {}
+        for one in self.series:
+            for warning in one.latest.get("warnings", ()):
+                models = found.setdefault(str(warning), [])
+                if one.model not in models:
+                    models.append(one.model)
+        return found
+
+
+def gather(records: Iterable[Raw]) -> Findings:
+    """Comparisons with the gravest first, and all other records by series in the order of first appearance.
+
+    A comparison that was made again stands for the older ones.
+    """
+    heaps: dict[str, list[Raw]] = {}
+    for record in sorted(records, key=lambda record: str(record["created"])):
+        compared = [record.get("details", {}).get(name) for name in ("of", "metric")]
+        key = json.dumps([record["command"], record["model"], record["conditions"], compared], sort_keys=True)
+        heaps.setdefault(key, []).append(record)
+    comparisons = [_comparison(heap[-1]) for heap in heaps.values() if heap[0]["command"] == "compare"]
+    comparisons.sort(key=lambda row: list(Outcome).index(row.outcome))
+    return Findings(comparisons, [Series(heap) for heap in heaps.values() if heap[0]["command"] != "compare"])
+
+
+def _comparison(record: Raw) -> Comparison:
+    model = str(record["model"])
+    try:
+        details = record["details"]
+        numbers = {name: value(record["metrics"][name]) for name in ("base", "new", "ratio", "low", "high", "margin")}
+        verdict, metric = str(details["verdict"]), str(details["metric"])
+        environments = (details["base_environment"], details["new_environment"])
+        outcome = _outcome(verdict, bool(details["confirmed"]), numbers["base"], numbers["new"])
+    except KeyError as missing:
+        raise DimbenchError(
+            f"a compare record of {model} has no {missing}; give records that `dimbench compare` of this version wrote"
+        ) from None
+    if verdict in _WORSE:
+        verdict += ", confirmed" if outcome is Outcome.REGRESSION else ", not confirmed"
+    reason = str(details.get("reason") or "; ".join(record.get("warnings", ())))
+    return Comparison(
+        model, record["conditions"], metric, outcome, verdict, **numbers, reason=reason, environments=environments
+    )
+
+
+def _outcome(verdict: str, confirmed: bool, base: float | None, new: float | None) -> Outcome:
+    """A change for the worse that was not confirmed is unclear, and so is a verdict that this version does not know."""
+    if new is None:
+        return Outcome.LOST
+    if base is None:
+        return Outcome.UNCLEAR
+    if verdict in _WORSE and confirmed:
+        return Outcome.REGRESSION
+    return _OUTCOMES.get(verdict, Outcome.UNCLEAR)
+
+
+def _count(number: int, words: str) -> str:
+    """ "1 regression confirmed", "2 regressions confirmed"."""
+    return f"{number} " + (words if number == 1 else _NOUNS.sub(r"\1s", words))
+
+
+def value(number: float | None) -> float | None:
+    """The number where it is one; None for NaN and infinities, which JSON and charts cannot hold."""
+    return number if number is not None and math.isfinite(number) else None
+
+
+def point(record: Raw, metric: str) -> Point | None:
+    """What a record says of a metric, from its raw series where it kept one; None where it was not measured."""
+    samples = record.get("samples", {}).get(metric)
+    if samples:
+        quartiles = series.quantile(samples, 0.25), series.quantile(samples, 0.75)
+        interval = series.median_interval(samples)
+        return Point(record["created"], series.median(samples), interval, quartiles, len(samples))
+    number = value(record["metrics"].get(metric))
+    return None if number is None else Point(record["created"], number)

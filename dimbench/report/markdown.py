@@ -1,0 +1,80 @@
+"""A report as Markdown for a pull request: the verdict, then what a reviewer may ask, then the rest folded away."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Mapping, Sequence
+
+from dimbench.report import summary
+from dimbench.report.findings import GRAVE, Findings, Outcome
+from dimbench.report.summary import Grid
+from dimbench.report.tables import Table
+
+OPEN_ROWS = 20  # a longer table is folded
+MOST_ROWS = 200  # of a folded one: a comment holds 65,536 characters
+
+
+def render(findings: Findings) -> str:
+    """The whole report, ending in a newline."""
+    blocks = [f"**{findings.verdict()[0]}**", *_comparisons(findings), *_measurements(findings), *_rest(findings)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def _comparisons(findings: Findings) -> list[str]:
+    decided = findings.having(*GRAVE, Outcome.UNCLEAR, Outcome.BETTER)
+    same, equal = findings.having(Outcome.SAME), findings.having(Outcome.EQUAL)
+    blocks = [_grid(summary.compared(decided))] if decided else []
+    for rows, title in ((same, "Same"), (equal, "Exact metrics unchanged")):
+        if rows:
+            blocks.append(_folded(f"{title} ({len(rows)})", _grid(summary.compared(rows))))
+    return blocks
+
+
+def _measurements(findings: Findings) -> list[str]:
+    blocks = []
+    for grid in summary.measured(findings):
+        title = f"Measured by {grid.title}"
+        if len(grid.rows) <= OPEN_ROWS:
+            blocks.append(f"#### {_escape(title)}\n\n{_grid(grid)}")
+        else:
+            blocks.append(_folded(f"{title} ({len(grid.rows)})", _grid(grid)))
+    return blocks
+
+
+def _rest(findings: Findings) -> list[str]:
+    blocks = []
+    environment = summary.environment(findings)
+    differing = [row for row in environment.rows if row[-1].tone]
+    if differing:
+        title = "Environments differ" if findings.comparisons else "Environments of the records differ"
+        blocks.append(f"#### {title}\n\n{_grid(Grid(environment.columns, differing))}")
+    equal = [row for row in environment.rows if not row[-1].tone]
+    if equal:
+        same = Grid(["entry", "value"], [row[:2] for row in equal])
+        blocks.append(_folded("Environment", _grid(same)))
+    warnings = findings.warnings()
+    if warnings:
+        blocks.append(_folded(f"Warnings ({len(warnings)})", _warnings(warnings)))
+    return blocks
+
+
+def _grid(grid: Grid) -> str:
+    rows = [[_escape(cell.text) for cell in row] for row in grid.rows[:MOST_ROWS]]
+    notes = [f"All of them: {_escape(grid.note)}."] if grid.note else []
+    if len(grid.rows) > MOST_ROWS:
+        notes.append(f"{len(grid.rows) - MOST_ROWS} more rows are left out here; --format html shows them.")
+    return Table([_escape(column) for column in grid.columns], rows, notes=notes).markdown()
+
+
+def _warnings(warnings: Mapping[str, Sequence[str]]) -> str:
+    return "\n".join(f"- {_escape(', '.join(models))}: {_escape(text)}" for text, models in warnings.items())
+
+
+def _folded(title: str, body: str) -> str:
+    return f"<details><summary>{_escape(title)}</summary>\n\n{body}\n\n</details>"
+
+
+def _escape(text: str) -> str:
+    """Text of a record that cannot turn into markup, links or code; the bar is escaped by the table."""
+    return re.sub(r"([\\`*\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
