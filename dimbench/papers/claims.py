@@ -67,11 +67,7 @@ def gather(pattern: str = "*") -> list[Claim]:
         row, figure = claim.row, claim.figure
         key = (row.model or row.label, row.resolution, claim.quantity, figure.value, figure.place, claim.rule,
                claim.family == SURVEYS)  # fmt: skip
-        first = merged.setdefault(key, claim)
-        if first is not claim:
-            second_hand = first.row.second_hand and row.second_hand
-            places = (*first.found_in, *(place for place in claim.found_in if place not in first.found_in))
-            merged[key] = replace(first, row=replace(first.row, second_hand=second_hand), found_in=places)
+        merged[key] = _joined(merged[key], claim) if key in merged else claim
     chosen = [claim for claim in merged.values() if _matches(claim, pattern)]
     if not chosen:
         raise UsageError(f"no claim matches {pattern!r}; give a model or table as `dimbench list` and `dimbench table` "
@@ -91,6 +87,11 @@ def _examine(claim: Claim) -> Finding:
     return Finding(claim, *compare.counted(claim.figure, claim.quantity, claim.row))
 
 
+def preset_file(family: str) -> str:
+    """Where the claims of a family's own paper lie."""
+    return f"presets/{family}.toml"
+
+
 def _all_claims() -> Iterator[Claim]:
     for preset in presets.all_presets().values():
         for entry in preset.claims:
@@ -100,12 +101,20 @@ def _all_claims() -> Iterator[Claim]:
             )  # fmt: skip
             for quantity, printed in (("params", entry.params), ("gflops", entry.gflops)):
                 if figure := figures.read(printed, QUANTITIES[quantity].unit):
-                    yield Claim(preset.family, row, quantity, figure, (f"presets/{preset.family}.toml",))
+                    yield Claim(preset.family, row, quantity, figure, (preset_file(preset.family),))
     for table in tables.all_tables().values():
         for row in table.rows:
             for index, column in enumerate(table.columns):
                 if column.name in COUNTED and (figure := table.figure(row, index)):
                     yield Claim(table.name.split("-")[0], row, column.name, figure, (table.name,))
+
+
+def _joined(first: Claim, again: Claim) -> Claim:
+    """One claim for a figure found twice. It is second-hand if every table that holds it says so; presets do not say."""
+    hands = [claim.row.second_hand for claim in (first, again) if claim.found_in[-1] != preset_file(claim.family)]
+    second_hand = hands[0] if all(hands) and hands else ""
+    places = dict.fromkeys((*first.found_in, *again.found_in))
+    return replace(first, row=replace(first.row, second_hand=second_hand), found_in=tuple(places))
 
 
 def _matches(claim: Claim, pattern: str) -> bool:

@@ -12,6 +12,7 @@ from dimbench.papers.claims import SURVEYS, Claim, Finding
 from dimbench.papers.verdicts import Kind
 from dimbench.report.tables import Table
 
+SURVEYS_TITLE = "Surveys: figures about other people's networks"
 UNITS = {"params": "parameters", "gflops": "GFLOPs"}
 COLUMNS = ("model", "px", "claimed", "our count", "its rule", "by its rule", "verdict", "printed in")
 
@@ -37,11 +38,9 @@ def by_family(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
 
 
 def title(family: str) -> str:
-    """The paper of a family; or what surveys are."""
-    papers = {preset.family: preset.paper for preset in presets.all_presets().values()}
-    if family == SURVEYS:
-        return "Surveys of others"
-    return papers.get(family, family)
+    """A family and its paper: "DiT: Peebles & Xie, ..."; or what surveys are."""
+    first = next((preset for preset in presets.all_presets().values() if preset.family == family), None)
+    return f"{first.label.split('/')[0].rpartition('-')[0]}: {first.paper}" if first else SURVEYS_TITLE
 
 
 def tables(findings: Sequence[Finding]) -> list[Table]:
@@ -54,8 +53,10 @@ def summary(findings: Sequence[Finding]) -> Table:
     rows = []
     for name, found in by_family(findings):
         kinds = Counter(finding.verdict.kind for finding in found)
-        rows.append((name, str(len(found)), *(str(kinds[kind]) for kind in Kind), _left_out(found)))
-    notes = (outcome(findings), "Left out: the most that a GFLOPs figure of that source leaves out of our MACs.")
+        rows.append((name.partition(":")[0], str(len(found)), *(str(kinds[kind]) for kind in Kind), _left_out(found)))
+    notes = [outcome(findings), "Left out: the most that a GFLOPs figure of that source leaves out of our MACs."]
+    if any(finding.claim.row.second_hand for finding in findings):
+        notes.append("† second-hand: the source itself was not open to us; `dimbench table NAME` says whose figure it is.")
     return Table(("printed by", "claims", *Kind, "left out"), rows, notes=notes)
 
 
