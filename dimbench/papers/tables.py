@@ -48,6 +48,13 @@ QUANTITIES = {
 }
 COUNTED = ("params", "gflops")
 
+# Which parameters a source means, by the names that counting.Count.params_by knows.
+PARAMETERS = {
+    "trained": "all that take a gradient in training",
+    "merged": "those left at inference, after branches are merged",
+    "all": "all, with the fixed position table",
+}
+
 
 @dataclass(frozen=True)
 class Column:

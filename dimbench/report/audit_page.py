@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
+from statistics import fmean
 
 from markupsafe import Markup
 
 from dimbench import units
 from dimbench.papers.claims import SURVEYS, Finding
+from dimbench.papers.tables import PARAMETERS
 from dimbench.papers.verdicts import Kind
 from dimbench.report import audit, html
 from dimbench.report.html import Section
@@ -24,7 +27,7 @@ LOOK = {
 }
 _FACTOR = 4  # the axis reaches from a quarter of our count to four times it
 _TICKS = {0.25: "¼", 0.5: "½", 1.0: "our count", 2.0: "2 ×", 4.0: "4 ×"}
-_APART = 0.02  # marks nearer than this share of the axis become one
+_APART = 4.0  # per cent of the axis; marks that would lie nearer become one
 _NOTABLE = 0.01  # share of our count from which on a rule's omission is worth a row
 _COLUMNS = ("model", "verdict", "claimed", "our count", "by its rule", "its rule", "px", "printed in")
 
@@ -33,17 +36,8 @@ _COLUMNS = ("model", "verdict", "claimed", "our count", "by its rule", "its rule
 class Mark:
     """Claims of one verdict at one place of the axis, `left` in per cent; `says` names them."""
 
-    kind: Kind
     left: float
-    claims: tuple[str, ...]
-
-    @property
-    def symbol(self) -> str:
-        return LOOK[self.kind][0]
-
-    @property
-    def tone(self) -> str:
-        return LOOK[self.kind][1]
+    says: tuple[str, ...]
 
 
 def render(findings: Sequence[Finding], rules: Mapping[str, tuple[str, str]]) -> str:
@@ -63,28 +57,32 @@ def render(findings: Sequence[Finding], rules: Mapping[str, tuple[str, str]]) ->
 
 
 def _strips(findings: Sequence[Finding]) -> Markup:
-    """One axis per paper, with a mark for each group of claims, and the verdicts counted."""
+    """One axis per paper with a lane for each verdict, its claims marked on it, and the verdicts counted."""
     strips = []
     for name, found in audit.by_family(findings):
-        kinds = {kind: sum(f.verdict.kind is kind for f in found) for kind in Kind}
-        counts = [(*LOOK[kind], many) for kind, many in kinds.items() if many]
-        strips.append({"name": name.partition(":")[0], "marks": _marks(found), "counts": counts})
+        kinds = {kind: [finding for finding in found if finding.verdict.kind is kind] for kind in Kind}
+        lanes = [(*LOOK[kind], _marks(alike)) for kind, alike in kinds.items() if alike and alike[0].ours]
+        counts = [(*LOOK[kind], len(alike)) for kind, alike in kinds.items() if alike]
+        strips.append({"name": name.partition(":")[0], "lanes": lanes, "counts": counts})
     ticks = [(_position(ratio), label) for ratio, label in _TICKS.items()]
     return html.fragment("audit.html", strips=strips, ticks=ticks, look=list(LOOK.values()))
 
 
 def _marks(found: Sequence[Finding]) -> list[Mark]:
-    groups: dict[tuple[Kind, int], list[Finding]] = {}
-    for finding in found:
-        if finding.ours is not None:
-            place = _position(float(finding.claim.figure.value) / finding.ours)
-            groups.setdefault((finding.verdict.kind, round(place / 100 / _APART)), []).append(finding)
-    marks = []
-    for (kind, _), members in groups.items():
-        places = [_position(float(f.claim.figure.value) / (f.ours or 1)) for f in members]
-        says = tuple(f"{f.claim.label}: {audit.claimed(f.claim)}, {f.verdict}" for f in members)
-        marks.append(Mark(kind, sum(places) / len(places), says))
-    return sorted(marks, key=lambda mark: -len(mark.claims))
+    """Marks from the left to the right; a claim that lies near the middle of the last mark becomes part of it."""
+    placed = sorted(((_position(float(f.claim.figure.value) / (f.ours or 1)), f) for f in found), key=itemgetter(0))
+    groups: list[list[tuple[float, Finding]]] = []
+    for place, finding in placed:
+        if not groups or place - fmean(place for place, _ in groups[-1]) > _APART:
+            groups.append([])
+        groups[-1].append((place, finding))
+    return [
+        Mark(
+            fmean(place for place, _ in group),
+            tuple(f"{f.claim.label}: {audit.claimed(f.claim)}, {f.verdict}" for _, f in group),
+        )
+        for group in groups
+    ]
 
 
 def _position(ratio: float) -> float:
@@ -103,7 +101,7 @@ def _omissions(notable: Sequence[Finding]) -> Markup:
         claim, share = finding.claim, _gflops_left_out(finding)
         bar = Markup('<span class="audit-bar"><i style="width:{:.1f}%"></i></span>').format(100 * (1 - share))
         rows.append([
-            audit.label(claim), Cell(units.per_cent(share), share, "warn"), Cell(bar, 1 - share),
+            audit.label(claim), Cell(units.per_cent(share), share, "warn"), Cell(bar, str(1 - share)),
             Cell(audit.claimed(claim), float(claim.figure.value)), Cell(audit.count(claim, finding.ours), finding.ours),
             claim.rule, Cell(str(claim.row.resolution), claim.row.resolution),
         ])  # fmt: skip
@@ -120,7 +118,7 @@ def _table(found: Sequence[Finding]) -> Markup:
         symbol, tone, short = LOOK[verdict.kind]
         cells = [
             Cell(audit.label(claim), hint=claim.row.second_hand and f"Second-hand: {claim.row.second_hand}"),
-            Cell(f"{symbol} {_short(finding) or short}", list(Kind).index(verdict.kind), tone, hint=str(verdict)),
+            Cell(f"{symbol} {_short(finding) or short}", str(list(Kind).index(verdict.kind)), tone, hint=str(verdict)),
             Cell(audit.claimed(claim), float(claim.figure.value)),
             *([Cell(claim.original or "-")] if survey else []),
             Cell(audit.count(claim, finding.ours), finding.ours, "" if finding.ours else "soft"),
@@ -139,6 +137,8 @@ def _short(finding: Finding) -> str:
     if verdict.kind is Kind.OWN_RULE and verdict.left_out is not None:
         verb = "leaves out" if verdict.left_out > 0 else "adds"
         return f"own rule {verb} {units.per_cent(abs(verdict.left_out))}"
+    if verdict.kind is Kind.UNCHECKABLE:
+        return f"not checkable: {verdict.why}"
     if verdict.kind is Kind.DIFFERS:
         return str(verdict).removeprefix(f"{verdict.kind}: ")
     return f"agrees, {verdict.how}" if verdict.kind is Kind.AGREES and verdict.how != "rounded" else ""
@@ -146,7 +146,8 @@ def _short(finding: Finding) -> str:
 
 def _rules(findings: Sequence[Finding], rules: Mapping[str, tuple[str, str]]) -> Markup:
     used = {"macs"} | {finding.claim.rule for finding in findings}
-    shown = [(name, Cell(says), Cell(source)) for name, (says, source) in rules.items() if name in used]
+    known = {**{name: (f"of parameters: {says}", "") for name, says in PARAMETERS.items()}, **rules}
+    shown = [(name, *text) for name, text in known.items() if name in used]
     return html.fragment("audit_rules.html", rules=shown)
 
 

@@ -7,14 +7,13 @@ from typing import Any
 
 from dimbench import units
 from dimbench.papers.compare import Comparison, Entry, Record
-from dimbench.papers.tables import Column, PaperTable, Row
+from dimbench.papers.tables import PARAMETERS, Column, PaperTable, Row
 from dimbench.report.tables import Table
 
 NOTHING = "-"
 OUTSIDE = "!"
 SECOND_HAND = "†"
 NOT_MEASURED = "not measured"
-PARAMETERS = {"merged": "those left after branches are merged", "all": "all, with the fixed position table"}
 
 
 def listing(tables: Sequence[PaperTable]) -> Table:
@@ -113,7 +112,7 @@ def _notes(
         notes.append(f"{SECOND_HAND} second-hand{of}: {reason}.")
     notes += [f"Rule {name}: {says}." for name, says in rules.items()]
     meant = {row.params_rule for row, entries in comparison.rows if any(e.column.name == "params" for e in entries)}
-    notes += [f"Parameters: {says}." for rule, says in PARAMETERS.items() if rule in meant]
+    notes += [f"Parameters: {PARAMETERS[rule]}." for rule in sorted(meant - {"trained"})]
     if any(entry.within is False for entry in found):
         notes.append(f"{OUTSIDE} outside the printed rounding, whether figures were rounded or cut off.")
     notes += _without_ours(comparison)
