@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dimbench.commands import audit, fid, flops, list_models, params, report, root, sample, table, train, weights
+from dimbench.commands import audit, fid, flops, list_models, params, plot, report, root, sample, table, train, weights
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -21,6 +21,7 @@ app.command("params")(params.run)
 app.command("flops")(flops.run)
 app.command("table")(table.run)
 app.command("audit")(audit.run)
+app.command("plot")(plot.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("train")(train.run)

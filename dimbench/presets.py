@@ -121,6 +121,12 @@ def _read(file: Path) -> list[Preset]:
     return presets
 
 
+def family_label(family: str) -> str:
+    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT."""
+    first = next(preset for preset in all_presets().values() if preset.family == family)
+    return first.label.split("/")[0].rpartition("-")[0]
+
+
 @cache
 def shared_files() -> dict[str, Shared]:
     """What several families need besides their weights, by name, as presets/shared/files.toml lists it."""

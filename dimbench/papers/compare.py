@@ -113,7 +113,7 @@ def _of_the_model(records: Sequence[Record], row: Row, column: Column) -> list[R
         if row.model
         and (record["command"], record["model"]) == (quantity.command, row.model)
         and quantity.of(record["metrics"]) is not None
-        and record["conditions"].get("weights") != "random"
+        and not (record["command"] == "fid" and record["conditions"].get("weights") == "random")
     ]
 
 

@@ -12,7 +12,6 @@ from dimbench.papers.claims import SURVEYS, Claim, Finding
 from dimbench.papers.verdicts import Kind
 from dimbench.report.tables import Table
 
-SURVEYS_TITLE = "Surveys: figures about other people's networks"
 UNITS = {"params": "parameters", "gflops": "GFLOPs"}
 COLUMNS = ("model", "px", "claimed", "our count", "its rule", "by its rule", "verdict", "printed in")
 
@@ -39,8 +38,10 @@ def by_family(findings: Sequence[Finding]) -> list[tuple[str, list[Finding]]]:
 
 def title(family: str) -> str:
     """A family and its paper: "DiT: Peebles & Xie, ..."; or what surveys are."""
-    first = next((preset for preset in presets.all_presets().values() if preset.family == family), None)
-    return f"{first.label.split('/')[0].rpartition('-')[0]}: {first.paper}" if first else SURVEYS_TITLE
+    papers = {preset.family: preset.paper for preset in presets.all_presets().values()}
+    if family == SURVEYS:
+        return "Surveys: figures about other people's networks"
+    return f"{presets.family_label(family)}: {papers[family]}" if family in papers else family
 
 
 def tables(findings: Sequence[Finding]) -> list[Table]:

@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dimbench import presets
+from dimbench.commands.emit import track, writing
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.papers import frame, published, timings
+from dimbench.papers.published import Published
+from dimbench.presets import Preset
+from dimbench.report.tables import Table
+
+if TYPE_CHECKING:
+    from dimbench.report import plots
+
+ENDINGS = ("png", "svg", "pdf")
+LARGEST = ("dit-xl2", "sit-xl2", "udit-l", "dim-h2", "dimsum-l2")
+
+
+def run(
+    name: Annotated[
+        str | None, typer.Argument(help="The plot, such as gflops-fid; without one, list them.", show_default=False)
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Argument(help="Only these models, names or wildcards.", metavar="[MODEL]...", show_default="all it can show"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The picture, .png, .svg or .pdf.", metavar="FILE", show_default="NAME.png")
+    ] = None,
+    resolution: Annotated[
+        int, typer.Option(help="Side of the images in pixels, where costs are counted.", min=1)
+    ] = 256,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Record file with times of ours; may be given again.",
+            metavar="FILE",
+            show_default="the shipped reference results and results/records.jsonl",
+        ),
+    ] = None,
+) -> None:
+    """Draw costs, times and published FIDs."""
+    if name is None:
+        rows = [(known, " ".join((draw.__doc__ or "").split())) for known, draw in PLOTS.items()]
+        Table(("name", "what"), rows, notes=("`dimbench plot NAME --out FILE.png` draws one.",)).show()
+        return
+    draw = _find(name)
+    file = out or Path(f"{_name(draw)}.png")
+    ending = file.suffix.removeprefix(".").lower()
+    if ending not in ENDINGS:
+        raise UsageError(f"--out {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
+    chosen = presets.match(models) if models else []
+    with writing(file, "--out") as temporary:
+        draw(Request(chosen, resolution, records), temporary, ending)
+    typer.echo(f"{file}", err=True)
+
+
+class Request:
+    """What is asked of a plot: `models` (empty: all it can show), the resolution, and the record files."""
+
+    def __init__(self, models: Sequence[Preset], resolution: int, files: Sequence[Path] | None) -> None:
+        self.models = models
+        self.resolution = resolution
+        self.files = files
+
+    def wants(self, model: str) -> bool:
+        return not self.models or model in {preset.name for preset in self.models}
+
+    def costs(self, names: Sequence[str], resolution: int | None = None) -> dict[str, Any]:
+        """The counts of the models, at the resolution asked for."""
+        from dimbench import counting
+
+        distinct = list(dict.fromkeys(names))
+        return {name: counting.count(name, resolution or self.resolution) for name in track(distinct, "counting")}
+
+    def fids(self, keep: Callable[[Published], bool]) -> list[Published]:
+        """The published FIDs to show. DimbenchError where none is left."""
+        if found := [entry for entry in published.fids(self.resolution) if self.wants(entry.model) and keep(entry)]:
+            return found
+        raise DimbenchError(
+            f"no published FID of these models at {self.resolution} pixels is known; `dimbench table` lists what is"
+        )
+
+
+def gflops_fid(request: Request, file: Path, form: str) -> None:
+    """GFLOPs of one pass against published FID, all families counted by one rule."""
+    from dimbench.report import plots
+
+    found = request.fids(lambda entry: True)
+    fair = {presets.find(entry.model).family for entry in found if entry.like}
+    shown = [entry for entry in found if entry.like or presets.find(entry.model).family not in fair]
+    costs = request.costs([entry.model for entry in shown])
+    points = []
+    for entry in shown:
+        label = _size(entry.model)
+        if not entry.like:
+            label += f" ({entry.conditions['training']}, cfg {entry.conditions['cfg']:g})"
+        points.append(plots.Point(costs[entry.model].macs("macs") / 1e9, entry.fid, _family(entry.model), label,
+                                  hollow=not entry.like))  # fmt: skip
+    around = plots.Frame(
+        f"Cost of one pass and FID, ImageNet {request.resolution} x {request.resolution}",
+        "multiply-adds of one pass (GMACs, rule macs)",
+        "FID-50K, as published (lower is better)",
+        "Filled: 400K training steps of batch 256, no guidance. Hollow: other conditions, in brackets; not to be compared.",
+        log_x=True,
+        log_y=True,
+    )
+    plots.scatter(points, around, file, form)
+
+
+def params_macs(request: Request, file: Path, form: str) -> None:
+    """Parameters against multiply-adds of one pass, every published size."""
+    from dimbench.report import plots
+
+    listed = request.models or [p for p in presets.all_presets().values() if p.claims and p.resolution == 256]
+    costs = request.costs([preset.name for preset in listed])
+    points = [
+        plots.Point(count.params["params"] / 1e6, count.macs("macs") / 1e9, _family(name), _size(name))
+        for name, count in costs.items()
+    ]
+    around = plots.Frame(
+        f"Parameters and cost of one pass at {request.resolution} x {request.resolution}",
+        "trained parameters (millions)",
+        "multiply-adds of one pass (GMACs, rule macs)",
+        log_x=True,
+        log_y=True,
+    )
+    plots.scatter(points, around, file, form)
+
+
+def macs_operator(request: Request, file: Path, form: str) -> None:
+    """Where multiply-adds go: linear layers, attention, convolution, scan."""
+    from dimbench.measure.engines import ours
+    from dimbench.report import plots
+
+    names = [preset.name for preset in request.models] or LARGEST
+    costs = request.costs(names)
+    bars = {
+        presets.find(name).label: {operator.replace("_", " "): macs / 1e9 for operator, macs in ours(count.bill).items()}
+        for name, count in costs.items()
+    }
+    size = request.resolution
+    around = plots.Frame(f"Where the work is, {size} x {size}", "multiply-adds of one pass (GMACs, rule macs)", "")
+    plots.stacked(bars, around, file, form)
+
+
+def pareto(request: Request, file: Path, form: str) -> None:
+    """Cost of a whole image, guidance and steps included, against published FID, with the front of the best."""
+    from dimbench.report import plots
+
+    known = request.fids(lambda entry: bool(entry.checkpoint))
+    placed = [entry for entry in known if entry.passes]
+    left_out = sorted({presets.find(entry.model).label for entry in known if not entry.passes})
+    if not placed:
+        raise DimbenchError(f"the passes per image of {', '.join(left_out)} are not published; name other models")
+    costs = request.costs([entry.model for entry in placed])
+    points = [
+        plots.Point((entry.passes or 0) * costs[entry.model].macs("macs") / 1e12, entry.fid, _family(entry.model),
+                    f"{_size(entry.model)}, {entry.conditions['training'].split()[0]}, cfg {entry.conditions['cfg']:g}")
+        for entry in placed
+    ]  # fmt: skip
+    missing = f" Not placed, for its passes per image are not published: {', '.join(left_out)}." if left_out else ""
+    around = plots.Frame(
+        f"Cost of an image and FID, ImageNet {request.resolution} x {request.resolution}",
+        "multiply-adds of one image without the autoencoder (TMACs, rule macs)",
+        "FID-50K, as published (lower is better)",
+        f"The line is the front: no published point costs less at a lower FID. Training lengths differ.{missing}",
+        log_x=True,
+        log_y=True,
+    )
+    plots.scatter(points, around, file, form, front=timings.front(points))
+
+
+def latency_resolution(request: Request, file: Path, form: str) -> None:
+    """Seconds of one pass against resolution, with the resolutions where one model overtakes another."""
+    _timed(request, "resolution", "seconds", "seconds of one pass", "image side (pixels)", file, form)
+
+
+def throughput_batch(request: Request, file: Path, form: str) -> None:
+    """Images per second of one pass against batch size."""
+    _timed(request, "batch", "images_per_second", "images per second, one pass each", "images per batch", file, form)
+
+
+PLOTS: dict[str, Callable[[Request, Path, str], None]] = {
+    "gflops-fid": gflops_fid,
+    "params-macs": params_macs,
+    "macs-operator": macs_operator,
+    "pareto": pareto,
+    "latency-resolution": latency_resolution,
+    "throughput-batch": throughput_batch,
+}
+
+
+def _timed(request: Request, axis: str, metric: str, y: str, x: str, file: Path, form: str) -> None:
+    from dimbench.report import plots
+
+    known = [record for record in frame.known_records(request.files) if request.wants(record["model"])]
+    sweep = timings.sweep(known, axis, metric)
+    if sweep is None:
+        raise DimbenchError(
+            f"no records of one model at two {axis}s under equal conditions; `dimbench bench NAME... --{axis} A,B,...` "
+            "makes them"
+        )
+    crossings = timings.crossings(sweep.series) if axis == "resolution" else {}
+    series = [
+        plots.Line(presets.find(model).label, points, crossings.get(model, ()))
+        for model, points in sweep.series.items()
+    ]
+    around = plots.Frame(f"{y.capitalize()}", x, f"{y}", sweep.says, log_x=True, log_y=True)
+    ticks = sorted({place for points in sweep.series.values() for place, _ in points})
+    plots.lines(series, around, file, form, ticks)
+
+
+def _find(name: str) -> Callable[[Request, Path, str], None]:
+    known = {presets.folded(each): draw for each, draw in PLOTS.items()}
+    if draw := known.get(presets.folded(name)):
+        return draw
+    near = difflib.get_close_matches(name.lower(), PLOTS, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(PLOTS)}"
+    raise UsageError(f"unknown plot {name!r}; {hint}")
+
+
+def _name(draw: Callable[..., None]) -> str:
+    return next(name for name, known in PLOTS.items() if known is draw)
+
+
+def _family(model: str) -> str:
+    """How the field writes the family: the label up to its size."""
+    return presets.family_label(presets.find(model).family)
+
+
+def _size(model: str) -> str:
+    """The label without its family: "XL/2"."""
+    preset = presets.find(model)
+    return preset.label.removeprefix(presets.family_label(preset.family)).lstrip("-")
