@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,7 +29,7 @@ def run(
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these models, names or wildcards.", metavar="[MODEL]...", show_default="all it can show"),
+        typer.Argument(help="Only these models: names or wildcards.", metavar="[MODEL]...", show_default="all it has"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The picture, .png, .svg or .pdf.", metavar="FILE", show_default="NAME.png")
@@ -94,7 +95,9 @@ def gflops_fid(request: Request, file: Path, form: str) -> None:
 
     found = request.fids(lambda entry: True)
     fair = {presets.find(entry.model).family for entry in found if entry.like}
-    shown = [entry for entry in found if entry.like or presets.find(entry.model).family not in fair]
+    others = [entry for entry in found if presets.find(entry.model).family not in fair]
+    best = {(entry.model, entry.conditions["cfg"]): entry for entry in sorted(others, key=lambda entry: -entry.fid)}
+    shown = [*(entry for entry in found if entry.like), *best.values()]
     costs = request.costs([entry.model for entry in shown])
     points = []
     for entry in shown:
@@ -107,15 +110,15 @@ def gflops_fid(request: Request, file: Path, form: str) -> None:
         f"Cost of one pass and FID, ImageNet {request.resolution} x {request.resolution}",
         "multiply-adds of one pass (GMACs, rule macs)",
         "FID-50K, as published (lower is better)",
-        "Filled: 400K training steps of batch 256, no guidance. Hollow: other conditions, in brackets; not to be compared.",
+        "Filled: 400K training steps of batch 256, no guidance. Hollow: other conditions, in brackets, not comparable.",
         log_x=True,
         log_y=True,
     )
-    plots.scatter(points, around, file, form)
+    plots.scatter(points, _families(), around, file, form)
 
 
 def params_macs(request: Request, file: Path, form: str) -> None:
-    """Parameters against multiply-adds of one pass, every published size."""
+    """Parameters against multiply-adds of one pass, of every size whose cost is printed."""
     from dimbench.report import plots
 
     listed = request.models or [p for p in presets.all_presets().values() if p.claims and p.resolution == 256]
@@ -131,7 +134,7 @@ def params_macs(request: Request, file: Path, form: str) -> None:
         log_x=True,
         log_y=True,
     )
-    plots.scatter(points, around, file, form)
+    plots.scatter(points, _families(), around, file, form)
 
 
 def macs_operator(request: Request, file: Path, form: str) -> None:
@@ -142,7 +145,7 @@ def macs_operator(request: Request, file: Path, form: str) -> None:
     names = [preset.name for preset in request.models] or LARGEST
     costs = request.costs(names)
     bars = {
-        presets.find(name).label: {operator.replace("_", " "): macs / 1e9 for operator, macs in ours(count.bill).items()}
+        presets.find(name).label: {part.replace("_", " "): macs / 1e9 for part, macs in ours(count.bill).items()}
         for name, count in costs.items()
     }
     size = request.resolution
@@ -174,17 +177,23 @@ def pareto(request: Request, file: Path, form: str) -> None:
         log_x=True,
         log_y=True,
     )
-    plots.scatter(points, around, file, form, front=timings.front(points))
+    plots.scatter(points, _families(), around, file, form, front=timings.front(points))
 
 
 def latency_resolution(request: Request, file: Path, form: str) -> None:
     """Seconds of one pass against resolution, with the resolutions where one model overtakes another."""
-    _timed(request, "resolution", "seconds", "seconds of one pass", "image side (pixels)", file, form)
+    from dimbench.report import plots
+
+    around = plots.Frame("Latency against resolution", "image side (pixels)", "seconds of one pass (lower is better)")
+    _timed(request, "resolution", "seconds", around, file, form)
 
 
 def throughput_batch(request: Request, file: Path, form: str) -> None:
     """Images per second of one pass against batch size."""
-    _timed(request, "batch", "images_per_second", "images per second, one pass each", "images per batch", file, form)
+    from dimbench.report import plots
+
+    around = plots.Frame("Throughput against batch", "images per batch", "images per second (higher is better)")
+    _timed(request, "batch", "images_per_second", around, file, form)
 
 
 PLOTS: dict[str, Callable[[Request, Path, str], None]] = {
@@ -197,7 +206,7 @@ PLOTS: dict[str, Callable[[Request, Path, str], None]] = {
 }
 
 
-def _timed(request: Request, axis: str, metric: str, y: str, x: str, file: Path, form: str) -> None:
+def _timed(request: Request, axis: str, metric: str, around: plots.Frame, file: Path, form: str) -> None:
     from dimbench.report import plots
 
     known = [record for record in frame.known_records(request.files) if request.wants(record["model"])]
@@ -212,9 +221,8 @@ def _timed(request: Request, axis: str, metric: str, y: str, x: str, file: Path,
         plots.Line(presets.find(model).label, points, crossings.get(model, ()))
         for model, points in sweep.series.items()
     ]
-    around = plots.Frame(f"{y.capitalize()}", x, f"{y}", sweep.says, log_x=True, log_y=True)
     ticks = sorted({place for points in sweep.series.values() for place, _ in points})
-    plots.lines(series, around, file, form, ticks)
+    plots.lines(series, replace(around, caption=sweep.says, log_x=True, log_y=True), file, form, ticks)
 
 
 def _find(name: str) -> Callable[[Request, Path, str], None]:
@@ -228,6 +236,12 @@ def _find(name: str) -> Callable[[Request, Path, str], None]:
 
 def _name(draw: Callable[..., None]) -> str:
     return next(name for name, known in PLOTS.items() if known is draw)
+
+
+def _families() -> list[str]:
+    """Every family in the order of its year, so that each keeps its colour in every plot."""
+    ordered = sorted(presets.all_presets().values(), key=lambda preset: preset.year)
+    return [presets.family_label(family) for family in dict.fromkeys(preset.family for preset in ordered)]
 
 
 def _family(model: str) -> str:

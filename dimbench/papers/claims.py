@@ -110,7 +110,7 @@ def _all_claims() -> Iterator[Claim]:
 
 
 def _joined(first: Claim, again: Claim) -> Claim:
-    """One claim for a figure found twice. It is second-hand if every table that holds it says so; presets do not say."""
+    """One claim for a figure found twice: second-hand if every table that holds it says so; presets do not say."""
     hands = [claim.row.second_hand for claim in (first, again) if claim.found_in[-1] != preset_file(claim.family)]
     second_hand = hands[0] if all(hands) and hands else ""
     places = dict.fromkeys((*first.found_in, *again.found_in))

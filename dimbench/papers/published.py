@@ -51,7 +51,7 @@ _CALLS = {
 
 def fids(resolution: int = 256) -> list[Published]:
     """What each family's own tables print for its models on ImageNet, each once."""
-    found = {}
+    found: dict[tuple[str, float, str | None], Published] = {}
     for row, fid in _own_rows():
         stated = row.conditions
         usual = "autoencoder" not in stated  # not one of a comparison of decoders

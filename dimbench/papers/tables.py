@@ -131,7 +131,9 @@ def find(name: str) -> PaperTable:
 
 def _read(file: Path) -> PaperTable:
     content = tomllib.loads(file.read_text(encoding="utf-8"))
-    shared = {name: content[name] for name in ("rule", "params_rule", "second_hand", "why") if name in content}
+    shared: dict[str, Any] = {
+        name: content[name] for name in ("rule", "params_rule", "second_hand", "why") if name in content
+    }
     conditions = content.get("conditions", {})
     columns = tuple(Column(heading, name) for heading, name in content["columns"].items())
     rows = tuple(_row(row, shared, conditions) for row in content["rows"])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Protocol, TypeVar
 
 from dimbench.papers.compare import Record
 
 # May differ between the models of one comparison: what their networks need, not how they were measured.
-_OWN = {"kernel", "form", "sampler", "weights", "resolution", "batch"}
+_OWN = ("kernel", "form", "sampler", "weights")
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,11 @@ def sweep(records: Sequence[Record], axis: str, metric: str) -> Sweep | None:
     groups: dict[Any, dict[str, dict[float, float]]] = {}
     for record in records:
         conditions = record["conditions"]
-        value = record["metrics"].get(metric)
-        if record["command"] == "bench" and value and conditions.get("mode", "inference") == "inference":
-            shared = {k: v for k, v in conditions.items() if k not in _OWN or (k != axis and k in ("resolution", "batch"))}
+        measured = record["metrics"].get(metric)
+        if record["command"] == "bench" and measured and conditions.get("mode", "inference") == "inference":
+            shared = {name: value for name, value in conditions.items() if name not in (*_OWN, axis)}
             places = groups.setdefault(tuple(sorted(shared.items(), key=str)), {}).setdefault(record["model"], {})
-            places[float(conditions[axis])] = value
+            places[float(conditions[axis])] = measured
     usable = {
         key: {model: places for model, places in group.items() if len(places) > 1} for key, group in groups.items()
     }
@@ -66,7 +67,7 @@ def _crossings(first: Mapping[float, float], second: Mapping[float, float]) -> l
     is the lower one afterwards."""
     places = sorted(first.keys() & second.keys())
     found = []
-    for left, right in zip(places, places[1:], strict=False):
+    for left, right in pairwise(places):
         before, after = (math.log(first[place] / second[place]) for place in (left, right))
         if before * after < 0:
             share = before / (before - after)

@@ -57,7 +57,7 @@ def summary(findings: Sequence[Finding]) -> Table:
         rows.append((name.partition(":")[0], str(len(found)), *(str(kinds[kind]) for kind in Kind), _left_out(found)))
     notes = [outcome(findings), "Left out: the most that a GFLOPs figure of that source leaves out of our MACs."]
     if any(finding.claim.row.second_hand for finding in findings):
-        notes.append("† second-hand: the source itself was not open to us; `dimbench table NAME` says whose figure it is.")
+        notes.append("† second-hand: its source was not open to us; `dimbench table NAME` says whose figure it is.")
     return Table(("printed by", "claims", *Kind, "left out"), rows, notes=notes)
 
 

@@ -23,10 +23,10 @@ LOOK = {
     Kind.AGREES: ("●", "good", "agrees"),
     Kind.OWN_RULE: ("◆", "warn", "agrees under its own rule"),
     Kind.DIFFERS: ("▲", "bad", "does not agree"),
-    Kind.UNCHECKABLE: ("–", "soft", "not checkable here"),
+    Kind.UNCHECKABLE: ("○", "soft", "not checkable here"),
 }
 _FACTOR = 4  # the axis reaches from a quarter of our count to four times it
-_TICKS = {0.25: "¼", 0.5: "½", 1.0: "our count", 2.0: "2 ×", 4.0: "4 ×"}
+_TICKS = {0.25: "¼", 0.5: "½", 1.0: "our count", 2.0: "twice", 4.0: "4 times"}
 _APART = 4.0  # per cent of the axis; marks that would lie nearer become one
 _NOTABLE = 0.01  # share of our count from which on a rule's omission is worth a row
 _COLUMNS = ("model", "verdict", "claimed", "our count", "by its rule", "its rule", "px", "printed in")
@@ -96,7 +96,7 @@ def _gflops_left_out(finding: Finding) -> float:
 
 
 def _omissions(notable: Sequence[Finding]) -> Markup:
-    rows = []
+    rows: list[list[str | Cell]] = []
     for finding in sorted(notable, key=_gflops_left_out, reverse=True):
         claim, share = finding.claim, _gflops_left_out(finding)
         bar = Markup('<span class="audit-bar"><i style="width:{:.1f}%"></i></span>').format(100 * (1 - share))
@@ -112,11 +112,11 @@ def _omissions(notable: Sequence[Finding]) -> Markup:
 def _table(found: Sequence[Finding]) -> Markup:
     survey = found[0].claim.family == SURVEYS
     columns = (*_COLUMNS[:3], "the paper itself", *_COLUMNS[3:]) if survey else _COLUMNS
-    rows = []
+    rows: list[list[str | Cell]] = []
     for finding in found:
         claim, verdict = finding.claim, finding.verdict
         symbol, tone, short = LOOK[verdict.kind]
-        cells = [
+        cells: list[str | Cell] = [
             Cell(audit.label(claim), hint=claim.row.second_hand and f"Second-hand: {claim.row.second_hand}"),
             Cell(f"{symbol} {_short(finding) or short}", str(list(Kind).index(verdict.kind)), tone, hint=str(verdict)),
             Cell(audit.claimed(claim), float(claim.figure.value)),
@@ -153,14 +153,14 @@ def _rules(findings: Sequence[Finding], rules: Mapping[str, tuple[str, str]]) ->
 
 def _method(findings: Sequence[Finding]) -> list[str]:
     lines = [
-        "Our count is of the network as dimbench builds it, operator by operator, for one image: parameters that take a "
-        "gradient, and multiply-adds by the rule macs. By its rule is the same network counted as the source counted.",
+        "Our count is of the network as dimbench builds it, operator by operator, for one image: parameters that take "
+        "a gradient, and multiply-adds by the rule macs. By its rule: the same network, counted as its source counted.",
         "A figure agrees if our count gives it as it is printed: rounded, cut off after the last digit, or, for whole "
-        "numbers that end in 0, rounded to tens; where it is not plain rounding the verdict says so. The verdicts are "
-        "computed, none is written by hand.",
-        "Papers call multiply-adds GFLOPs; so do their claims here. FLOPs of the field's other sense are twice as many.",
+        "numbers that end in 0, rounded to tens; the verdict says so where it is not plain rounding. Verdicts are "
+        "computed; none is written by hand.",
+        "These papers call multiply-adds GFLOPs. FLOPs in the other sense of the word are twice as many.",
         "Made by: dimbench audit --html FILE.",
     ]
     if any(finding.claim.row.second_hand for finding in findings):
-        lines.insert(3, "† second-hand: the source itself was not open to us; point at the name to see whose figure it is.")
+        lines.insert(3, "† second-hand: its source was not open to us; point at the name to see whose figure it is.")
     return lines

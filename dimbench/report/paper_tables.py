@@ -97,9 +97,7 @@ def _difference(entry: Entry) -> str:
     return f"{100 * entry.difference:+z.2f} %" + ("" if entry.within else f" {OUTSIDE}")
 
 
-def _notes(
-    comparison: Comparison, rules: Mapping[str, str], unlike: Sequence[tuple[str, Column, Record]]
-) -> list[str]:
+def _notes(comparison: Comparison, rules: Mapping[str, str], unlike: Sequence[tuple[str, Column, Record]]) -> list[str]:
     table = comparison.table
     found = [entry for _, row in comparison.rows for entry in row]
     notes = [f"Source: {table.source}.", *([table.note] if table.note else [])]
