@@ -77,7 +77,18 @@ def test_no_model_imports_another() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["list"], ["flops", "--help"], ["fid", "--help"], ["list", "--json"], ["weights", "list"]]
+    "words",
+    [
+        ["--help"],
+        ["list"],
+        ["flops", "--help"],
+        ["fid", "--help"],
+        ["list", "--json"],
+        ["weights", "list"],
+        ["table"],
+        ["plot"],
+        ["audit", "--help"],
+    ],
 )
 def test_start_is_light(words: list[str]) -> None:
     script = (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,8 @@ def scatter(
         axes.margins(0.14, 0.08)  # room for the names on either side
         shown = {point.group for point in points}
         _legend(axes, [_key(name, index) for index, name in enumerate(groups) if name in shown])
-        _label(figure, axes, points, [_look(groups.index(point.group))[0] for point in points])
+        colours = [_look(groups.index(point.group))[0] for point in points]
+        _label(figure, axes, points, colours, [(point.x, point.y) for point in front])
 
 
 def lines(series: Sequence[Line], frame: Frame, file: Path, form: str, ticks: Sequence[float] = ()) -> None:
@@ -111,7 +113,9 @@ def lines(series: Sequence[Line], frame: Frame, file: Path, form: str, ticks: Se
 
 def stacked(bars: Mapping[str, Mapping[str, float]], frame: Frame, file: Path, form: str) -> None:
     """One horizontal bar per entry, cut into its parts, with the sum at its end; parts small everywhere are one."""
-    names, parts = list(bars), _parts(bars)
+    names, (parts, small) = list(bars), _parts(bars)
+    if small:
+        frame = replace(frame, caption=f"{frame.caption} Other: {', '.join(small)}.".strip())
     with _figure(frame, file, form, height=1.3 + 0.4 * len(bars)) as (_, axes):
         left = [0.0] * len(names)
         for index, (label, members) in enumerate(parts.items()):
@@ -127,8 +131,8 @@ def stacked(bars: Mapping[str, Mapping[str, float]], frame: Frame, file: Path, f
         _legend(axes, axes.get_legend_handles_labels()[0])
 
 
-def _parts(bars: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
-    """Label -> parts, the largest first and last, as one, those that are small in every bar."""
+def _parts(bars: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Label -> parts, the largest first and last, as "other", those that are small in every bar; and these."""
     totals: Counter[str] = Counter()
     shares: dict[str, float] = {}
     for bar in bars.values():
@@ -138,7 +142,7 @@ def _parts(bars: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
     ordered = [part for part, _ in totals.most_common()]
     small = [part for part in ordered if shares[part] < _SMALL]
     shown = {part: [part] for part in ordered if part not in small}
-    return {**shown, f"other ({', '.join(small)})": small} if small else shown
+    return {**shown, "other": small} if small else shown, small
 
 
 @contextmanager
@@ -177,12 +181,17 @@ def _legend(axes: Axes, handles: Sequence[Any]) -> None:
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
 
 
-def _label(figure: Figure, axes: Axes, points: Sequence[Point], colours: Sequence[str]) -> None:
-    """Name every point where its name covers no other name and no point, and stays within the axes."""
+def _label(
+    figure: Figure, axes: Axes, points: Sequence[Point], colours: Sequence[str], steps: Sequence[tuple[float, float]]
+) -> None:
+    """Name every point where its name covers no other name, no point and no step, and stays within the axes."""
     figure.canvas.draw()
     scale = figure.dpi / 72
     centres = [axes.transData.transform((point.x, point.y)) for point in points]
     taken: list[Box] = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in centres]
+    corners = [axes.transData.transform(corner) for corner in steps]
+    for (left, high), (right, low) in pairwise(corners):
+        taken += [(left, high - scale, right, high + scale), (right - scale, low, right + scale, high)]
     inside = axes.get_window_extent().extents
     for point, colour, (x, y) in zip(points, colours, centres, strict=True):
         text = axes.annotate(point.label, (point.x, point.y), (0, 0), textcoords="offset points", va="center")
