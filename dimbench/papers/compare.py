@@ -10,8 +10,11 @@ from dimbench.papers.figures import Figure
 from dimbench.papers.tables import Column, PaperTable, Row
 from dimbench.papers.verdicts import Verdict, judge, uncheckable
 
-# Conditions that our records have no word for: what the published weights were trained on and for how long.
-_UNRECORDED = {"data", "training"}
+# Which of a table's conditions decide what each command measures.
+_DECIDE = {
+    "fid": ("resolution", "checkpoint", "num_images", "sampler", "steps", "cfg", "autoencoder"),
+    "bench": ("resolution", "batch", "device_name", "dtype", "mode"),
+}
 
 Record = Mapping[str, Any]
 
@@ -119,12 +122,12 @@ def _of_the_model(records: Sequence[Record], row: Row, column: Column) -> list[R
 
 def _same_conditions(record: Record, row: Row) -> bool:
     """Whether all that the table states is what the record was taken under. A FID belongs to weights: only a row that
-    names its published file can have one."""
+    names its published file can have one, and where a record names none they are taken for it."""
     if record["command"] == "fid" and not row.checkpoint:
         return False
     taken = {"checkpoint": row.checkpoint, **record["conditions"]}
-    stated = {**row.conditions, **({"checkpoint": row.checkpoint} if row.checkpoint else {})}
-    return all(_same(taken.get(name), value) for name, value in stated.items() if name not in _UNRECORDED)
+    stated = {**row.conditions, "checkpoint": row.checkpoint}
+    return all(_same(taken.get(name), stated[name]) for name in _DECIDE[record["command"]] if name in stated)
 
 
 def _same(taken: Any, stated: Any) -> bool:

@@ -14,7 +14,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 
-from matplotlib import patheffects, pyplot, ticker
+from matplotlib import pyplot, ticker
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -37,7 +37,8 @@ _OFFSETS = (
     (6, 0), (-6, 0), (0, 8), (0, -9), (6, 7), (6, -8), (-6, 7), (-6, -8), (0, 16), (0, -17), (14, 13), (14, -14),
     (-14, 13), (-14, -14),
 )  # fmt: skip
-_HALO = patheffects.withStroke(linewidth=2, foreground="white")
+# Behind names, so that lines do not cross them; a stroked outline would turn the text of an SVG into shapes.
+_GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 _INK = 0.6  # how far a colour is darkened where it writes a name
 _SMALL = 0.01  # share of a bar below which a part is not shown by itself
 
@@ -103,7 +104,7 @@ def lines(series: Sequence[Line], frame: Frame, file: Path, form: str, ticks: Se
             for x, y, said in line.crossings:
                 axes.plot(x, y, "o", markersize=12, markerfacecolor="none", color="black", zorder=4)
                 text = axes.annotate(said, (x, y), (0, -16), textcoords="offset points", ha="center", zorder=5)
-                text.set(fontsize=8, path_effects=[_HALO])
+                text.set(fontsize=8, bbox=_GROUND)
         if ticks:
             axes.xaxis.set_major_locator(ticker.FixedLocator(list(ticks)))
             axes.xaxis.set_minor_locator(ticker.NullLocator())
@@ -195,7 +196,7 @@ def _label(
     inside = axes.get_window_extent().extents
     for point, colour, (x, y) in zip(points, colours, centres, strict=True):
         text = axes.annotate(point.label, (point.x, point.y), (0, 0), textcoords="offset points", va="center")
-        text.set(fontsize=7.5, color=[_INK * part for part in to_rgb(colour)], path_effects=[_HALO])
+        text.set(fontsize=7.5, color=[_INK * part for part in to_rgb(colour)], bbox=_GROUND)
         size = text.get_window_extent()
         choices = [_placed(x, y, dx * scale, dy * scale, size.width, size.height) for dx, dy in _OFFSETS]
         costs = [_outside(box, inside) + sum(_overlap(box, other) for other in taken) for box in choices]
