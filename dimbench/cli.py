@@ -6,7 +6,25 @@ import sys
 
 import typer
 
-from dimbench.commands import audit, fid, flops, list_models, params, plot, report, root, sample, table, train, weights
+from dimbench.commands import (
+    audit,
+    bench,
+    calibrate,
+    compare,
+    device,
+    fid,
+    flops,
+    list_models,
+    params,
+    plot,
+    report,
+    root,
+    sample,
+    sweep,
+    table,
+    train,
+    weights,
+)
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -22,6 +40,11 @@ app.command("flops")(flops.run)
 app.command("table")(table.run)
 app.command("audit")(audit.run)
 app.command("plot")(plot.run)
+app.command("bench")(bench.run)
+app.command("sweep")(sweep.run)
+app.command("device")(device.run)
+app.command("compare")(compare.run)
+app.command("calibrate")(calibrate.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("train")(train.run)

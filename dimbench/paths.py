@@ -26,6 +26,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("DIMBENCH_CACHE") or Path.home() / ".cache" / "dimbench")
 
 
+def calibrations_file() -> Path:
+    """What `dimbench calibrate` found of the noise of machines, in the cache."""
+    return cache_folder() / "calibrations.jsonl"
+
+
 def weights_folder() -> Path:
     """Published files that were fetched, in the cache."""
     return cache_folder() / "weights"

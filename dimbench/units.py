@@ -36,13 +36,18 @@ def seconds(number: float) -> str:
     return f"{_four_digits(number / 1e-9)} ns"
 
 
-def _four_digits(number: float) -> str:
-    return f"{number:.0f}" if abs(number) >= 1000 else f"{number:#.4g}"
-
-
 def change(ratio: float) -> str:
     """1.1234 -> "+12.3 %", the distance of a ratio from 1."""
     return f"{100 * (ratio - 1):+.1f} %"
+
+
+def rate(number: float) -> str:
+    """59.1342 -> "59.13", with four digits or all before the point."""
+    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
+
+
+def _four_digits(number: float) -> str:
+    return f"{number:.0f}" if abs(number) >= 1000 else f"{number:#.4g}"
 
 
 def share(part: float, whole: float) -> str:

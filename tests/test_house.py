@@ -23,7 +23,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "commands": {
         "commands", "registry", "presets", "measure", "diffusion", "sampling", "quality", "data", "training", "report",
-        "results", "kernels", "weights", "counting", "papers",
+        "results", "kernels", "weights", "counting", "papers", "bench",
     },
     "registry": {"presets", "models"},
     "presets": set(),
@@ -44,6 +44,8 @@ ALLOWED = {
     "report": {"report", "results", "presets", "papers"},
     # Files by name and by shape: it builds networks to compare with, but draws and evaluates nothing.
     "weights": {"weights", "presets", "registry", "measure"},
+    # What a child process times: it builds a network, runs it as training or sampling would, and makes the record.
+    "bench": {"bench", "presets", "registry", "measure", "diffusion", "sampling", "kernels", "results"},
 }  # fmt: skip
 
 
@@ -83,8 +85,13 @@ def test_no_model_imports_another() -> None:
         ["list"],
         ["flops", "--help"],
         ["fid", "--help"],
+        ["compare", "--help"],
         ["list", "--json"],
         ["weights", "list"],
+        ["report", "results/digits.jsonl"],
+        ["report", "results/digits.jsonl", "--format", "html"],
+        ["bench", "--help"],
+        ["sweep"],
         ["table"],
         ["plot"],
         ["audit", "--help"],

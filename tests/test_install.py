@@ -60,5 +60,10 @@ def test_the_wheel_lists_its_models(site: Path, tmp_path: Path) -> None:
     assert run(site, tmp_path, "-m", "dimbench", "list") == run(ROOT, tmp_path, "-m", "dimbench", "list")
 
 
+def test_the_wheel_makes_pages(site: Path, tmp_path: Path) -> None:
+    records = str(ROOT / "results" / "digits.jsonl")
+    assert "</html>" in run(site, tmp_path, "-m", "dimbench", "report", records, "--format", "html")
+
+
 def test_the_wheel_counts(site: Path, tmp_path: Path) -> None:
     assert "96,598,228,992" in run(site, tmp_path, "-m", "dimbench", "flops", "dimsum-l2")

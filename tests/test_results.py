@@ -102,6 +102,6 @@ def test_units() -> None:
     assert units.giga(84492056576) == "84.49 G"
     assert units.share(1, 8) == "12.5 %"
     assert [units.seconds(s) for s in (12.345678, 0.0370125, 9.876543e-5, 1.5e-8)] == [
-        "12.35 s", "37.01 ms", "98.77 µs", "15 ns",
+        "12.35 s", "37.01 ms", "98.77 µs", "15.00 ns",
     ]  # fmt: skip
     assert [units.change(ratio) for ratio in (1.1234, 0.9, 1.0)] == ["+12.3 %", "-10.0 %", "+0.0 %"]

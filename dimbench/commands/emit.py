@@ -39,6 +39,11 @@ def table_format(json: bool, csv: bool, markdown: bool) -> str:
 def emit(records: Sequence[results.Record], tables: Iterable[Table], file: Path, form: str) -> None:
     """Append the records to `file`, then print them as JSON, or the tables in the format `form`."""
     results.append(records, file)
+    show(records, tables, form)
+
+
+def show(records: Sequence[results.Record], tables: Iterable[Table], form: str) -> None:
+    """Print the records as JSON, or the tables in the format `form`."""
     if form == "json":
         typer.echo(json.dumps([record.as_dict() for record in records], indent=2))
         return
@@ -69,14 +74,15 @@ def track(items: Sequence[T], what: str) -> Iterator[T]:
 
 @contextmanager
 def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[..., None]]:
-    """A progress bar with the time left on stderr; call the result with the steps done and perhaps a few words."""
+    """A progress bar with the time left on stderr; call the result with the steps done, perhaps a few words, and the
+    total where it has become another."""
     from rich.progress import MofNCompleteColumn, TextColumn
 
     with _bar(MofNCompleteColumn(), TextColumn("{task.fields[words]}")) as bar:
         task = bar.add_task(what, total=total, completed=done, words="")
 
-        def progress(done: float, words: str = "") -> None:
-            bar.update(task, completed=done, words=words)
+        def progress(done: float, words: str = "", total: float | None = None) -> None:
+            bar.update(task, completed=done, words=words, total=total)
 
         yield progress
 

@@ -21,3 +21,11 @@ Out = Annotated[
     Path | None,
     typer.Option(help="File the records are appended to, JSON lines.", show_default="results/records.jsonl"),
 ]
+Rounds = Annotated[
+    int, typer.Option(min=3, help="Rounds at first; in each, both sides run once in a fresh process of their own.")
+]
+RoundBudget = Annotated[float, typer.Option(min=0.1, help="Seconds that bench may measure per process (its --budget).")]
+ForBench = Annotated[
+    str, typer.Option("--bench", help="Options of bench for both sides, such as '--batch 8'.", show_default="none")
+]
+OrderSeed = Annotated[int, typer.Option(help="Seed of the order in which the two sides run.")]

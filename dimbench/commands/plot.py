@@ -11,9 +11,10 @@ import typer
 from dimbench import presets
 from dimbench.commands.emit import track, writing
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.papers import frame, published, timings
+from dimbench.papers import frame, published
 from dimbench.papers.published import Published
 from dimbench.presets import Preset
+from dimbench.report import timings
 from dimbench.report.tables import Table
 
 if TYPE_CHECKING:
@@ -218,12 +219,12 @@ def _timed(request: Request, axis: str, metric: str, around: plots.Frame, file: 
             f"no records of one model at two {axis}s under equal conditions; `dimbench bench NAME... --{axis} A,B,...` "
             "makes them"
         )
-    crossings = timings.crossings(sweep.series) if axis == "resolution" else {}
+    crossed = timings.overtakings(sweep.curves, "px") if axis == "resolution" else {}
     series = [
-        plots.Line(presets.find(model).label, points, crossings.get(model, ()))
-        for model, points in sweep.series.items()
+        plots.Line(presets.find(model).label, list(curve.items()), crossed.get(model, ()))
+        for model, curve in sweep.curves.items()
     ]
-    ticks = sorted({place for points in sweep.series.values() for place, _ in points})
+    ticks = sorted({place for curve in sweep.curves.values() for place in curve})
     plots.lines(series, replace(around, caption=sweep.says, log_x=True, log_y=True), file, form, ticks)
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dimbench import paths, results
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
 
 
@@ -47,6 +47,8 @@ def run(
         Format.BENCHER: trackers.bencher,
         Format.HTML: dashboard.render,
     }[format]
+    if out and (out.suffix == ".jsonl" or out in files):
+        raise UsageError(f"--out {out} is for records, which a report would overwrite; give a name such as report.md")
     text = render(findings.gather(_read(files)))
     if out is None:
         typer.echo(text, nl=False)

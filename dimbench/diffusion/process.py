@@ -26,7 +26,7 @@ class Process(Protocol):
     def samplers(self) -> tuple[str, ...]: ...
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
-        """(B,) losses on data x (B, C, ...), times and noise drawn from `generator`."""
+        """(B,) losses on data x (B, C, ...), times and noise drawn from `generator`, which lies on its device."""
 
     def sample(
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
@@ -45,8 +45,8 @@ class Gaussian:
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         full = schedule()
-        i = torch.randint(len(full), (len(x),), generator=generator)
-        return training_loss(network, x, i, torch.randn(x.shape, generator=generator), full)
+        i = torch.randint(len(full), (len(x),), generator=generator, device=x.device)
+        return training_loss(network, x, i, torch.randn(x.shape, generator=generator, device=x.device), full)
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
@@ -70,8 +70,8 @@ class Transport:
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         start, end = training_interval(self.path, self.prediction)
-        t = start + (end - start) * torch.rand(len(x), generator=generator)
-        noise = torch.randn(x.shape, generator=generator)
+        t = start + (end - start) * torch.rand(len(x), generator=generator, device=x.device)
+        noise = torch.randn(x.shape, generator=generator, device=x.device)
         return transport_loss(network, x, noise, t, self.path, prediction=self.prediction)
 
     def check(self, sampler: str, steps: int) -> None:
@@ -95,8 +95,8 @@ class StableDiffusion:
     samplers: tuple[str, ...] = dpm_solver.METHODS
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
-        n = torch.randint(1, dpm_solver.DIFFUSION_STEPS + 1, (len(x),), generator=generator)
-        return dpm_solver.noise_loss(network, x, torch.randn(x.shape, generator=generator), n)
+        n = torch.randint(1, dpm_solver.DIFFUSION_STEPS + 1, (len(x),), generator=generator, device=x.device)
+        return dpm_solver.noise_loss(network, x, torch.randn(x.shape, generator=generator, device=x.device), n)
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
@@ -116,8 +116,8 @@ class VariancePreserving:
     samplers: tuple[str, ...] = ("euler-maruyama", "euler")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
-        t = torch.rand(len(x), generator=generator)
-        return vp_sde.noise_loss(network, x, torch.randn(x.shape, generator=generator), t)
+        t = torch.rand(len(x), generator=generator, device=x.device)
+        return vp_sde.noise_loss(network, x, torch.randn(x.shape, generator=generator, device=x.device), t)
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))

@@ -3,55 +3,63 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 
-def shared(conditions: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
-    """The conditions that all of them have with the same value."""
-    if not conditions:
-        return {}
-    first, *others = conditions
-    return {name: known for name, known in first.items() if all(name in o and o[name] == known for o in others)}
+def shared(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What is the same wherever it applies, and applies to more than one of them if there are several."""
+    known: dict[str, list[Any]] = {}
+    for one in conditions:
+        for name, value in one.items():
+            known.setdefault(name, []).append(value)
+    least = min(2, len(conditions))
+    return {
+        name: found[0] for name, found in known.items() if len(found) >= least and found.count(found[0]) == len(found)
+    }
 
 
 def words(conditions: Mapping[str, Any], without: Mapping[str, Any] | None = None) -> str:
-    """`{"batch": 8, "device_name": "H100"}` -> "batch 8, device name H100", leaving out those in `without`."""
+    """`{"batch": 8, "device_name": "H100"}` -> "batch 8, device name H100", leaving out those in `without`.
+
+    What is off goes unsaid, so that a condition that is new and off by default changes no name.
+    """
     left = {name: known for name, known in conditions.items() if name not in (without or {})}
-    return ", ".join(f"{name.replace('_', ' ')} {plain(known)}" for name, known in left.items())
+    return ", ".join(f"{name.replace('_', ' ')} {plain(known)}" for name, known in left.items() if not _off(known))
+
+
+def _off(known: Any) -> bool:
+    return known is None or known is False or known == {} or known == []
 
 
 def plain(known: Any) -> str:
     """A value of conditions or environment as a person reads it."""
-    if known is None or known == {} or known == []:
-        return "none"
     if isinstance(known, bool):
         return "yes" if known else "no"
+    if _off(known):
+        return "none"
     if isinstance(known, Mapping):
-        return "+".join(f"{name}={plain(part)}" for name, part in known.items())
-    return "+".join(map(plain, known)) if isinstance(known, list) else str(known)
+        return " + ".join(f"{name} {plain(part)}" for name, part in known.items())
+    return " + ".join(map(plain, known)) if isinstance(known, list) else str(known)
 
 
 @dataclass(frozen=True)
 class Trait:
-    """One entry of the environment and the values it has on each side, the most frequent first."""
+    """One entry of environments, with the values it has on each side, the most frequent first."""
 
     name: str
     sides: Sequence[Sequence[str]]
-
-    @property
-    def differs(self) -> bool:
-        return len({known for side in self.sides for known in side}) > 1
+    differs: bool
 
 
-def traits(sides: Sequence[Iterable[Mapping[str, Any]]]) -> list[Trait]:
-    """The environments of each side, by entry: those of base and new, or of all records as the only side."""
-    environments = [list(side) for side in sides]
-    names = dict.fromkeys(name for side in environments for one in side for name in one)
-    return [
-        Trait(
-            name, [[v for v, _ in Counter(plain(one.get(name)) for one in side).most_common()] for side in environments]
-        )
-        for name in names
-    ]
+def traits(*sides: Sequence[Mapping[str, Any]]) -> list[Trait]:
+    """The environments by entry. Of two sides the k-th environments belong together, and an entry differs where it does
+    within such a pair; of one side it differs where it has several values."""
+    found = []
+    for name in dict.fromkeys(name for side in sides for one in side for name in one):
+        values = [[plain(one.get(name)) for one in side] for side in sides]
+        together = zip(*values, strict=True) if len(sides) > 1 else values
+        frequent = [[value for value, _ in Counter(side).most_common()] for side in values]
+        found.append(Trait(name, frequent, any(len(set(group)) > 1 for group in together)))
+    return found

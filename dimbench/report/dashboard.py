@@ -20,6 +20,7 @@ MOST_ROWS = 400
 MOST_CHARTS = 24
 MOST_POINTS = 40
 _FILTERED_FROM = 10  # rows
+_OPEN_WARNINGS = 5
 _STRIPS = "Drawn: NEW / BASE as a mark on its 95 % interval, before the grey band of the margin."
 _LEGEND = (
     "A dot is the median of one run, the line through it its 95 % interval, the bar the middle half of its samples. "
@@ -66,7 +67,7 @@ def _measured(findings: Findings) -> list[Section]:
 
 
 def _table(grid: Grid) -> Markup:
-    notes = [f"All of them: {grid.note}."] if grid.note else []
+    notes = [f"Where they apply: {grid.note}."] if grid.note else []
     if len(grid.rows) > MOST_ROWS:
         notes.append(f"The first {MOST_ROWS} of {len(grid.rows)} rows.")
     filtered = len(grid.rows) >= _FILTERED_FROM
@@ -105,9 +106,7 @@ def _breaks(records: Sequence[Raw]) -> dict[int, str]:
     """What changed in the environment just before a record, by its index; the commit always does."""
     found = {}
     for index, (before, after) in enumerate(pairwise(record["environment"] for record in records), start=1):
-        changed = [
-            trait for trait in conditions.traits([[before], [after]]) if trait.differs and trait.name != "commit"
-        ]
+        changed = [trait for trait in conditions.traits([before], [after]) if trait.differs and trait.name != "commit"]
         if changed:
             found[index] = ", ".join(
                 f"{trait.name} {trait.sides[0][0]} \u2192 {trait.sides[1][0]}" for trait in changed
@@ -123,7 +122,7 @@ def _rest(findings: Findings) -> list[Section]:
     warnings = findings.warnings()
     if warnings:
         said = html.paragraphs(f"{', '.join(models)}: {text}" for text, models in warnings.items())
-        sections.append(Section(f"Warnings ({len(warnings)})", said))
+        sections.append(Section(f"Warnings ({len(warnings)})", said, folded=len(warnings) > _OPEN_WARNINGS))
     return sections
 
 

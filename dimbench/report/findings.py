@@ -14,6 +14,7 @@ from typing import Any
 from dimbench import series
 from dimbench.errors import DimbenchError
 from dimbench.report import metrics
+from dimbench.report.conditions import shared, words
 
 Raw = Mapping[str, Any]  # a record, or a part of one, as dimbench.results.read gives it
 
@@ -137,13 +138,15 @@ class Findings:
         return f"{'' if tone == 'bad' else 'No regression confirmed: '}{said}.", tone
 
     def warnings(self) -> dict[str, list[str]]:
-        """Each warning of the latest records, with the models it was given for."""
+        """Each warning of the latest records, with the rows it was given for."""
         found: dict[str, list[str]] = {}
-        for one in self.series:
-            for warning in one.latest.get("warnings", ()):
-                models = found.setdefault(str(warning), [])
-                if one.model not in models:
-                    models.append(one.model)
+        for rows in self.by_command().values():
+            same = shared([one.conditions for one in rows])
+            for one in rows:
+                alone = sum(one.model == other.model for other in rows) == 1
+                name = one.model if alone else f"{one.model} ({words(one.conditions, same)})"
+                for warning in one.latest.get("warnings", ()):
+                    found.setdefault(str(warning), []).append(name)
         return found
 
 

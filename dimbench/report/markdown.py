@@ -6,8 +6,8 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 
-from dimbench.report import summary
-from dimbench.report.findings import GRAVE, Findings, Outcome
+from dimbench.report import metrics, summary
+from dimbench.report.findings import GRAVE, Comparison, Findings, Outcome
 from dimbench.report.summary import Grid
 from dimbench.report.tables import Table
 
@@ -25,10 +25,22 @@ def _comparisons(findings: Findings) -> list[str]:
     decided = findings.having(*GRAVE, Outcome.UNCLEAR, Outcome.BETTER)
     same, equal = findings.having(Outcome.SAME), findings.having(Outcome.EQUAL)
     blocks = [_grid(summary.compared(decided))] if decided else []
-    for rows, title in ((same, "Same"), (equal, "Exact metrics unchanged")):
-        if rows:
-            blocks.append(_folded(f"{title} ({len(rows)})", _grid(summary.compared(rows))))
+    if same:
+        blocks.append(_folded(f"Same ({len(same)})", _grid(summary.compared(same))))
+    if equal:
+        blocks.append(_folded(f"Exact metrics unchanged ({len(equal)})", _unchanged(equal)))
     return blocks
+
+
+def _unchanged(rows: Sequence[Comparison]) -> str:
+    """The models that share the same unchanged metrics in one line."""
+    names: dict[str, dict[str, None]] = {}
+    for row in rows:
+        names.setdefault(row.model, {})[metrics.label(row.metric)] = None
+    alike: dict[str, list[str]] = {}
+    for model, unchanged in names.items():
+        alike.setdefault(", ".join(unchanged), []).append(model)
+    return "\n".join(f"- {_escape(unchanged)}: {_escape(', '.join(models))}" for unchanged, models in alike.items())
 
 
 def _measurements(findings: Findings) -> list[str]:
@@ -61,7 +73,7 @@ def _rest(findings: Findings) -> list[str]:
 
 def _grid(grid: Grid) -> str:
     rows = [[_escape(cell.text) for cell in row] for row in grid.rows[:MOST_ROWS]]
-    notes = [f"All of them: {_escape(grid.note)}."] if grid.note else []
+    notes = [f"Where they apply: {_escape(grid.note)}."] if grid.note else []
     if len(grid.rows) > MOST_ROWS:
         notes.append(f"{len(grid.rows) - MOST_ROWS} more rows are left out here; --format html shows them.")
     return Table([_escape(column) for column in grid.columns], rows, notes=notes).markdown()

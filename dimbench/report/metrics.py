@@ -10,7 +10,7 @@ from dimbench import units
 NOT_MEASURED = "not measured"
 # Per command the metrics that a summary shows, in this order; a command that is not here shows all it has.
 HEADLINES: Mapping[str, Sequence[str]] = {
-    "bench": ("seconds", "images_per_second", "peak_bytes"),
+    "bench": ("seconds", "images_per_second", "mfu", "peak_bytes", "joules_per_image"),
     "flops": ("macs", "flops", "params"),
     "params": ("params", "params_dead"),
     "fid": ("fid", "is_mean", "kid_mean", "precision", "recall"),
@@ -18,8 +18,9 @@ HEADLINES: Mapping[str, Sequence[str]] = {
 _LABELS = {
     "seconds": "time",
     "images_per_second": "images/s",
+    "mfu": "MFU (of the matmul rate)",
     "macs": "MACs",
-    "flops": "FLOPs",
+    "flops": "FLOPs (2 x MACs)",
     "params": "parameters",
     "fid": "FID",
     "sfid": "sFID",
@@ -28,13 +29,15 @@ _LABELS = {
 }
 _UNITS = {"seconds": "s", "bytes": "B", "macs": "MACs", "flops": "FLOPs", "params": "parameters", "joules": "J"}
 _DISTANCES = ("fid", "sfid", "kid_mean")  # without a unit, smaller is better
+_LONG = 1e5  # from here on a prefix reads better than digits
 EXACT = ("MACs", "FLOPs", "parameters")  # units that are counted
 
 
 def shown(command: str, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The names of the metrics to show of some records of one command."""
-    found = list(dict.fromkeys(name for one in metrics for name in one))
-    return [name for name in HEADLINES[command] if name in found] if command in HEADLINES else found
+    """The names of the metrics to show of some records of one command; but for the first, those that some have."""
+    known = dict.fromkeys(name for one in metrics for name in one)
+    names = [name for name in HEADLINES.get(command, known) if name in known]
+    return [name for name in names if name == names[0] or any(one.get(name) is not None for one in metrics)]
 
 
 def label(name: str) -> str:
@@ -43,11 +46,10 @@ def label(name: str) -> str:
 
 
 def unit(name: str) -> str:
-    """ "peak_bytes" -> "B"; empty for a number without a unit, and for a rate what it counts per what."""
-    words = name.split("_")
-    if "per" in words:
-        return name.replace("_per_", "/").replace("_", " ")
-    return next((_UNITS[word] for word in words if word in _UNITS), "")
+    """ "peak_bytes" -> "B", "images_per_second" -> "images/s"; empty for a number without a unit."""
+    if "_per_" in name and not name.endswith("_per_image"):
+        return name.replace("_per_second", "/s").replace("_per_", "/").replace("_", " ")
+    return next((_UNITS[word] for word in name.split("_") if word in _UNITS), "")
 
 
 def smaller_is_better(name: str) -> bool:
@@ -66,5 +68,7 @@ def text(name: str, value: float | None, full: bool = False) -> str:
             return units.size(int(value))
         case counted if counted in EXACT:
             return units.exact(int(value)) if full else units.short(value)
+        case _ if name == "mfu" or name.endswith("_share"):
+            return units.share(value, 1)
         case _:
-            return f"{value:.4g}"
+            return f"{value:.4g}" if abs(value) < _LONG else units.short(value)

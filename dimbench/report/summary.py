@@ -120,7 +120,7 @@ def environment(findings: Findings) -> Grid:
         columns = ["entry", "values"]
         sides = [[record["environment"] for one in findings.series for record in one.records]]
     rows = []
-    for trait in conditions.traits(sides):
+    for trait in conditions.traits(*sides):
         mark = "differs" if trait.differs else ""
         rows.append([Cell(trait.name), *(Cell(_few(known), tone=mark) for known in trait.sides)])
     return Grid(columns, rows)

@@ -66,7 +66,10 @@ def test_times_belong_to_a_device_and_a_batch() -> None:
     table, heading = tables.find("dico-1"), "Throughput (images/s)"
     fitting, other = bench("dim-h2", 4.0, batch=64), bench("dim-h2", 4.0, batch=32)
     assert entry(compare(table, [fitting]), "DiM-H", heading).ours == 16.0
-    assert entry(compare(table, [bench("dim-h2", 4.0, batch=64, device_name="NVIDIA H100")]), "DiM-H", heading).ours is None
+    assert (
+        entry(compare(table, [bench("dim-h2", 4.0, batch=64, device_name="NVIDIA H100")]), "DiM-H", heading).ours
+        is None
+    )
     comparison = compare(table, [other])
     assert entry(comparison, "DiM-H", heading).ours is None
     assert [(model, column.heading, record) for model, column, record in elsewhere(comparison, [other])] == [

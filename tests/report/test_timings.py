@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from dimbench.papers import timings
+from dimbench.report import timings
 from tests.papers.made_up import bench
 
 
@@ -20,7 +20,7 @@ def test_a_sweep_holds_what_differs_in_one_axis_alone() -> None:
     records += [bench("dim-h2", 9.0, resolution=256, batch=8), bench("sit-xl2", 1.0)]
     sweep = timings.sweep(records, "resolution", "seconds")
     assert sweep is not None
-    assert sweep.series == {"dit-xl2": [(256, 1), (512, 2), (1024, 4)], "dim-h2": [(256, 2), (512, 2)]}
+    assert sweep.curves == {"dit-xl2": {256: 1, 512: 2, 1024: 4}, "dim-h2": {256: 2, 512: 2}}
     assert "A100" in sweep.says
     assert "batch 1" in sweep.says
 
@@ -29,7 +29,7 @@ def test_the_newest_of_two_counts_and_kernels_may_differ() -> None:
     records = [bench("dim-h2", 3.0, kernel="scan cpu"), bench("dim-h2", 2.0), bench("dim-h2", 5.0, resolution=512)]
     sweep = timings.sweep(records, "resolution", "seconds")
     assert sweep is not None
-    assert sweep.series == {"dim-h2": [(256, 2.0), (512, 5.0)]}
+    assert sweep.curves == {"dim-h2": {256: 2.0, 512: 5.0}}
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ def test_without_two_places_there_is_no_sweep(records: list[dict[str, object]]) 
 
 
 def test_power_laws_cross_where_they_are_equal() -> None:
-    square = [(side, side**2 / 512**2) for side in (128.0, 300.0, 900.0, 2000.0)]
-    linear = [(side, side / 512) for side in (128.0, 300.0, 900.0, 2000.0)]
-    found = timings.crossings({"attention": square, "scan": linear})
-    ((place, value, label),) = found["scan"]  # faster from there on
+    places = (128.0, 300.0, 900.0, 2000.0)
+    square, linear = {x: (x / 512) ** 2 for x in places}, {x: x / 512 for x in places}
+    found = timings.overtakings({"attention": square, "scan": linear}, "px")
+    ((place, value, label),) = found["scan"]  # needs less from there on
     assert place == pytest.approx(512)
     assert value == pytest.approx(1)
     assert label == "512 px"
-    assert not timings.crossings({"a": linear, "b": [(x, 2 * y) for x, y in linear]})
+    assert not timings.overtakings({"a": linear, "b": {x: 2 * y for x, y in linear.items()}}, "px")
 
 
 def test_the_front_is_what_nothing_beats() -> None:

@@ -1,0 +1,228 @@
+"""One row from the bare device to its figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dimbench import presets, results, series
+from dimbench.bench import subject as subjects
+from dimbench.bench.plan import Row
+from dimbench.bench.subject import Cost, Subject
+from dimbench.errors import DimbenchError
+from dimbench.kernels import backends
+from dimbench.measure import ceilings, doubts, energy, hardware, memory, nvml, roofline, timing
+from dimbench.measure import device as devices
+from dimbench.measure.timing import OnProgress, Rules, Timed
+
+Send = Callable[..., None]
+
+
+class Measuring:
+    """Sends "start" with what is known before the first call, then "done" with all of it, or "too big"."""
+
+    def __init__(self, row: Row, send: Send, on_progress: OnProgress) -> None:
+        assert isinstance(row.batch, int)
+        self.row = row
+        self.batch = row.batch
+        self.send = send
+        self.on_progress = on_progress
+        self.preset = presets.find(row.model)
+        devices.check(row.device)
+        self.host_before = hardware.host()
+        self.device = devices.find(row.device, results.describe_machine()["processor"])
+        self.gpu_states = [self.device.gpu.state()] if self.device.gpu else []
+        if row.threads:
+            torch.set_num_threads(row.threads)
+        devices.set_precision(row.dtype)
+        torch.backends.cudnn.benchmark = True  # one shape per process: its search belongs to the first call
+
+    def run(self) -> None:
+        cost = subjects.cost(self.row, self.preset, self.batch)
+        conditions = self._conditions()
+        self.send("start", conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
+        if not self.device.on_gpu and not self._leave_room(cost):
+            return
+        with backends.use(self.row.kernel), backends.watch() as kernels:
+            subject = subjects.build(self.row, self.preset, self.batch)
+            held = self.device.probe.used()
+            self.device.probe.reset()
+            first = self._first_calls(subject)
+            call = _graph(subject.call) if self.row.cuda_graph else subject.call
+            rules = Rules.of(self.row.device, self.row.budget)
+            timed = timing.measure(call, self.device.clock, rules, self._watch)
+            launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else 0.0
+            peaks = memory.peaks(self.device.probe, held)
+            joules = self._joules(call)
+        summary = series.summarise(timed.seconds)
+        ran = ", ".join(f"{operator} {name}" for operator, name in sorted(kernels.items()))
+        found = doubts.of_series(timed, summary, rules.target) + doubts.of_launches(launches)
+        found += doubts.of_host(self.host_before, hardware.host(), torch.get_num_threads())
+        found += doubts.of_gpu(self.gpu_states)
+        self.send(
+            "done",
+            conditions={**conditions, "kernel": ran or None, "form": subject.form, "sampler": subject.sampler},
+            metrics={
+                **first,
+                **self._speed(timed, summary, cost),
+                **self._memory(peaks, cost),
+                "joules_per_image": None if joules is None else joules / self.batch,
+            },
+            samples={"seconds": timed.seconds},
+            details=self._details(timed, summary, peaks),
+            warnings=found,
+            environment={**results.describe_machine(), **self._environment()},
+        )
+
+    def _conditions(self) -> dict[str, Any]:
+        """All that has to be equal for two rows to be compared, as far as it is known before the first call."""
+        row = self.row
+        return {
+            "mode": row.mode,
+            "device": row.device.partition(":")[0],
+            "device_name": self.device.name,
+            "dtype": row.dtype,
+            "batch": self.batch,
+            "resolution": row.resolution,
+            "kernel": row.kernel,
+            "compile": row.compile,
+            "cuda_graph": row.cuda_graph,
+            "threads": torch.get_num_threads(),
+            "steps": row.steps,
+            "guided": row.cfg,
+            "decoded": row.autoencoder is not None,
+            "weights": row.weights or "random",
+        }
+
+    def _leave_room(self, cost: Cost) -> bool:
+        """Whether the row fits into the memory this CPU has left; from then on it cannot take more."""
+        available = self.host_before.available
+        if available is None:
+            return True
+        needed = cost.weights + cost.activations
+        if needed > available:
+            words = f"needs about {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB are available"
+            self.send("too big", words=f"Not run: it {words}; give a smaller --resolution or --batch.")
+            return False
+        memory.limit_process(available)
+        return True
+
+    def _first_calls(self, subject: Subject) -> dict[str, float | None]:
+        """Seconds of the very first call and of the one that compiles."""
+        self.on_progress("first call", 0.0, 0.0)
+        clock, compiled = self.device.clock, None
+        if subject.eager:
+            first = timing.one_call(_checked(subject.eager), clock)
+            compiled = timing.one_call(_checked(subject.call), clock)
+        else:
+            first = timing.one_call(_checked(subject.call), clock)
+        return {"first_call_seconds": first, "compile_seconds": compiled}
+
+    def _watch(self, phase: str, seconds: float, median: float) -> None:
+        self.on_progress(phase, seconds, median)
+        if self.device.gpu:
+            self.gpu_states.append(self.device.gpu.state())
+
+    def _joules(self, call: timing.Call) -> float | None:
+        self.on_progress("energy", 0.0, 0.0)
+        return energy.joules_per_call(call, self.device.clock, self.device.joules)
+
+    def _speed(self, timed: Timed, summary: series.Summary, cost: Cost) -> dict[str, float | None]:
+        images = self.batch * timed.calls_per_second
+        known = ceilings.load(self.device.name, self.device.threads)
+        rate = known.macs_per_second.get(self.row.dtype) if known else None
+        work = cost.macs_timed * self.batch
+        place = None
+        if known and rate:
+            place = roofline.position(work, 1 / timed.calls_per_second, cost.traffic, rate, known.bytes_per_second)
+        return {
+            "seconds": summary.median,
+            "seconds_low": summary.low,
+            "seconds_high": summary.high,
+            "seconds_iqr": summary.iqr,
+            "seconds_min": summary.minimum,
+            "seconds_p90": summary.p90,
+            "seconds_p99": summary.p99,
+            "images_per_second": images,
+            "calls_per_second": timed.calls_per_second,
+            "macs": cost.macs,
+            "params": cost.params,
+            "macs_per_second": cost.macs_timed * images,
+            "peak_macs_per_second": rate,
+            "mfu": place.utilisation if place else None,
+            "matmul_share": cost.matmul_share,
+            "macs_per_byte": work / cost.traffic,
+            "ridge_macs_per_byte": place.ridge if place else None,
+            "roof_share": place.roof_share if place else None,
+        }
+
+    def _memory(self, peaks: memory.Peaks, cost: Cost) -> dict[str, float | None]:
+        states = self.gpu_states
+        return {
+            "peak_bytes": peaks.peak,
+            "peak_reserved_bytes": peaks.reserved,
+            "process_bytes": nvml.own_bytes(states[0], states[-1]) if states else None,
+            "weights_bytes": cost.weights,
+            "activation_bytes": peaks.activations,
+        }
+
+    def _memory_share(self, peaks: memory.Peaks) -> float | None:
+        """The peak as a share of all that this row could have had."""
+        if peaks.reserved is not None:
+            return peaks.reserved / torch.cuda.get_device_properties(self.row.device).total_memory
+        available = self.host_before.available
+        return peaks.activations / available if available else None
+
+    def _details(self, timed: Timed, summary: series.Summary, peaks: memory.Peaks) -> dict[str, Any]:
+        """How it was measured, and the state of the machine."""
+        return {
+            "stopped": timed.reason,
+            "warm_up": asdict(timed.warm_up),
+            "samples": summary.count,
+            "outliers": asdict(summary.outliers),
+            "memory_share": self._memory_share(peaks),
+            "compiler": _compiler() if self.row.compile else None,
+            "host": {"before": asdict(self.host_before), "after": asdict(hardware.host())},
+            "gpu": [asdict(state) for state in (*self.gpu_states[:1], *self.gpu_states[-1:])],
+        }
+
+    def _environment(self) -> dict[str, Any]:
+        gpu = self.device.gpu
+        return {"cuda": torch.version.cuda, "driver": gpu.driver if gpu else None} if self.device.on_gpu else {}
+
+
+def _checked(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
+    """`call`, refusing an output that is not finite: such a network may take another time."""
+
+    def checked() -> Tensor:
+        output = call()
+        if not output.isfinite().all():
+            raise DimbenchError("the output is not finite; give --dtype bf16 or fp32, or other --weights")
+        return output
+
+    return checked
+
+
+def _graph(call: Callable[[], Tensor]) -> Callable[[], object]:
+    """Replays the launches of one call, captured after calls on a stream of their own, as torch's manual has it."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            call()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        call()
+    return graph.replay
+
+
+def _compiler() -> dict[str, int]:
+    """Graphs, and what broke them apart."""
+    from torch._dynamo.utils import counters
+
+    return {"graphs": counters["stats"]["unique_graphs"], "breaks": sum(counters["graph_break"].values())}

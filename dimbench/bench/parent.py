@@ -1,0 +1,131 @@
+"""Runs each row in a child process and makes its record, whatever becomes of the child."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
+from time import monotonic
+from typing import IO, Any
+
+from dimbench.bench import best_batch
+from dimbench.bench.plan import BEST, Row
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.results import Record
+
+Command = tuple[str, ...]
+OnProgress = Callable[[str, float, float], None]
+"""(phase, seconds since its start, median so far)."""
+
+CHILD: Command = (sys.executable, "-m", "dimbench.bench.child")
+PATIENCE = 10  # budgets that a row may take besides its start ...
+START = 120.0  # ... in seconds: building the network, compiling
+TRIAL_BUDGET = 2.0  # seconds for each batch that the search for the best one tries
+
+_UNMEASURED = ("seconds", "images_per_second", "calls_per_second", "macs_per_second", "mfu", "peak_bytes")
+
+
+def measure(row: Row, on_progress: OnProgress, command: Command = CHILD) -> Record:
+    """The record of a row; one that the memory or the time did not suffice for has None in its metrics and says so in a
+    warning. Raises DimbenchError where the child fails for another reason."""
+    if row.batch != BEST:
+        return _run(row, on_progress, command)
+
+    def attempt(batch: int) -> best_batch.Trial:
+        one = replace(row, batch=batch, budget=min(TRIAL_BUDGET, row.budget))
+        record = _run(one, lambda _, seconds, median: on_progress(f"trying batch {batch}", seconds, median), command)
+        memory = record.details.get("memory_share") or 0.0
+        return best_batch.Trial(batch, record.metrics["images_per_second"], memory)
+
+    chosen, trials = best_batch.search(attempt)
+    record = _run(replace(row, batch=chosen or 1), on_progress, command)
+    details = {**record.details, "row": row.key, "trials": [asdict(trial) for trial in trials]}
+    return replace(record, details=details)
+
+
+def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
+    known: dict[str, Any] = {"conditions": {**row.key, "device_name": None}, "metrics": {}}
+    known["conditions"].pop("model")
+    details = {"row": row.key}
+    deadline = monotonic() + START + PATIENCE * row.budget
+    with _child(row, command) as child:
+        while True:
+            try:
+                event = child.events.get(timeout=max(0.0, deadline - monotonic()))
+            except queue.Empty:
+                seconds = START + PATIENCE * row.budget
+                return _too_big(row, known, f"Stopped after {seconds:.0f} s without an end; give a longer --budget.")
+            match event.pop("event"):
+                case "progress":
+                    on_progress(event["phase"], event["seconds"], event["median"])
+                case "start":
+                    known = event
+                case "done":
+                    return Record("bench", row.model, **{**event, "details": {**details, **event["details"]}})
+                case "too big":
+                    return _too_big(row, known, event["words"])
+                case "error":
+                    kind = UsageError if event["code"] == UsageError.exit_code else DimbenchError
+                    raise kind(f"{row.title}: {event['words']}")
+                case "end":
+                    if child.killed():
+                        return _too_big(row, known, "The system ended it, as it does where memory runs out.")
+                    raise DimbenchError(f"{row.title} failed: {child.last_words()}; run it alone to see if it repeats")
+
+
+def _too_big(row: Row, known: dict[str, Any], words: str) -> Record:
+    metrics = {**dict.fromkeys(_UNMEASURED), **known["metrics"]}
+    return Record("bench", row.model, known["conditions"], metrics, warnings=(words,), details={"row": row.key})
+
+
+class _Child:
+    """A running child, its events, and what it says at its end."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
+        self.process = process
+        self.errors = errors
+        self.events: queue.Queue[dict[str, Any]] = queue.Queue()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.events.put(json.loads(line))
+        self.process.wait()
+        self.events.put({"event": "end"})
+
+    def killed(self) -> bool:
+        return self.process.returncode == -signal.SIGKILL
+
+    def last_words(self) -> str:
+        self.errors.seek(0)
+        lines = [line.strip() for line in self.errors if line.strip()]
+        return lines[-1] if lines else f"it ended with code {self.process.returncode}"
+
+
+@contextmanager
+def _child(row: Row, command: Command) -> Iterator[_Child]:
+    """A child in a process group of its own, which is gone when the block is left."""
+    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=errors, text=True, env=environment, start_new_session=True
+        )
+        assert process.stdin is not None
+        try:
+            process.stdin.write(json.dumps(asdict(row)) + "\n")
+            process.stdin.flush()
+            yield _Child(process, errors)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()

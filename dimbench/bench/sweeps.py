@@ -1,0 +1,85 @@
+"""Named measuring plans: presets/sweeps/*.toml read into rows, cut into shards, without those that are done."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dimbench import presets
+from dimbench.bench import plan
+from dimbench.bench.plan import Row
+from dimbench.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """`tables` hold `models` and, for each condition, the list of its values; `along` is the condition whose growth the
+    sweep is about, "" for none."""
+
+    name: str
+    says: str
+    along: str
+    tables: tuple[Mapping[str, Any], ...]
+
+    def rows(self, models: Sequence[str] | None = None, **fixed: Any) -> list[Row]:
+        """Every combination once. `models` and what is in `fixed` take the place of what the sweep says."""
+        found: dict[Row, None] = {}
+        for table in self.tables:
+            axes = {name: values for name, values in table.items() if name != "models" and name not in fixed}
+            chosen = presets.match(models or table["models"])
+            mode = "sample" if "steps" in axes else "inference"
+            found.update(dict.fromkeys(plan.rows(chosen, axes, mode=mode, **fixed)))
+        return list(found)
+
+
+def all_sweeps() -> dict[str, Sweep]:
+    """Every sweep by name, in alphabetical order."""
+    files = sorted((presets.folder() / "sweeps").glob("*.toml"))
+    return {file.stem: _sweep(file.stem) for file in files}
+
+
+def find(name: str) -> Sweep:
+    """The sweep called `name`. UsageError names what is near."""
+    known = all_sweeps()
+    if name in known:
+        return known[name]
+    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
+    raise UsageError(f"unknown sweep {name!r}; {hint}")
+
+
+def _sweep(name: str) -> Sweep:
+    content = tomllib.loads((presets.folder() / "sweeps" / f"{name}.toml").read_text(encoding="utf-8"))
+    included = [table for other in content.get("include", ()) for table in _sweep(other).tables]
+    return Sweep(name, content["says"], content.get("along", ""), (*content["rows"], *included))
+
+
+def shard(rows: Sequence[Row], part: str) -> list[Row]:
+    """The rows of part "i/n", i from 1: every n-th, so that the parts take about as long."""
+    first, _, parts = part.partition("/")
+    if not (first.isdigit() and parts.isdigit() and 1 <= int(first) <= int(parts)):
+        raise UsageError(f"--shard {part!r} is not understood; give i/n with i from 1 to n, such as 1/4")
+    return list(rows[int(first) - 1 :: int(parts)])
+
+
+def records_of(rows: Sequence[Row], records: Iterable[Mapping[str, Any]], device_name: str) -> list[Mapping[str, Any]]:
+    """The last record of each row on this device, in the order of the rows."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for record in records:
+        if record["command"] == "bench" and record["conditions"].get("device_name") == device_name:
+            found[_text(record.get("details", {}).get("row"))] = record
+    return [found[text] for row in rows if (text := _text(row.key)) in found]
+
+
+def missing(rows: Sequence[Row], records: Iterable[Mapping[str, Any]], device_name: str) -> list[Row]:
+    """The rows without a record of this device; one that was too big for it has a record, too."""
+    done = [record["details"]["row"] for record in records_of(rows, records, device_name)]
+    return [row for row in rows if row.key not in done]
+
+
+def _text(key: Mapping[str, Any] | None) -> str:
+    return json.dumps(key, sort_keys=True)

@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dimbench import presets
+from dimbench.bench import plan
+from dimbench.commands import measuring, options
+from dimbench.commands.drawing import AUTOENCODER, refuse_if_missing
+from dimbench.commands.emit import output_file, show, table_format
+from dimbench.errors import UsageError
+from dimbench.report import speed
+from dimbench.weights import catalog
+
+
+class Mode(StrEnum):
+    INFERENCE = "inference"
+    TRAIN = "train"
+
+
+def run(
+    names: options.Names,
+    mode: Annotated[
+        Mode, typer.Option(help="A network call, or a training step: forward, loss, backward, AdamW.")
+    ] = Mode.INFERENCE,
+    device: measuring.Device = "cpu",
+    dtype: Annotated[
+        measuring.Dtype, typer.Option(help="Numbers of weights and products; tf32: float32 with products in TF32.")
+    ] = measuring.Dtype.FP32,
+    batch: Annotated[
+        str, typer.Option(help="Images per call, one or several such as 1,8; best searches the fastest that fits.")
+    ] = "1",
+    resolution: Annotated[
+        str | None,
+        typer.Option(help="Sides of the images in pixels, such as 256,512.", show_default="the model's own"),
+    ] = None,
+    compile_: Annotated[bool, typer.Option("--compile", help="Compile with torch.compile.")] = False,
+    cuda_graph: Annotated[
+        bool, typer.Option("--cuda-graph", help="Replay the launches of one call; needs a GPU.")
+    ] = False,
+    kernel: Annotated[
+        str | None,
+        typer.Option(help="Backend of the operators, such as cpu or triton.", show_default="the best that runs"),
+    ] = None,
+    threads: measuring.Threads = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Time whole sampling runs of so many network calls.", show_default="one call"),
+    ] = None,
+    cfg: Annotated[bool, typer.Option("--cfg", help="With --steps: guided, so twice the images per call.")] = False,
+    decode: Annotated[
+        bool, typer.Option("--decode", help="With --steps: decode the latents with sd-vae-ft-ema.")
+    ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Checkpoint with official key names; it hardly matters to the time.", show_default="random"),
+    ] = None,
+    budget: measuring.Budget = 60.0,
+    json: options.Json = False,
+    csv: options.Csv = False,
+    markdown: options.Markdown = False,
+    out: options.Out = None,
+) -> None:
+    """Time models: median with its interval, images per second, memory, and the distance from the device's limit."""
+    form = table_format(json, csv, markdown)
+    chosen = presets.match(names)
+    if weights and len(chosen) > 1:
+        raise UsageError(f"--weights {weights} cannot fit {len(chosen)} models; give one model")
+    rows = plan.rows(
+        chosen,
+        {
+            "resolution": plan.whole_numbers("--resolution", resolution) if resolution else [None],
+            "batch": plan.whole_numbers("--batch", batch, (plan.BEST,)),
+        },
+        mode=Mode.TRAIN.value if mode is Mode.TRAIN else "sample" if steps else "inference",
+        device=device,
+        dtype=dtype.value,
+        compile=compile_,
+        cuda_graph=cuda_graph,
+        kernel=kernel,
+        threads=threads,
+        steps=steps,
+        cfg=cfg,
+        autoencoder=_autoencoder() if decode else None,
+        weights=str(weights) if weights else None,
+        budget=budget,
+    )
+    measuring.check(rows)
+    file = output_file(out)
+    ran = measuring.run(rows, file)
+    if ran.records:
+        show(ran.records, [speed.table(ran.records)], form)
+    ran.raise_failures()
+
+
+def _autoencoder() -> str:
+    folder = catalog.shared(AUTOENCODER)
+    if folder is None:
+        home = presets.shared_files()[AUTOENCODER].files[0].page
+        refuse_if_missing("--decode", [f"the autoencoder {AUTOENCODER}, {home}"])
+    return str(folder)

@@ -1,0 +1,107 @@
+"""Checkouts of this project, and running `dimbench bench` from one in a fresh process."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dimbench.errors import DimbenchError, UsageError
+
+
+@dataclass(frozen=True)
+class Side:
+    """What is measured: the code under `root`, with `options` for bench. `label` is what people read."""
+
+    label: str
+    root: Path
+    options: tuple[str, ...] = ()
+
+
+def here() -> Path:
+    """The folder that holds the dimbench that runs now."""
+    return Path(__file__).parents[2]
+
+
+def find(folder: Path | None) -> Path:
+    """The root of the checkout around `folder`, by default the current one; UsageError where there is none."""
+    folder = folder or Path.cwd()
+    if not folder.is_dir():
+        raise UsageError(f"{folder} is no folder; give a checkout of dimbench with --new")
+    root = Path(_git(folder, "rev-parse", "--show-toplevel") or folder)
+    if not (root / "dimbench" / "__main__.py").is_file():
+        raise UsageError(f"{folder} lies in no checkout of dimbench; run from one, or give it with --new")
+    return root
+
+
+@contextmanager
+def worktree(repository: Path, ref: str) -> Iterator[tuple[Path, str]]:
+    """A checkout of `ref` in a temporary folder and its commit; removed at the end, whatever that is."""
+    commit = _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
+    if not commit:
+        raise UsageError(f"{ref} is no commit of the repository at {repository}; give a branch, a tag or a commit")
+    with tempfile.TemporaryDirectory(prefix="dimbench-") as folder:
+        place = Path(folder, "base")
+        try:
+            if _git(repository, "worktree", "add", "--detach", str(place), commit) is None:
+                raise DimbenchError(f"git could not check out {ref} in {folder}; see `git worktree list`")
+            yield place, commit[:12]
+        finally:
+            _git(repository, "worktree", "remove", "--force", str(place))
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    """What git prints; None where it fails or is missing."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def bench(side: Side, model: str, budget: float) -> list[dict[str, Any]]:
+    """The records of `dimbench bench` of one model, measured in a fresh process from the side's checkout."""
+    words = ["bench", model, "--json", "--budget", f"{budget:g}", "--out", os.devnull, *side.options]
+    # First on the module path is the folder it runs in; its own children find the checkout by PYTHONPATH.
+    path = os.pathsep.join(filter(None, (str(side.root), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "COLUMNS": "200"}
+    code, out, err = _run([sys.executable, "-m", "dimbench", *words], side.root, environment)
+    if code:
+        raise DimbenchError(
+            f"{side.label} cannot run `dimbench {' '.join(words)}`: {_last_words(err) or f'exit {code}'}"
+        )
+    try:
+        records: list[dict[str, Any]] = json.loads(out)
+    except json.JSONDecodeError:
+        raise DimbenchError(f"`dimbench bench --json` of {side.label} printed no JSON; compare newer commits") from None
+    return records
+
+
+def _run(words: Sequence[str], folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
+    """Exit code and streams of a process that ends with this one, and all that it started with it."""
+    child = subprocess.Popen(
+        words, cwd=folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        out, err = child.communicate()
+    except BaseException:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+        raise
+    return child.returncode, out, err
+
+
+def _last_words(text: str) -> str:
+    """The last line of an error that says something, without the frame Typer draws round it."""
+    lines = (line.strip(" │╭╮╰╯─") for line in text.splitlines())
+    return next((line.removeprefix("dimbench: ") for line in reversed(list(lines)) if re.search(r"\w", line)), "")

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from dimbench import results
+from dimbench.bench import plan, sweeps
+from dimbench.bench.plan import Row
+from dimbench.commands import measuring, options
+from dimbench.commands.emit import output_file, show, table_format
+from dimbench.errors import UsageError
+from dimbench.report import crossover, speed
+from dimbench.report.tables import Table
+from dimbench.results import Record
+
+_UNITS = {"resolution": "px", "batch": "images"}
+
+
+def run(
+    name: Annotated[str | None, typer.Argument(help="A sweep; without it, the list of them.", metavar="NAME")] = None,
+    device: measuring.Device = "cpu",
+    dtype: Annotated[
+        measuring.Dtype | None, typer.Option(help="One type of numbers for all rows.", show_default="as the sweep says")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="Models in place of the sweep's; may be given again.", show_default="as the sweep says"),
+    ] = None,
+    threads: measuring.Threads = None,
+    shard: Annotated[
+        str, typer.Option(help="Part i of n as i/n, for the jobs of an array; their files merge with cat.")
+    ] = "1/1",
+    budget: measuring.Budget = 60.0,
+    json: options.Json = False,
+    csv: options.Csv = False,
+    markdown: options.Markdown = False,
+    out: options.Out = None,
+) -> None:
+    """Run a named plan of measurements; rows that are in the records file are not measured again."""
+    form = table_format(json, csv, markdown)
+    if name is None:
+        _list()
+        return
+    sweep = sweeps.find(name)
+    fixed = {"device": device, "threads": threads, "budget": budget, **({"dtype": dtype.value} if dtype else {})}
+    wanted = sweeps.shard(_possible(sweep.rows(model, **fixed)), shard)
+    measuring.check(wanted)
+    file = output_file(out)
+    stored = results.read(file)
+    device_name = measuring.device_name(device)
+    missing = sweeps.missing(wanted, stored, device_name)
+    if len(missing) < len(wanted):
+        print(f"dimbench: {len(wanted) - len(missing)} of {len(wanted)} rows are in {file}", file=sys.stderr)
+    ran = measuring.run(missing, file, sweep=sweep.name)
+    found = [Record(**record) for record in sweeps.records_of(wanted, results.read(file), device_name)]
+    if found:
+        tables = [speed.table(found)]
+        tables += crossover.tables(found, sweep.along, _UNITS[sweep.along]) if sweep.along else []
+        show(found, tables, form)
+    ran.raise_failures()
+
+
+def _list() -> None:
+    rows = [(sweep.name, str(len(sweep.rows())), sweep.says) for sweep in sweeps.all_sweeps().values()]
+    Table(("sweep", "rows", "what it shows"), rows).show()
+
+
+def _possible(rows: Sequence[Row]) -> list[Row]:
+    """The rows without those that this device has no arithmetic for, which are named."""
+    kept = []
+    refused: dict[str, int] = {}
+    for row in rows:
+        try:
+            plan.check(row)
+            kept.append(row)
+        except UsageError as error:
+            refused[str(error)] = refused.get(str(error), 0) + 1
+    for why, count in refused.items():
+        print(f"dimbench: {count} of {len(rows)} rows left out: {why}", file=sys.stderr)
+    return kept

@@ -1,0 +1,135 @@
+"""Changes as records and as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dimbench import units
+from dimbench.report.compare import NOISE_FACTOR, Change
+from dimbench.report.estimate import Noise
+from dimbench.report.gates import METRICS, Kind
+from dimbench.report.tables import Table
+from dimbench.results import Record
+
+
+def record(change: Change, **details: Any) -> Record:
+    """The change as it is stored: the figure of every round is kept, so that all of it can be computed again."""
+    pair = change.pair
+    base, new = pair.figures
+    metrics = {"base": base, "new": new, "ratio": change.ratio, "low": change.low, "high": change.high}
+    samples = {"base": pair.base, "new": pair.new}
+    if change.second:
+        samples |= {"base_again": change.second.base, "new_again": change.second.new}
+    return Record(
+        "compare",
+        pair.model,
+        pair.conditions,
+        {**metrics, "margin": change.margin},
+        samples={name: [v for v in side if v is not None] for name, side in samples.items()},
+        details={
+            "metric": pair.metric,
+            "verdict": change.verdict.value,
+            "confirmed": change.confirmed,
+            "reason": change.reason,
+            "of": pair.command,
+            "rounds": len(pair.base),
+            "superiority": change.superiority,
+            "differing": pair.differing,
+            "base_environment": pair.environments[0],
+            "new_environment": pair.environments[1],
+            **details,
+        },
+    )
+
+
+def table(changes: Sequence[Change], notes: Sequence[str]) -> Table:
+    """One row per metric of each model, the undecided ones too; conditions that all rows share stand below."""
+    conditions = [change.pair.conditions for change in changes]
+    names = dict.fromkeys(name for each in conditions for name in each)
+    varying = [name for name in names if len({repr(each.get(name)) for each in conditions}) > 1]
+    columns = ["model", *varying, "metric", "BASE", "NEW", "change", "95 % interval", "margin", "rounds", "verdict"]
+    rows = []
+    for change in changes:
+        pair = change.pair
+        row = [pair.model, *(_word(pair.conditions.get(name)) for name in varying), pair.metric]
+        row += [figure(pair.metric, number) for number in pair.figures]
+        rows.append([*row, *_statistics(change), str(len(pair.base)), _verdict(change)])
+    shared = ", ".join(f"{name} {value}" for name, value in conditions[0].items() if name not in varying and value)
+    return Table(columns, rows, notes=[f"Conditions: {shared}.", *_differences(changes), *notes])
+
+
+def margins(changes: Sequence[Change], noise: Mapping[str, Noise]) -> list[str]:
+    """Sentences on where the margins come from."""
+    timed = [change for change in changes if METRICS[change.pair.metric].is_time and change.pair.countable]
+    if any(change.noise_margin for change in timed):
+        return [
+            f"* widened to {NOISE_FACTOR} half-widths of A against A on this machine; same needs the margin asked for."
+        ]
+    if any(change.pair.conditions.get("device_name") not in noise for change in timed):
+        return ["How noisy this machine is is not known; `dimbench calibrate` measures it, and margins widen to it."]
+    return []
+
+
+def outcome(failed: Sequence[Change], gated: Sequence[str]) -> str:
+    """What the exit code says, as a sentence; `gated` are the metrics that it depends on."""
+    if not failed:
+        return f"No regression of {' or '.join(gated)} was confirmed."
+    rows = (f"{change.pair.model} {change.pair.metric} {change.verdict}" for change in failed)
+    return f"Exit code 3: {', '.join(rows)}."
+
+
+def figure(metric: str, number: float | None) -> str:
+    """A number as it reads in the unit of its metric."""
+    if number is None:
+        return "not measured"
+    if metric.endswith("seconds"):
+        return units.seconds(number)
+    if METRICS[metric].kind is Kind.EXACT:
+        return units.exact(int(number))
+    return units.size(int(number)) if metric.endswith("bytes") else f"{number:.4g}"
+
+
+def _verdict(change: Change) -> str:
+    confirmed = " (confirmed)" if change.confirmed and change.pair.kind is Kind.NOISY else ""
+    return change.verdict + confirmed + (f": {change.reason}" if change.reason else "")
+
+
+def _statistics(change: Change) -> tuple[str, str, str]:
+    """Change, interval and margin, in per cent or as a difference."""
+    base, new = change.pair.figures
+    if base is None or new is None:
+        return "unknown", "none", "none"
+    if change.pair.kind is Kind.QUALITY:
+        return f"{new - base:+.3g}", "none", "none" if change.margin is None else f"{change.margin:g}"
+    if change.pair.kind is Kind.EXACT:
+        return (
+            "none" if base == new else "unknown" if change.ratio is None else units.change(change.ratio),
+            "exact",
+            "0",
+        )
+    ratio = "unknown" if change.ratio is None else units.change(change.ratio)
+    interval = "none"
+    if change.low is not None and change.high is not None:
+        interval = f"{units.change(change.low).removesuffix(' %')} to {units.change(change.high)}"
+    return (
+        ratio,
+        interval,
+        "none" if change.margin is None else f"{100 * change.margin:.1f} %{'*' * change.noise_margin}",
+    )
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _differences(changes: Sequence[Change]) -> list[str]:
+    """What else than the code was not equal on both sides."""
+    differing: dict[str, None] = {}
+    for change in changes:
+        base, new = change.pair.environments
+        apart = {**change.pair.differing, **{n: (base.get(n), new.get(n)) for n in {**base, **new}}}
+        for name, (before, after) in apart.items():
+            if before != after:
+                differing[f"{name}: {_word(before)} in BASE, {_word(after)} in NEW"] = None
+    return [f"Differs: {'; '.join(differing)}."] if differing else []

@@ -1,0 +1,174 @@
+"""Tables of measured speed, from `bench` records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from dimbench import units
+from dimbench.report.tables import Table
+from dimbench.results import Record
+
+NOT_MEASURED = "not measured"
+# Conditions in the order of the table; one that is equal in all rows stands below it instead.
+_CONDITIONS = {
+    "resolution": "px",
+    "batch": "batch",
+    "mode": "mode",
+    "device_name": "device",
+    "dtype": "dtype",
+    "compile": "compiled",
+    "cuda_graph": "CUDA graph",
+    "kernel": "kernel",
+    "form": "network",
+    "threads": "threads",
+    "steps": "network calls",
+    "sampler": "sampler",
+    "guided": "guided",
+    "decoded": "decoded",
+    "weights": "weights",
+}
+_ALWAYS = ("resolution", "batch")  # columns in any case
+_TIMED = {"inference": "call", "train": "step", "sample": "run"}
+
+
+def table(records: Sequence[Record]) -> Table:
+    """One row per record; equal conditions, and what to know of single rows, stand below."""
+    varying = [name for name in _CONDITIONS if name in _ALWAYS or len({_condition(r, name) for r in records}) > 1]
+    figures = _figures(records)
+    rows = [
+        [record.model, *(_condition(record, name) for name in varying), *(show(record) for show in figures.values())]
+        for record in records
+    ]
+    columns = ["model", *(_CONDITIONS[name] for name in varying), *figures]
+    return Table(columns, rows, notes=[*_conditions_note(records, varying), *_legend(records), *_warnings(records)])
+
+
+def _condition(record: Record, name: str) -> str:
+    value = record.conditions.get(name)
+    if value is None:
+        return ""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+
+
+def _figures(records: Sequence[Record]) -> dict[str, Callable[[Record], str]]:
+    """Heading -> cell; figures that no row has are left out, but for those that every table shows."""
+    modes = {record.conditions["mode"] for record in records}
+    timed = " or ".join(word for mode, word in _TIMED.items() if mode in modes)
+    figures: dict[str, Callable[[Record], str]] = {f"time per {timed}": _time, "IQR": _spread}
+    optional: dict[str, tuple[str, Callable[[float], str]]] = {
+        "p90": ("seconds_p90", units.seconds),
+        "p99": ("seconds_p99", units.seconds),
+        "images/s": ("images_per_second", units.rate),
+        "steps/s": ("calls_per_second", units.rate),
+        "memory": ("peak_bytes", lambda value: units.size(int(value))),
+        "MACs/s": ("macs_per_second", units.short),
+        "MFU": ("mfu", lambda value: units.share(value, 1)),
+        "of the roof": ("roof_share", lambda value: units.share(value, 1)),
+        "J/image": ("joules_per_image", units.rate),
+        "first call": ("first_call_seconds", units.seconds),
+        "compiling": ("compile_seconds", units.seconds),
+    }
+    for heading, (metric, show) in optional.items():
+        known = any(record.metrics.get(metric) is not None for record in records)
+        says_more = {"steps/s": modes == {"train"}, "of the roof": any(map(_memory_bound, records))}
+        if (known or heading == "images/s") and says_more.get(heading, True):
+            figures[heading] = _cell(metric, show)
+    return figures
+
+
+def _memory_bound(record: Record) -> bool:
+    """Whether its roof is the memory's; else the share of the roof is the MFU."""
+    ridge = record.metrics.get("ridge_macs_per_byte")
+    return ridge is not None and (record.metrics.get("macs_per_byte") or 0.0) < ridge
+
+
+def _cell(metric: str, show: Callable[[float], str]) -> Callable[[Record], str]:
+    def cell(record: Record) -> str:
+        value = record.metrics.get(metric)
+        return "" if value is None else show(value)
+
+    return cell
+
+
+def _time(record: Record) -> str:
+    """The median with half the width of its interval."""
+    middle, low, high = (record.metrics.get(name) for name in ("seconds", "seconds_low", "seconds_high"))
+    if middle is None:
+        return NOT_MEASURED
+    if low is None or high is None:
+        return units.seconds(middle)
+    return f"{units.seconds(middle)} ± {units.share((high - low) / 2, middle)}"
+
+
+def _spread(record: Record) -> str:
+    middle, iqr = record.metrics.get("seconds"), record.metrics.get("seconds_iqr")
+    return units.share(iqr, middle) if middle and iqr is not None else ""
+
+
+def _conditions_note(records: Sequence[Record], varying: Sequence[str]) -> list[str]:
+    """What holds for all rows."""
+    say: dict[str, Callable[[Any], str]] = {
+        "mode": lambda mode: {"train": "training steps", "sample": "sampling runs"}.get(mode, "inference"),
+        "device_name": str,
+        "dtype": str,
+        "threads": lambda n: f"{n} thread{'s' if n > 1 else ''}",
+        "compile": lambda _: "compiled",
+        "cuda_graph": lambda _: "replayed as a CUDA graph",
+        "kernel": lambda kernel: f"kernels {kernel}",
+        "form": lambda form: "branches merged for inference" if form == "merged" else "",
+        "steps": lambda n: f"{n} network calls",
+        "sampler": str,
+        "guided": lambda _: "guided",
+        "decoded": lambda _: "decoded",
+        "weights": lambda w: "random weights, which the time does not depend on" if w == "random" else f"weights {w}",
+    }
+    conditions = records[0].conditions
+    said = [
+        say[name](conditions[name]) for name in say if name not in varying and conditions.get(name) not in (None, False)
+    ]
+    return [f"{'; '.join(filter(None, said))}."]
+
+
+def _legend(records: Sequence[Record]) -> list[str]:
+    """How to read the figures."""
+    measured = [record for record in records if record.metrics.get("seconds") is not None]
+    if not measured:
+        return []
+    notes = ["Time: median ± half its 95 % interval; IQR: the middle half of the samples, as a share of the median."]
+    if any(record.conditions["device"] == "cpu" for record in measured):
+        notes.append("Memory on a CPU: all that the process held, PyTorch's own some hundred MB among it.")
+    peaks = {record.metrics.get("peak_macs_per_second"): record for record in measured}
+    if None in peaks:
+        notes.append("MFU: not measured without this device's matmul rate; `dimbench device` measures it once.")
+    rates = ", ".join(
+        f"{units.short(rate)} MACs/s in {r.conditions['dtype']}" for rate, r in peaks.items() if rate is not None
+    )
+    if rates:
+        notes.append(
+            f"MFU: share of the matmul rate measured here ({rates}); of the roof: of what the memory's bandwidth "
+            "allows, too."
+        )
+    if any(record.conditions["mode"] == "train" for record in measured):
+        notes.append("A training step counts as three forward passes.")
+    return notes
+
+
+def _warnings(records: Sequence[Record]) -> list[str]:
+    """Each piece of advice once, below it what was seen of which row."""
+    about: dict[str, dict[str, list[str]]] = {}
+    for record in records:
+        for warning in record.warnings:
+            seen, _, advice = warning.rstrip(".").partition(": ")
+            about.setdefault(advice, {}).setdefault(title(record), []).append(seen[:1].lower() + seen[1:])
+    notes = []
+    for advice, rows in about.items():
+        notes.append(f"{advice[:1].upper()}{advice[1:]}:" if advice else "Besides:")
+        notes += [f"  {row}: {'; '.join(seen)}" for row, seen in rows.items()]
+    return notes
+
+
+def title(record: Record) -> str:
+    """A row in few words."""
+    conditions = record.conditions
+    return f"{record.model} {conditions['resolution']} px batch {conditions['batch']}"

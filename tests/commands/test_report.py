@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+
+from dimbench import results
+from dimbench.commands.report import Format
+from tests.console import dimbench, refused
+from tests.report.pages import Page
+from tests.report.records import bench, compare
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """A comparison and a measurement."""
+    return write(tmp_path / "records.jsonl", compare("slower", 1.123, confirmed=True), bench())
+
+
+def write(file: Path, *records: dict) -> Path:
+    file.write_text("".join(json.dumps(record) + "\n" for record in records))
+    return file
+
+
+def test_every_format_goes_to_stdout_and_to_a_file(file: Path, tmp_path: Path) -> None:
+    checks = {
+        Format.MARKDOWN: lambda text: text.startswith("**1 regression confirmed.**"),
+        Format.JUNIT: lambda text: ElementTree.fromstring(text).get("failures") == "1",
+        Format.GITHUB_BENCHMARK: lambda text: len(json.loads(text)) == 2,
+        Format.BENCHER: lambda text: len(json.loads(text)) == 1,
+        Format.HTML: lambda text: Page(text).texts["h1"] == ["dimbench report"],
+    }
+    assert list(checks) == list(Format)
+    for form, check in checks.items():
+        shown = dimbench("report", file, "--format", form)
+        assert (shown.code, shown.stderr) == (0, "")
+        assert check(shown.stdout), form
+        out = tmp_path / "new" / form
+        assert dimbench("report", file, "--format", form, "--out", out).stdout == ""
+        assert out.read_text() == shown.stdout
+
+
+def test_files_of_real_records_are_read_together(tmp_path: Path) -> None:
+    counts = tmp_path / "counts.jsonl"
+    assert dimbench("flops", "dit-s2", "--out", counts).code == 0
+    shown = dimbench("report", Path(__file__).parents[2] / "results" / "digits.jsonl", counts)
+    for row in ("| dit-s2 | 6.06 G | 12.11 G | 32.87 M |", "| sit-digits |"):
+        assert row in shown.stdout
+
+
+def test_markdown_is_appended_to_the_summary_of_a_step(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("# Before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    shown = dimbench("report", file)
+    dimbench("report", file, "--format", "junit")
+    assert summary.read_text() == "# Before\n" + shown.stdout
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))
+    ran = dimbench("report", file)
+    assert ran.code == 1
+    assert "GITHUB_STEP_SUMMARY" in ran.stderr
+
+
+def test_a_cut_line_is_left_out_and_said(file: Path) -> None:
+    file.write_text(file.read_text()[:-20])
+    ran = dimbench("report", file)
+    assert ran.code == 0
+    assert "regression confirmed" in ran.stdout
+    assert "Measured" not in ran.stdout
+    assert "the last line is cut off and was left out" in ran.stderr
+
+
+def test_an_empty_file_beside_others_is_named(file: Path, tmp_path: Path) -> None:
+    ran = dimbench("report", file, write(tmp_path / "empty.jsonl"))
+    assert ran.code == 0
+    assert ran.stderr == f"{tmp_path / 'empty.jsonl'}: no records\n"
+
+
+def test_what_cannot_be_reported(file: Path, tmp_path: Path) -> None:
+    assert "no records in" in refused(1, "report", write(tmp_path / "empty.jsonl"))
+    assert "cannot read records" in refused(1, "report", tmp_path / "absent.jsonl")
+    assert "update dimbench" in refused(1, "report", write(tmp_path / "newer", {**bench(), "schema": 2}))
+    assert "is no record" in refused(1, "report", write(tmp_path / "other", {"a": 1}))
+    assert "bencher" in refused(2, "report", file, "--format", "pdf")
+    assert "only comparisons" in refused(2, "report", write(tmp_path / "c", compare()), "--format", "bencher")
+    assert "--out" in refused(1, "report", file, "--out", file / "below")
+    assert "--out" in refused(1, "report", file, "--out", tmp_path)
+
+
+def test_records_are_not_overwritten(file: Path, tmp_path: Path) -> None:
+    copy = write(tmp_path / "copy", *results.read(file))
+    for out in (file, tmp_path / "new.jsonl"):
+        assert "is for records" in refused(2, "report", file, "--out", out)
+    assert "is for records" in refused(2, "report", copy, "--out", copy)
+    assert results.read(file) == results.read(copy)

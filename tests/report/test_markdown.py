@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+from dimbench.report import markdown
+from dimbench.report.findings import gather
+from tests.report.records import MACHINE, bench, compare, every_outcome, exact
+
+
+def render(*records: dict) -> str:
+    return markdown.render(gather(records))
+
+
+def test_what_was_compared_and_measured() -> None:
+    records = [
+        compare("slower", 1.123, confirmed=True),
+        compare("unclear", 1.04, width=0.06, model="udit-l", batch=8, reason="the interval is wide"),
+        exact("changed", 118621421568, 118621421569),
+        exact("equal", 675129632, 675129632, "params"),
+        exact("equal", 4096, 4096, "params", "udit-l"),
+        bench(seconds=0.04),
+        bench("udit-l", None, batch=64),
+    ]
+    assert render(*records) == (
+        """\
+**1 regression confirmed, 1 exact metric changed, 1 unclear, 2 exact metrics unchanged.**
+
+| model | metric | verdict | change | 95 % interval | margin | base | new | conditions |
+| --- | --- | --- | --- | --- | ---: | ---: | ---: | --- |
+| dit-xl2 | time | slower, confirmed | +12.3 % | +10.3 % to +14.3 % | 5.0 % | 40.00 ms | 44.92 ms | batch 1 |
+| dit-xl2 | MACs | changed | +1 |  |  | 118,621,421,568 | 118,621,421,569 | batch 1 |
+| udit-l | time | unclear: the interval is wide | +4.0 % | -2.0 % to +10.0 % | 5.0 % | 40.00 ms | 41.60 ms | batch 8 |
+
+Where they apply: device cpu, device name Xeon, dtype fp32, resolution 256.
+
+<details><summary>Exact metrics unchanged (2)</summary>
+
+- parameters: dit-xl2, udit-l
+
+</details>
+
+#### Measured by bench
+
+| model | conditions | time | 95 % interval | IQR | images/s | peak bytes |
+| --- | --- | ---: | ---: | ---: | ---: | ---: |
+| dit-xl2 | batch 1 | 40.00 ms | 39.64 ms to 40.36 ms | 760.0 µs | 25 | 2.70 GB |
+| udit-l | batch 64 | not measured |  |  | not measured | not measured |
+
+Where they apply: device cpu, device name Xeon, dtype fp32, resolution 256.
+
+#### Environments differ
+
+| entry | base | new |
+| --- | --- | --- |
+| commit | aaaa | bbbb |
+
+<details><summary>Environment</summary>
+
+| entry | value |
+| --- | ---: |
+| dimbench | 0.1.0 |
+| torch | 2.15.0 |
+| processor | Xeon |
+| cpus | 2 |
+
+</details>
+
+<details><summary>Warnings (1)</summary>
+
+- udit-l: Out of memory: batch 64 needs more than 8.00 GB; give a smaller --batch.
+
+</details>
+"""
+    )
+
+
+def test_the_same_rows_are_folded_and_every_other_one_is_not() -> None:
+    open_rows, folded = render(*every_outcome()).split("<details><summary>Same (1)</summary>")
+    assert "| 5.0 % | 40.00 ms | 40.08 ms |" in folded.split("</details>")[0]
+    assert open_rows.count("\n| ") == 2 + 7
+
+
+def test_a_long_table_is_folded_and_cut() -> None:
+    text = render(*(bench(batch=batch) for batch in range(1, markdown.MOST_ROWS + 11)))
+    assert f"<summary>Measured by bench ({markdown.MOST_ROWS + 10})</summary>" in text
+    assert text.count("| batch ") == markdown.MOST_ROWS
+    assert "10 more rows are left out here; --format html shows them." in text
+    assert len(text) < 65_536
+
+
+def test_environments_of_measurements_differ_by_value() -> None:
+    text = render(bench(), bench(run=1, environment={**MACHINE, "torch": "2.14.0"}))
+    assert "#### Environments of the records differ\n\n| entry | values |" in text
+    assert "| torch | 2.15.0; 2.14.0 |" in text
+
+
+def test_a_record_cannot_write_markup_of_its_own() -> None:
+    text = render(bench("a|b <script> [x](y) `c` *d*\n# e"))
+    assert r"| a\|b &lt;script&gt; \[x\](y) \`c\` \*d\* # e |" in text
