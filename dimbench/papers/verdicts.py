@@ -53,5 +53,5 @@ def uncheckable(why: str) -> Verdict:
 def _distance(off: float) -> str:
     """0.1 -> "10 % above"; from the double on as a multiple."""
     if off >= 1:
-        return f"{1 + off:.1f} times our count"
-    return f"{units.per_cent(abs(off))} {'above' if off > 0 else 'below'} our count"
+        return f"{1 + off:.1f} times ours"
+    return f"{units.per_cent(abs(off))} {'above' if off > 0 else 'below'} ours"

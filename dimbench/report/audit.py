@@ -12,7 +12,7 @@ from dimbench.papers.claims import SURVEYS, Claim, Finding
 from dimbench.papers.verdicts import Kind
 from dimbench.report.tables import Table
 
-UNITS = {"params": "parameters", "gflops": "GFLOPs"}
+UNITS = {"params": "params", "gflops": "GFLOPs"}
 COLUMNS = ("model", "px", "claimed", "our count", "its rule", "by its rule", "verdict", "printed in")
 
 
@@ -81,7 +81,7 @@ def label(claim: Claim) -> str:
 
 
 def claimed(claim: Claim) -> str:
-    """The figure as printed, with its unit: "675M parameters", "118.64 GFLOPs"."""
+    """The figure as printed, with its unit: "675M params", "118.64 GFLOPs"."""
     printed = claim.figure.printed
     plain = claim.quantity == "params" and printed[-1].isdigit()
     return f"{printed}{'M' if plain else ''} {UNITS[claim.quantity]}"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dimbench import units
 from dimbench.papers.compare import Comparison, Entry, Record
 from dimbench.papers.tables import PARAMETERS, Column, PaperTable, Row
 from dimbench.report.tables import Table
@@ -75,12 +74,12 @@ def _beside(column: Column, entries: Sequence[Entry], rows: Sequence[Row]) -> di
     short = column.heading.partition(" (")[0]
     ours, difference = [_ours(entry) for entry in entries], [_difference(entry) for entry in entries]
     if column.name != "gflops":
-        return {f"{short}: ours": ours, f"{short}: difference": difference}
+        return {f"{short} ours": ours, f"{short} diff": difference}
     rules = [row.rule if entry.ours is not None else NOTHING for row, entry in zip(rows, entries, strict=True)]
     used = set(rules) - {NOTHING}
     by_rule = {f"by {used.pop()}": ours} if len(used) == 1 else {"by its rule": ours, "its rule": rules}
-    macs = [NOTHING if entry.macs is None else units.giga(entry.macs) for entry in entries]
-    return {**by_rule, f"{short}: difference": difference, "MACs": macs}
+    macs = [NOTHING if entry.macs is None else f"{entry.macs / 1e9:,.2f}" for entry in entries]
+    return {**by_rule, f"{short} diff": difference, "MACs (G)": macs}
 
 
 def _ours(entry: Entry) -> str:

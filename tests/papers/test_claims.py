@@ -39,8 +39,8 @@ def verdict(findings: list[Finding], model: str, printed: str, resolution: int =
         ("dim-h2", "860M", 512, "agrees (rounded to tens)"),
         ("udit-l", "810.19M", 256, "agrees under its own rule, which leaves out 11.6 %"),
         ("udit-b", "22.22", 256, "agrees under its own rule, which adds 0.2 %"),
-        ("dit-xl2", "524.7", 512, "does not agree: 0.08 % below our count"),
-        ("dit-l2", "361.14", 512, "does not agree: 0.03 % above our count"),
+        ("dit-xl2", "524.7", 512, "does not agree: 0.08 % below ours"),
+        ("dit-l2", "361.14", 512, "does not agree: 0.03 % above ours"),
     ],
 )
 def test_known_verdicts(findings: list[Finding], model: str, printed: str, resolution: int, words: str) -> None:
@@ -48,7 +48,7 @@ def test_known_verdicts(findings: list[Finding], model: str, printed: str, resol
 
 
 def test_surveys_are_judged_like_papers(findings: list[Finding]) -> None:
-    assert verdict(findings, "dit-xl2", "283.4", survey=True) == "does not agree: 2.4 times our count"
+    assert verdict(findings, "dit-xl2", "283.4", survey=True) == "does not agree: 2.4 times ours"
     assert verdict(findings, "dit-xl2", "118.6", survey=True) == "agrees"
     (wrong,) = (f for f in findings if f.claim.figure.printed == "16.3")
     assert wrong.claim.original == "23.01"

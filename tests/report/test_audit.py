@@ -36,8 +36,8 @@ def test_claims_are_shown_as_printed_with_their_unit(findings: list[Finding]) ->
     assert rows["84.49 GFLOPs"][3:7] == (
         "96.598", "calflops", "84.493", "agrees under its own rule, which leaves out 12.5 %",
     )  # fmt: skip
-    assert rows["90M parameters"][3] == "130.32M"
-    assert rows["673M parameters"][3] == "-"
+    assert rows["90M params"][3] == "130.32M"
+    assert rows["673M params"][3] == "-"
 
 
 def test_records_are_plain(findings: list[Finding]) -> None:

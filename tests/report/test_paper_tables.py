@@ -22,9 +22,9 @@ def column(table: Table, name: str) -> list[str]:
 def test_ours_stands_beside_each_countable_column() -> None:
     table = shown("dit-4")
     assert column(table, "by dit-paper")[-1] == "118.638"
-    assert column(table, "MACs")[-1] == "118.62 G"
-    assert column(table, "Params: ours")[-1] == "674.83"
-    assert column(table, "Gflops: difference")[-1] == "+0.00 %"
+    assert column(table, "MACs (G)")[-1] == "118.62"
+    assert column(table, "Params ours")[-1] == "674.83"
+    assert column(table, "Gflops diff")[-1] == "+0.00 %"
     assert any(note.startswith("FID-50K: not measured") for note in table.notes)
 
 
@@ -35,7 +35,7 @@ def test_rules_that_differ_by_row_are_named_in_it() -> None:
 
 def test_what_lies_outside_the_printed_rounding_is_marked() -> None:
     table = shown("survey-mmdit-1")
-    assert all(cell.endswith("!") for cell in column(table, "Gflops: difference"))
+    assert all(cell.endswith("!") for cell in column(table, "Gflops diff"))
     assert any("outside the printed rounding" in note for note in table.notes)
     assert not any("outside" in note for note in shown("dit-4").notes)
 
@@ -50,7 +50,7 @@ def test_second_hand_figures_and_what_cannot_be_counted_are_said() -> None:
 def test_measured_numbers_take_their_place_and_others_are_named_below() -> None:
     records = [fid("dit-xl2", 2.31), fid("dit-xl2", 9.9, cfg=1.0, num_images=5000)]
     table = shown("dit-2", records)
-    assert column(table, "FID: ours")[-2:] == ["not measured", "2.310"]
+    assert column(table, "FID ours")[-2:] == ["not measured", "2.310"]
     assert any("so not compared: dit-xl2 FID 9.9" in note and "num_images 5000" in note for note in table.notes)
 
 
