@@ -15,9 +15,10 @@ _PUBLIC = {
     "create_model": "dimbench.registry",
     "list_models": "dimbench.registry",
     "load_checkpoint": "dimbench.registry",
+    "table": "dimbench.papers.frame",
 }
 
-__all__ = ["DimbenchError", "__version__", "create_model", "list_models", "load_checkpoint"]
+__all__ = ["DimbenchError", "__version__", "create_model", "list_models", "load_checkpoint", "table"]
 
 
 def __getattr__(name: str) -> Any:

@@ -7,6 +7,7 @@ import sys
 import typer
 
 from dimbench.commands import (
+    audit,
     bench,
     calibrate,
     compare,
@@ -15,12 +16,14 @@ from dimbench.commands import (
     flops,
     list_models,
     params,
+    plot,
     recipes,
     report,
     root,
     sample,
     stats,
     sweep,
+    table,
     train,
     weights,
 )
@@ -36,6 +39,9 @@ app = typer.Typer(
 app.command("list")(list_models.run)
 app.command("params")(params.run)
 app.command("flops")(flops.run)
+app.command("table")(table.run)
+app.command("audit")(audit.run)
+app.command("plot")(plot.run)
 app.command("bench")(bench.run)
 app.command("sweep")(sweep.run)
 app.command("device")(device.run)

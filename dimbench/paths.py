@@ -15,6 +15,12 @@ def records_file() -> Path:
     return results_folder() / "records.jsonl"
 
 
+def reference_results() -> list[Path]:
+    """The results this repository ships, in a checkout; a wheel has none."""
+    folder = Path(__file__).parent.parent / "results"
+    return sorted(folder.glob("*.jsonl")) if (folder.parent / "pyproject.toml").is_file() else []
+
+
 def cache_folder() -> Path:
     """What can be made again, such as compiled kernels: $DIMBENCH_CACHE, else ~/.cache/dimbench."""
     return Path(os.environ.get("DIMBENCH_CACHE") or Path.home() / ".cache" / "dimbench")

@@ -19,12 +19,14 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Claim:
-    """A figure as its source prints it; `rule` names the way of counting that the source used."""
+    """A figure as its source prints it; `rule` names the way of counting that the source used, `params_rule` which
+    parameters it means: "trained", those left where branches are "merged", or "all" with the fixed tables."""
 
     resolution: int
     params: str
     gflops: str
     rule: str
+    params_rule: str = "trained"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +194,12 @@ def recipes() -> dict[str, Recipe]:
 def find_recipe(name: str) -> Recipe:
     """The recipe called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
     return _find(name, recipes(), "recipe", "dimbench recipes")
+
+
+def family_label(family: str) -> str:
+    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT."""
+    first = next(preset for preset in all_presets().values() if preset.family == family)
+    return first.label.split("/")[0].rpartition("-")[0]
 
 
 @cache

@@ -61,3 +61,9 @@ def duration(seconds: float) -> str:
         if seconds >= length:
             return f"{seconds / length:.1f} {name}"
     return f"{seconds:.3g} s"
+
+
+def per_cent(part: float) -> str:
+    """0.1253 -> "12.5 %", and below 1 % with one digit that counts: 0.00014 -> "0.01 %"."""
+    per = 100 * part
+    return f"{per:.1f} %" if per >= 1 else f"{per:.1g} %"

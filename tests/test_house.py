@@ -23,7 +23,7 @@ ALLOWED = {
     "__main__": {"cli"},
     "commands": {
         "commands", "registry", "presets", "measure", "diffusion", "sampling", "quality", "data", "training", "report",
-        "results", "kernels", "weights", "bench",
+        "results", "kernels", "weights", "counting", "papers", "bench",
     },
     "registry": {"presets", "models"},
     "presets": set(),
@@ -37,7 +37,11 @@ ALLOWED = {
     "training": {"diffusion"},
     "quality": {"quality", "data"},
     "data": {"data"},
-    "report": {"report", "results", "presets"},
+    # Joins networks and counters for whoever needs the cost of a registered model.
+    "counting": {"registry", "presets", "measure"},
+    # What papers print beside what is counted and recorded.
+    "papers": {"papers", "presets", "results", "counting"},
+    "report": {"report", "results", "presets", "papers"},
     # Files by name and by shape: it builds networks to compare with, but draws and evaluates nothing.
     "weights": {"weights", "presets", "registry", "measure"},
     # What a child process times: it builds a network, runs it as training or sampling would, and makes the record.
@@ -89,6 +93,9 @@ def test_no_model_imports_another() -> None:
         ["bench", "--help"],
         ["sweep"],
         ["recipes"],
+        ["table"],
+        ["plot"],
+        ["audit", "--help"],
     ],
 )
 def test_start_is_light(words: list[str]) -> None:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from dimbench import paths, results
-from dimbench.errors import UsageError
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.files import replacing
 from dimbench.report.tables import Table
 
 if TYPE_CHECKING:
@@ -48,6 +49,17 @@ def show(records: Sequence[results.Record], tables: Iterable[Table], form: str) 
         return
     for table in tables:
         table.show(form)
+
+
+@contextmanager
+def writing(file: Path, option: str) -> Iterator[Path]:
+    """A temporary path that becomes `file` when the block ends well; DimbenchError at once where that cannot be."""
+    try:
+        with replacing(file) as temporary:
+            temporary.open("ab").close()
+            yield temporary
+    except OSError as error:
+        raise DimbenchError(f"cannot write to {file} ({error.strerror}); give another file with {option}") from None
 
 
 def track(items: Sequence[T], what: str) -> Iterator[T]:

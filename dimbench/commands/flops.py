@@ -82,27 +82,24 @@ def run(
 
 
 def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown: bool, check: bool) -> Record:
-    from dimbench import registry
-    from dimbench.measure import engines, flops, params
-    from dimbench.measure.shapes import shapes_only
+    from dimbench import counting, registry
+    from dimbench.measure import engines, flops
 
     resolution, batch = conditions["resolution"], conditions["batch"]
-    with shapes_only():
-        model = registry.build(preset, resolution)
-        running = registry.for_inference(preset, model)
-    bill = flops.trace(running, registry.example_inputs(preset, model, batch, "meta"), batch)
+    counted = counting.count(preset.name, resolution, batch)
+    bill = counted.bill
     rule = flops.RULES[conditions["rule"]]
     details: dict[str, Any] = {
         "rule": {"says": rule.says, "source": rule.source},
         "uncounted": bill.uncounted,
         "dead_macs": bill.dead_macs // batch,
         "claims": [
-            {"prints": claim.gflops, "rule": claim.rule, "macs": flops.RULES[claim.rule].macs(bill) // batch}
+            {"prints": claim.gflops, "rule": claim.rule, "macs": counted.macs(claim.rule)}
             for claim in preset.claims
             if claim.resolution == resolution and claim.gflops
         ],
     }
-    macs = rule.macs(bill) // batch
+    macs = counted.macs(rule.name)
     if engine is Engine.FVCORE or check:
         real = registry.for_inference(preset, registry.create_model(preset.name, resolution=resolution))
         inputs = registry.example_inputs(preset, real, 1)
@@ -116,7 +113,7 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
             details["check"] = {"dimbench": engines.ours(bill), "fvcore": by_fvcore, "torch": by_torch}
     if breakdown:
         details["bill"] = bill.rows(rule)
-    metrics = {**params.count(model), "macs": macs, "flops": 2 * macs}
+    metrics = {**counted.params, "macs": macs, "flops": 2 * macs}
     if "steps" in conditions:
         calls = conditions["steps"] * (2 if conditions["guided"] else 1)
         metrics |= {"passes_per_image": calls, "macs_per_image": calls * macs, "flops_per_image": 2 * calls * macs}

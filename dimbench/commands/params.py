@@ -38,14 +38,11 @@ def run(
 
 
 def _count(preset: Preset, resolution: int | None, breakdown: bool) -> Record:
-    from dimbench import registry
+    from dimbench import counting
     from dimbench.measure import params
-    from dimbench.measure.shapes import shapes_only
 
-    with shapes_only():
-        model = registry.build(preset, resolution)
-        running = registry.for_inference(preset, model)
     conditions = {"resolution": resolution or preset.resolution}
+    model, running = counting.networks(preset, conditions["resolution"])
     metrics = {**params.count(model), "params_inference": params.count(running)["params"]}
     details = {"modules": params.by_module(model)} if breakdown else {}
     return Record("params", preset.name, conditions, metrics, details=details)

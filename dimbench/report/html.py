@@ -45,6 +45,11 @@ def paragraphs(lines: Iterable[str]) -> Markup:
     return Markup("").join(Markup("<p>{}</p>").format(line) for line in lines)
 
 
+def fragment(template: str, **values: object) -> Markup:
+    """The template of this folder with the values in it, for the body of a section."""
+    return Markup(_templates().get_template(template).render(values))
+
+
 @cache
 def _templates() -> Environment:
     folder = FileSystemLoader(Path(__file__).parent)

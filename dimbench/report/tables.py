@@ -35,8 +35,9 @@ class Table:
         """Print to stdout as "rich", "markdown" or "csv"."""
         {"rich": self._rich, "markdown": lambda: print(self.markdown()), "csv": self._csv}[form]()
 
-    def _right_aligned(self, column: int) -> bool:
-        return any(row[column][:1].isdigit() for row in self.rows)
+    def right_aligned(self, column: int) -> bool:
+        """Whether the column holds numbers."""
+        return any(row[column].lstrip("+-")[:1].isdigit() for row in self.rows)
 
     def _rich(self) -> None:
         from rich import box
@@ -44,7 +45,7 @@ class Table:
 
         table = RichTable(title=self.title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
         for index, name in enumerate(self.columns):
-            table.add_column(name, justify="right" if self._right_aligned(index) else "left", overflow="fold")
+            table.add_column(name, justify="right" if self.right_aligned(index) else "left", overflow="fold")
         for row in self.rows:
             table.add_row(*row)
         console().print(table)
@@ -53,7 +54,7 @@ class Table:
 
     def markdown(self) -> str:
         """The table as GitHub reads it, with title and notes."""
-        rules = ["---:" if self._right_aligned(index) else "---" for index in range(len(self.columns))]
+        rules = ["---:" if self.right_aligned(index) else "---" for index in range(len(self.columns))]
         lines = [f"**{self.title}**\n"] if self.title else []
         for cells in (self.columns, rules, *self.rows):
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")

@@ -1,0 +1,71 @@
+"""Published FIDs with what they cost, taken from the papers' own tables."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dimbench import presets
+from dimbench.papers import tables
+from dimbench.papers.tables import Row
+
+# The conditions under which most papers compare: no guidance, 400K steps of batch 256.
+LIKE = {"training": "400K x 256", "cfg": 1.0}
+
+
+@dataclass(frozen=True)
+class Published:
+    """A FID of 50,000 images on ImageNet at `resolution`; `conditions` as the table states them."""
+
+    model: str
+    resolution: int
+    fid: float
+    conditions: Mapping[str, Any]
+    checkpoint: str
+
+    @property
+    def like(self) -> bool:
+        return all(self.conditions.get(name) == value for name, value in LIKE.items())
+
+    @property
+    def passes(self) -> int | None:
+        """Passes of the network per image; None where its sampler chooses them or the number is not published."""
+        known = {c.file: c.sampling for c in presets.find(self.model).checkpoints}.get(self.checkpoint, {})
+        drawn = {**known, **self.conditions}
+        steps = drawn.get("steps")
+        if not steps or drawn.get("sampler") not in _CALLS:
+            return None
+        calls = _CALLS[drawn["sampler"]](steps)
+        return calls * (2 if drawn["cfg"] > 1 else 1)
+
+
+# Network calls for so many steps, where the sampler does not choose them itself.
+_CALLS = {
+    "ddpm": lambda steps: steps,
+    "sde-euler": lambda steps: steps,
+    "dpm-solver++": lambda steps: steps,
+    "heun2": lambda steps: 2 * (steps - 1),
+}
+
+
+def fids(resolution: int = 256) -> list[Published]:
+    """What each family's own tables print for its models on ImageNet, each once."""
+    found: dict[tuple[str, float, str | None], Published] = {}
+    for row, fid in _own_rows():
+        stated = row.conditions
+        usual = "autoencoder" not in stated  # not one of a comparison of decoders
+        if stated.get("data") == "ImageNet" and row.resolution == resolution and "cfg" in stated and usual:
+            entry = Published(row.model, resolution, fid, stated, row.checkpoint)
+            found.setdefault((row.model, fid, stated.get("training")), entry)
+    return list(found.values())
+
+
+def _own_rows() -> Iterator[tuple[Row, float]]:
+    """Rows of a family's own tables about its own models, with their FID."""
+    for table in tables.all_tables().values():
+        for row in table.rows:
+            if row.model and not table.survey and table.name.split("-")[0] == presets.find(row.model).family:
+                for index, column in enumerate(table.columns):
+                    if column.name == "fid" and (figure := table.figure(row, index)):
+                        yield row, float(figure.value)

@@ -1,0 +1,31 @@
+"""Tables for a paper: LaTeX with booktabs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from dimbench.report.tables import Table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"\textdagger{}", "µ": r"\textmu{}",
+}  # fmt: skip
+
+
+def escape(text: str) -> str:
+    """`text` as LaTeX prints it."""
+    return re.sub("|".join(map(re.escape, _SPECIAL)), lambda found: _SPECIAL[found[0]], text)
+
+
+def latex(table: Table) -> str:
+    r"""A table environment with a tabular in booktabs' style, notes below it; needs \usepackage{booktabs}."""
+    columns = "".join("r" if table.right_aligned(index) else "l" for index in range(len(table.columns)))
+    lines = [r"\begin{table}", r"\centering", rf"\caption{{{escape(table.title)}}}", rf"\begin{{tabular}}{{{columns}}}"]
+    lines += [r"\toprule", _row(table.columns), r"\midrule", *map(_row, table.rows), r"\bottomrule", r"\end{tabular}"]
+    lines += [rf"\par\footnotesize {escape(note)}" for note in table.notes]
+    return "\n".join([*lines, r"\end{table}"])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return " & ".join(map(escape, cells)) + r" \\"

@@ -1,0 +1,228 @@
+"""Plots for print and screen, without a display: points, lines, stacked bars. Only here is matplotlib imported."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+
+mpl.use("Agg")
+
+from matplotlib import pyplot, ticker
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+# Okabe & Ito's colours, which the colour-blind tell apart; each with a marker and a hatch of its own, for print.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+MARKERS = ("o", "s", "^", "D", "P", "v", "X", "*")
+HATCHES = ("", "///", "...", "xxx", "\\\\\\", "+++", "ooo", "---")
+
+_STYLE: dict[Any, Any] = {
+    "font.size": 9, "axes.titlesize": 10, "axes.titlelocation": "left", "axes.spines.top": False,
+    "axes.spines.right": False, "axes.grid": True, "grid.color": "#dddddd", "grid.linewidth": 0.6,
+    "axes.axisbelow": True, "legend.frameon": False, "svg.fonttype": "none", "pdf.fonttype": 42, "hatch.linewidth": 0.5,
+}  # fmt: skip
+_SIZE = (7.2, 4.4)  # inches: across a page of print
+_DPI = 200
+# Where a name may stand beside its point, best first, in points.
+_OFFSETS = (
+    (6, 0), (-6, 0), (0, 8), (0, -9), (6, 7), (6, -8), (-6, 7), (-6, -8), (0, 16), (0, -17), (14, 13), (14, -14),
+    (-14, 13), (-14, -14),
+)  # fmt: skip
+# Behind names, so that lines do not cross them; a stroked outline would turn the text of an SVG into shapes.
+_GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
+_INK = 0.6  # how far a colour is darkened where it writes a name
+_SMALL = 0.01  # share of a bar below which a part is not shown by itself
+
+
+@dataclass(frozen=True)
+class Point:
+    """`group` decides colour and marker; a hollow point is one to be read with care."""
+
+    x: float
+    y: float
+    group: str
+    label: str
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around a plot: labels with units, logarithmic axes, and a caption below."""
+
+    title: str
+    x: str
+    y: str
+    caption: str = ""
+    log_x: bool = False
+    log_y: bool = False
+
+
+@dataclass(frozen=True)
+class Line:
+    """Points joined in the order of x; `crossings` are marked on it, each with its label."""
+
+    label: str
+    points: Sequence[tuple[float, float]]
+    crossings: Sequence[tuple[float, float, str]] = field(default_factory=tuple)
+
+
+def scatter(
+    points: Sequence[Point], groups: Sequence[str], frame: Frame, file: Path, form: str, front: Sequence[Point] = ()
+) -> None:
+    """Labelled points; a group has the look of its place in `groups`. `front` is joined by steps, as what no other
+    point beats."""
+    with _figure(frame, file, form) as (figure, axes):
+        for point in points:
+            colour, marker = _look(groups.index(point.group))
+            fill = "white" if point.hollow else colour
+            axes.plot(point.x, point.y, marker, color=colour, markersize=6, zorder=3, markerfacecolor=fill)
+        if front:
+            axes.step([p.x for p in front], [p.y for p in front], where="post", color="#999999", lw=1, zorder=1)
+        axes.margins(0.14, 0.08)  # room for the names on either side
+        shown = {point.group for point in points}
+        _legend(axes, [_key(name, index) for index, name in enumerate(groups) if name in shown])
+        colours = [_look(groups.index(point.group))[0] for point in points]
+        _label(figure, axes, points, colours, [(point.x, point.y) for point in front])
+
+
+def lines(series: Sequence[Line], frame: Frame, file: Path, form: str, ticks: Sequence[float] = ()) -> None:
+    """One line per series with a marker at each measured point, and its crossings circled."""
+    with _figure(frame, file, form) as (_, axes):
+        for index, line in enumerate(series):
+            colour, marker = _look(index)
+            xs, ys = zip(*sorted(line.points), strict=True)
+            axes.plot(xs, ys, color=colour, marker=marker, markersize=5, lw=1.4)
+            for x, y, said in line.crossings:
+                axes.plot(x, y, "o", markersize=12, markerfacecolor="none", color="black", zorder=4)
+                text = axes.annotate(said, (x, y), (0, -16), textcoords="offset points", ha="center", zorder=5)
+                text.set(fontsize=8, bbox=_GROUND)
+        if ticks:
+            axes.xaxis.set_major_locator(ticker.FixedLocator(list(ticks)))
+            axes.xaxis.set_minor_locator(ticker.NullLocator())
+        axes.margins(0.08)
+        _legend(axes, [_key(line.label, index, joined=True) for index, line in enumerate(series)])
+
+
+def stacked(bars: Mapping[str, Mapping[str, float]], frame: Frame, file: Path, form: str) -> None:
+    """One horizontal bar per entry, cut into its parts, with the sum at its end; parts small everywhere are one."""
+    names, (parts, small) = list(bars), _parts(bars)
+    if small:
+        frame = replace(frame, caption=f"{frame.caption} Other: {', '.join(small)}.".strip())
+    with _figure(frame, file, form, height=1.3 + 0.4 * len(bars)) as (_, axes):
+        left = [0.0] * len(names)
+        for index, (label, members) in enumerate(parts.items()):
+            sizes = [sum(bars[name].get(part, 0) for part in members) for name in names]
+            colour, hatch = COLOURS[index % len(COLOURS)], HATCHES[index % len(HATCHES)]
+            axes.barh(names, sizes, 0.65, left, color=colour, hatch=hatch, edgecolor="white", label=label)
+            left = [start + size for start, size in zip(left, sizes, strict=True)]
+        for name, total in zip(names, left, strict=True):
+            axes.annotate(f"{total:,.1f}", (total, name), xytext=(4, 0), textcoords="offset points", va="center")
+        axes.set_xlim(0, 1.12 * max(left))
+        axes.invert_yaxis()
+        axes.grid(axis="y", visible=False)
+        _legend(axes, axes.get_legend_handles_labels()[0])
+
+
+def _parts(bars: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, list[str]], list[str]]:
+    """Label -> parts, the largest first and last, as "other", those that are small in every bar; and these."""
+    totals: Counter[str] = Counter()
+    shares: dict[str, float] = {}
+    for bar in bars.values():
+        totals.update(bar)
+        for part, size in bar.items():
+            shares[part] = max(shares.get(part, 0), size / sum(bar.values()))
+    ordered = [part for part, _ in totals.most_common()]
+    small = [part for part in ordered if shares[part] < _SMALL]
+    shown = {part: [part] for part in ordered if part not in small}
+    return {**shown, "other": small} if small else shown, small
+
+
+@contextmanager
+def _figure(frame: Frame, file: Path, form: str, height: float = _SIZE[1]) -> Iterator[tuple[Figure, Axes]]:
+    """A figure in our style with one pair of axes, saved to `file` in the format `form` when the block ends well."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = pyplot.subplots(figsize=(_SIZE[0], height), dpi=_DPI, layout="constrained")
+        try:
+            axes.set(title=frame.title, xlabel=frame.x, ylabel=frame.y)
+            for axis, log in ((axes.xaxis, frame.log_x), (axes.yaxis, frame.log_y)):
+                if log:
+                    axes.set(**{f"{axis.axis_name}scale": "log"})
+                    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+                    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+                    axis.set_minor_formatter(ticker.NullFormatter())
+            if frame.caption:
+                figure.supxlabel(frame.caption, fontsize=7.5, color="#444444", x=0.01, ha="left", wrap=True)
+            yield figure, axes
+            figure.savefig(file, format=form)
+        finally:
+            pyplot.close(figure)
+
+
+def _look(index: int) -> tuple[str, str]:
+    """Colour and marker of the group at that place."""
+    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+
+
+def _key(name: str, index: int, joined: bool = False) -> Line2D:
+    colour, marker = _look(index)
+    return Line2D([], [], color=colour, marker=marker, ls="-" if joined else "", label=name)
+
+
+def _legend(axes: Axes, handles: Sequence[Any]) -> None:
+    """Beside the axes, where no data can lie."""
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+
+
+def _label(
+    figure: Figure, axes: Axes, points: Sequence[Point], colours: Sequence[str], steps: Sequence[tuple[float, float]]
+) -> None:
+    """Name every point where its name covers no other name, no point and no step, and stays within the axes."""
+    figure.canvas.draw()
+    scale = figure.dpi / 72
+    centres = [axes.transData.transform((point.x, point.y)) for point in points]
+    taken: list[Box] = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in centres]
+    corners = [axes.transData.transform(corner) for corner in steps]
+    for (left, high), (right, low) in pairwise(corners):
+        taken += [(left, high - scale, right, high + scale), (right - scale, low, right + scale, high)]
+    inside = axes.get_window_extent().extents
+    for point, colour, (x, y) in zip(points, colours, centres, strict=True):
+        text = axes.annotate(point.label, (point.x, point.y), (0, 0), textcoords="offset points", va="center")
+        text.set(fontsize=7.5, color=[_INK * part for part in to_rgb(colour)], bbox=_GROUND)
+        size = text.get_window_extent()
+        choices = [_placed(x, y, dx * scale, dy * scale, size.width, size.height) for dx, dy in _OFFSETS]
+        costs = [_outside(box, inside) + sum(_overlap(box, other) for other in taken) for box in choices]
+        best = costs.index(min(costs))
+        across = _OFFSETS[best][0]
+        text.set_position(_OFFSETS[best])
+        text.set(ha="center" if across == 0 else "left" if across > 0 else "right")
+        taken.append(choices[best])
+
+
+Box = tuple[float, float, float, float]
+
+
+def _placed(x: float, y: float, dx: float, dy: float, width: float, height: float) -> Box:
+    """The box of a text at an offset from its point, in pixels."""
+    left = x + dx - (width / 2 if dx == 0 else width if dx < 0 else 0)
+    return (left, y + dy - height / 2, left + width, y + dy + height / 2)
+
+
+def _overlap(one: Box, other: Box) -> float:
+    wide = min(one[2], other[2]) - max(one[0], other[0])
+    high = min(one[3], other[3]) - max(one[1], other[1])
+    return wide * high if wide > 0 and high > 0 else 0.0
+
+
+def _outside(box: Box, axes: Sequence[float]) -> float:
+    """The area of the box that lies beyond the axes."""
+    whole = (box[2] - box[0]) * (box[3] - box[1])
+    return whole - _overlap(box, (axes[0], axes[1], axes[2], axes[3]))

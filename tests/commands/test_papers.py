@@ -1,0 +1,159 @@
+"""table, audit and plot, as a user types them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from dimbench import paths, results
+from dimbench.papers import tables
+from tests.console import dimbench, refused
+from tests.papers.made_up import bench, fid
+
+
+def written(folder: Path, *records: dict[str, Any]) -> Path:
+    file = folder / "made-up.jsonl"
+    results.append([results.Record(**record) for record in records], file)
+    return file
+
+
+def test_table_alone_lists_them() -> None:
+    shown = dimbench("table").stdout
+    assert all(name in shown for name in tables.all_tables())
+    assert len(json.loads(dimbench("table", "--format", "json").stdout)) == len(tables.all_tables())
+
+
+def test_table_shows_the_paper_and_ours() -> None:
+    shown = dimbench("table", "DiT-4").stdout
+    for words in ("118.64", "118.638", "118.62", "dit-paper", "not measured", "second-hand"):
+        assert words in shown, words
+
+
+def test_table_formats() -> None:
+    rows = list(csv.DictReader(io.StringIO(dimbench("table", "dit-4", "--format", "csv").stdout)))
+    assert rows[-1]["Gflops"] == "118.64"
+    lines = dimbench("table", "dit-4", "--format", "markdown").stdout.splitlines()
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    latex = dimbench("table", "dit-4", "--format", "latex").stdout
+    assert latex.count("{") == latex.count("}")
+    assert len({line.count(" & ") for line in latex.splitlines() if line.endswith(r"\\")}) == 1
+    page = dimbench("table", "dit-4", "--format", "html").stdout
+    assert page.startswith("<!doctype html>")
+    assert "118.638" in page
+    figures = json.loads(dimbench("table", "dit-4", "--format", "json").stdout)
+    assert {figure["quantity"] for figure in figures} == {"params", "gflops", "fid"}
+
+
+def test_table_reads_records(tmp_path: Path) -> None:
+    file = written(tmp_path, fid("dit-xl2", 2.31))
+    assert "2.310" in dimbench("table", "dit-2", "--records", file).stdout
+    assert "2.310" not in dimbench("table", "dit-2").stdout
+    paths.records_file().parent.mkdir(parents=True)
+    file.rename(paths.records_file())
+    assert "2.310" in dimbench("table", "dit-2").stdout
+
+
+def test_audit_of_one_model() -> None:
+    shown = dimbench("audit", "dimsum-l2").stdout
+    for words in ("84.49 GFLOPs", "96.598", "calflops", "leaves out 12.5 %", "dimsum-speed", "Of 5 claimed figures"):
+        assert words in shown, words
+
+
+def test_audit_prints_claims_alone_and_writes_its_page(tmp_path: Path) -> None:
+    page = tmp_path / "deep" / "audit.html"
+    ran = dimbench("audit", "survey-udit-*", "--json", "--html", page)
+    claims = json.loads(ran.stdout)
+    assert {claim["verdict"] for claim in claims} == {"agrees", "does not agree"}
+    assert "the paper itself" in page.read_text()
+    assert [file.name for file in page.parent.iterdir()] == ["audit.html"]
+    markdown = dimbench("audit", "survey-udit-*", "--markdown").stdout
+    assert markdown.startswith("| printed by | claims |")
+
+
+def test_plot_alone_lists_them() -> None:
+    shown = dimbench("plot").stdout
+    for name in ("gflops-fid", "params-macs", "macs-operator", "pareto", "latency-resolution", "throughput-batch"):
+        assert name in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("gflops-fid", ["DiT", "SiT", "FID-50K", "GMACs", "XL/2"]),
+        ("params-macs", ["trained parameters (millions)", "XL/2"]),
+        ("pareto", ["TMACs", "front"]),
+    ],
+)
+def test_plots_of_what_is_published(tmp_path: Path, name: str, words: list[str]) -> None:
+    file = tmp_path / f"{name}.svg"
+    ran = dimbench("plot", name, "dit-xl*", "sit-xl2", "--out", file)
+    assert ran.code == 0, ran.stderr
+    assert ran.stdout == ""
+    assert not [word for word in words if word not in file.read_text()]
+
+
+def test_plot_of_operators(tmp_path: Path) -> None:
+    file = tmp_path / "work.svg"
+    assert dimbench("plot", "macs-operator", "dit-s2", "dimsum-b2", "--resolution", 512, "--out", file).code == 0
+    words = file.read_text()
+    assert "512 x 512" in words
+    assert ">attention<" in words
+    assert ">31.4<" in words  # of DiT-S/2 at 512
+
+
+def test_plots_of_records(tmp_path: Path) -> None:
+    records = [bench("dit-xl2", (side / 512) ** 2, resolution=side) for side in (256, 512, 1024)]
+    records += [bench("dim-h2", side / 512 * 1.5, resolution=side) for side in (256, 512, 1024)]
+    records += [bench("dit-xl2", 0.1 * batch, batch=batch, dtype="bf16") for batch in (1, 2, 4)]
+    file = written(tmp_path, *records)
+    for name in ("latency-resolution", "throughput-batch"):
+        ran = dimbench("plot", name, "--records", file, "--out", tmp_path / f"{name}.svg")
+        assert ran.code == 0, ran.stderr
+    latency = (tmp_path / "latency-resolution.svg").read_text()
+    assert "768 px" in latency  # (s / 512)^2 = 1.5 s / 512
+    assert "A100" in latency
+
+
+@pytest.mark.parametrize("name", ["latency-resolution", "throughput-batch"])
+def test_without_records_a_plot_says_which_command_makes_them(name: str, tmp_path: Path) -> None:
+    said = refused(1, "plot", name, "--records", written(tmp_path), "--out", tmp_path / "plot.png")
+    assert "dimbench bench" in said
+    assert not (tmp_path / "plot.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("code", "words", "sentence"),
+    [
+        (2, ["table", "dit-44"], "unknown table 'dit-44'; did you mean dit-4"),
+        (2, ["table", "xyz"], "see `dimbench table`"),
+        (1, ["table", "dit-4", "--records", "absent.jsonl"], "absent.jsonl"),
+        (2, ["audit", "gan-*"], "no claim matches 'gan-*'"),
+        (2, ["audit", "--json", "--markdown"], "--json and --markdown"),
+        (1, ["audit", "dit-s8", "--html", "/dev/null/audit.html"], "give another file with --html"),
+        (2, ["plot", "gflop-fid"], "did you mean gflops-fid"),
+        (2, ["plot", "pareto", "--out", "pareto.bmp"], "none of .png, .svg, .pdf"),
+        (2, ["plot", "pareto", "--out", "pareto"], "none of .png, .svg, .pdf"),
+        (1, ["plot", "pareto", "--out", "/dev/null/pareto.png"], "give another file with --out"),
+        (2, ["plot", "pareto", "dit-xl3"], "unknown model 'dit-xl3'"),
+        (1, ["plot", "pareto", "dimsum-l2", "--out", "x.png"], "not published"),
+        (1, ["plot", "gflops-fid", "dit-digits", "--out", "x.png"], "no published FID"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    code: int, words: list[str], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = refused(code, *words)
+    assert sentence in said
+    assert said.count("\n") == 1
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_an_unknown_format_is_refused() -> None:
+    assert re.search("rich.*markdown.*csv.*latex.*html.*json", refused(2, "table", "dit-4", "--format", "word"), re.S)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from dimbench.report import plots
+from dimbench.report.plots import Frame, Line, Point
+
+FRAME = Frame("A title", "x (px)", "y (s)", "A caption.", log_x=True, log_y=True)
+POINTS = [Point(1, 2, "DiT", "S"), Point(1.01, 2, "DiT", "B"), Point(3, 1, "DiM", "H", hollow=True)]
+
+
+@pytest.mark.parametrize(("form", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
+def test_formats(tmp_path: Path, form: str, start: bytes) -> None:
+    plots.scatter(POINTS, ["DiT", "DiM"], FRAME, tmp_path / "plot", form, front=POINTS[::2])
+    assert (tmp_path / "plot").read_bytes().startswith(start)
+
+
+def texts(file: Path) -> str:
+    """The words of an SVG, which are kept as text."""
+    return file.read_text()
+
+
+def test_labels_legend_and_caption_are_there(tmp_path: Path) -> None:
+    file = tmp_path / "plot.svg"
+    plots.scatter(POINTS, ["SiT", "DiT", "DiM"], FRAME, file, "svg")
+    words = texts(file)
+    for word in ("A title", "x (px)", "y (s)", "A caption.", ">DiT<", ">DiM<", ">H<"):
+        assert word in words, word
+    assert ">SiT<" not in words
+
+
+def test_lines_mark_their_crossings(tmp_path: Path) -> None:
+    file = tmp_path / "plot.svg"
+    plots.lines([Line("DiT-XL/2", [(256, 1), (512, 4)], [(300, 2, "300 px")])], FRAME, file, "svg", [256, 512])
+    assert "300 px" in texts(file)
+    assert ">512<" in texts(file)
+
+
+def test_parts_that_are_small_everywhere_become_one(tmp_path: Path) -> None:
+    file = tmp_path / "plot.svg"
+    bars = {"DiT": {"linear": 90, "attention": 10, "haar": 0.1}, "DiM": {"linear": 50, "scan": 1}}
+    plots.stacked(bars, Frame("Work", "GMACs", ""), file, "svg")
+    words = texts(file)
+    assert "Other: haar." in words
+    assert ">attention<" in words
+    assert ">100.1<" in words
+
+
+def test_names_do_not_cover_each_other() -> None:
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots()
+    near = [Point(1 + i / 200, 1, "DiT", "a long name") for i in range(6)]
+    axes.plot([p.x for p in near], [p.y for p in near])
+    axes.set(xlim=(0, 2), ylim=(0, 2))
+    plots._label(figure, axes, near, ["#000000"] * len(near), [])
+    boxes = [tuple(text.get_window_extent().extents) for text in axes.texts]
+    pyplot.close(figure)
+    overlaps = [plots._overlap(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]]
+    assert max(overlaps) == 0
+
+
+def test_a_picture_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
+    from matplotlib import pyplot
+
+    with pytest.raises(ValueError, match="nope"):
+        plots.scatter(POINTS, ["DiT", "DiM"], FRAME, tmp_path / "plot", "nope")
+    assert not pyplot.get_fignums()
+
+
+def test_the_picture_is_wide_enough_for_print(tmp_path: Path) -> None:
+    plots.scatter(POINTS, ["DiT", "DiM"], FRAME, tmp_path / "plot.png", "png")
+    assert Image.open(tmp_path / "plot.png").width == 1440  # 7.2 inches at 200 dots
