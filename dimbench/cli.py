@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dimbench.commands import fid, flops, list_models, params, root, sample, train, weights
+from dimbench.commands import fid, flops, kernels, list_models, params, root, sample, train, weights
 from dimbench.errors import DimbenchError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("flops")(flops.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("train")(train.run)
+app.command("kernels")(kernels.run)
 app.add_typer(weights.app, name="weights")
 
 

@@ -50,6 +50,7 @@ def run(
         typer.Option(help="Weights of the Inception network.", show_default="those fetched; digits need none"),
     ] = None,
     random_weights: drawing.RandomWeights = False,
+    kernel: options.Kernel = None,
     json: options.Json = False,
     out: options.Out = None,
 ) -> None:

@@ -27,6 +27,7 @@ def run(
     weights: drawing.Weights = None,
     autoencoder: drawing.Autoencoder = None,
     random_weights: drawing.RandomWeights = False,
+    kernel: options.Kernel = None,
     json: options.Json = False,
 ) -> None:
     """Draw images on one labelled sheet; run again after an interruption and it goes on."""

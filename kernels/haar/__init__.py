@@ -4,15 +4,17 @@ grids in the layout of DiMSUM (Phung et al., arXiv 2411.04168)."""
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from dimbench.kernels.backends import Backends
+from dimbench.errors import UsageError
+from dimbench.kernels.backends import Backends, Example, Size
 
-__all__ = ["backends", "haar", "haar_inverse", "haar_tokens", "haar_tokens_inverse"]
+__all__ = ["backends", "example", "haar", "haar_inverse", "haar_tokens", "haar_tokens_inverse"]
 
 backends = Backends(__name__, ("cpu", "reference"))
 
@@ -144,3 +146,13 @@ def flops(shape: tuple[int, ...], levels: int, *rest: Any, **kwargs: Any) -> int
 def token_flops(shape: tuple[int, ...], places_shape: Any, levels: int, *rest: Any, **kwargs: Any) -> int:
     """The same for token grids."""
     return flops(shape, levels)
+
+
+def example(size: Size) -> Example:
+    """Two levels on a grid of L tokens, written in reversed order."""
+    side = math.isqrt(size.length)
+    if side % 4 or side**2 != size.length:
+        raise UsageError(f"haar takes no length {size.length}; give the square of a multiple of 4, such as 256")
+    tokens = size.normal(size.batch, size.length, size.channels)
+    places = torch.arange(size.length - 1, -1, -1, device=size.device)
+    return Example(partial(haar_tokens, levels=2), (tokens, places))
