@@ -14,6 +14,7 @@ from dimbench.commands import (
     device,
     fid,
     flops,
+    kernels,
     list_models,
     params,
     plot,
@@ -53,6 +54,7 @@ app.command("stats")(stats.run)
 app.command("recipes")(recipes.run)
 app.command("train")(train.run)
 app.command("report")(report.run)
+app.command("kernels")(kernels.run)
 app.add_typer(weights.app, name="weights")
 
 

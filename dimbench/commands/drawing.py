@@ -158,7 +158,7 @@ class Drawing:
 
     def __init__(self, request: Request) -> None:
         from dimbench import registry
-        from dimbench.diffusion.process import find_process
+        from dimbench.diffusion.process import find_process, upsampled
         from dimbench.sampling import draw
 
         self.request = request
@@ -169,13 +169,14 @@ class Drawing:
         self.model = registry.create_model(request.name, resolution=request.resolution, **options)
         config: Any = self.model.config
         self.label_rule = request.label_rule(config)
-        self.process = find_process(self.preset.diffusion)
+        diffusion = upsampled(self.preset.diffusion, getattr(config, "upsample_factor", 1))
+        self.process = find_process(diffusion)
         self.settings: Settings = draw.Settings(
-            sampler=request.sampler or self.preset.diffusion["sampler"],
+            sampler=request.sampler or diffusion["sampler"],
             steps=request.steps,
             cfg=request.cfg,
             seed=request.seed,
-            guided_channels=self.preset.diffusion["guided_channels"],
+            guided_channels=diffusion["guided_channels"],
             null_label=config.null_label,
         )
         draw.check(self.settings, self.process, self.label_rule.classes, config.num_classes)
@@ -267,6 +268,7 @@ class Drawing:
             "sampler": self.settings.sampler,
             "steps": self.settings.steps,
             "cfg": self.settings.cfg,
+            "upsampling": getattr(self.process, "upsampling", 1),
             "guided_channels": self.settings.guided_channels or "all",
             "seed": self.settings.seed,
             "labels": self.label_rule.rule,

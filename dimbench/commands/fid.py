@@ -53,6 +53,7 @@ def run(
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")] = False,
     random_weights: drawing.RandomWeights = False,
+    kernel: options.Kernel = None,
     json: options.Json = False,
     out: options.Out = None,
 ) -> None:

@@ -41,6 +41,7 @@ def run(
     weights: drawing.Weights = None,
     autoencoder: drawing.Autoencoder = None,
     random_weights: drawing.RandomWeights = False,
+    kernel: options.Kernel = None,
     json: options.Json = False,
 ) -> None:
     """Draw images on one sheet or into a folder; run again after any interruption and it goes on.
