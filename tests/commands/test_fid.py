@@ -138,6 +138,9 @@ def test_a_folder_that_sample_filled_has_the_protocol_of_drawing(form: str, tmp_
     assert found["model"] == "dit-digits"
     assert found["details"] == drawn["details"]
     assert found["conditions"]["weights"] == drawn["conditions"]["weights"]
+    untrained = tmp_path / "untrained"
+    assert dimbench("sample", *SMALL[2:], "--out", untrained, "--random-weights").code == 0
+    assert "random weights" in records("fid", "--images", untrained)[0]["warnings"][0]
 
 
 def test_repeats_give_mean_spread_and_minimum() -> None:
@@ -162,6 +165,7 @@ def test_the_plan_comes_first_and_can_come_alone(tmp_path: Path) -> None:
     assert "network calls  2 per image" in dimbench(*SMALL).stderr
     missing = dimbench("fid", "--recipe", "dit-s8-256-400k-cfg1", "--num-images", 10, "--plan").stdout
     assert missing.count("missing  ") == 4
+    assert "sd-vae-ft-mse, absent" in missing
     assert "250 per image" in missing
     assert "features not measured" in missing
 
