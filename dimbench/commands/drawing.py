@@ -129,12 +129,21 @@ class Request:
         return self.autoencoder or (None if self.random_weights else decoding.DEFAULT)
 
     def missing(self) -> list[str]:
-        """What has to be fetched first: where it lives and which option takes it."""
+        """What has to be fetched first: where it lives and which option takes it. UsageError for options that have no
+        meaning for this model."""
+        self._check_latents()
         missing = []
         if self.checkpoint is None and not self.random_weights:
             published = " or ".join(f"{c.file} from {c.url or c.page or 'an unknown address'}" for c in self.published)
             missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
         return missing + (decoding.missing(self.decoder) if self.decoder else [])
+
+    def _check_latents(self) -> None:
+        if self.latents and self.preset.latent_stride == 1:
+            raise UsageError(f"{self.preset.name} draws pixels and has no latents; give --format npz or png")
+        if self.autoencoder and (self.latents or self.preset.latent_stride == 1):
+            what = "latents are kept as they are" if self.latents else f"{self.preset.name} draws pixels"
+            raise UsageError(f"--autoencoder {self.autoencoder} has nothing to decode: {what}; leave it out")
 
     def label_rule(self, config: Any) -> LabelRule:
         """Which label each image gets."""
@@ -290,9 +299,7 @@ class Drawing:
         if self._decodes and not self.autoencoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
         if self.settings.sampler == "dopri5" and self.batch > 1:
-            said.append(
-                f"dopri5 chooses its steps for a batch: images depend on --batch {self.request.batch} slightly."
-            )
+            said.append(f"dopri5 chooses its steps for a batch: images depend on --batch {self.batch} slightly.")
         return said
 
     @property
@@ -326,16 +333,22 @@ class Drawing:
         dtype = torch.float32 if self.request.latents else torch.uint8
         return Shards(folder or _cached({**identity, "shard_size": self.batch}), identity, self.batch, shape, dtype)
 
+    def absent(self, store: Shards) -> list[int]:
+        """The batches that have to be drawn because the store does not hold them, or holds them damaged."""
+        with stepping("checking the shards", self.shards) as progress:
+            return store.missing(self.shards, progress)
+
     def stream(self, store: Shards | None = None) -> Iterator[Tensor]:
         """The images batch by batch in their order, uint8 (n, C, h, w) (latents: float32), drawn as they are asked for.
 
         With a store, which must be claimed, those that are in it are read, and the others are kept in it.
         """
-        absent = store.missing(self.shards) if store else list(range(self.shards))
+        absent = self.absent(store) if store else list(range(self.shards))
+        new = set(absent)
         with self.following(self.shards - len(absent), store) as on_batches:
             with closing(self.draw(absent, store, on_batches)) as fresh:
                 for index in range(self.shards):
-                    images = next(fresh) if index in absent else store.read(index)  # type: ignore[union-attr]
+                    images = store.read(index) if store and index not in new else next(fresh)
                     yield images[: self.request.num_images - index * self.batch]
             on_batches(len(absent))
 

@@ -219,5 +219,8 @@ def _compared(images: Images, name: str, comparison: Comparison, how: Mapping[st
         **comparison.conditions,
     }
     details = {"protocol": quality.protocol(conditions), "pixels_sha256": pixels}
-    warnings = (*lossy_warning(images, "The"), *comparison.warnings, *evaluation.warnings)
-    return Record("fid", drawn.get("model", name), conditions, evaluation.metrics, details=details, warnings=warnings)
+    warnings = [*lossy_warning(images, "The"), *comparison.warnings, *evaluation.warnings]
+    if drawn.get("weights") == "random":
+        warnings.insert(0, "The images were drawn with random weights: the number means nothing.")
+    model = drawn.get("model", name)
+    return Record("fid", model, conditions, evaluation.metrics, details=details, warnings=tuple(warnings))

@@ -78,8 +78,7 @@ def _absent(ready: drawing.Drawing, store: Shards, form: Format) -> list[int]:
             f"{store.folder} holds more than {asked} PNGs, which a reader of the folder would take for one set; give a "
             "larger --num-images or another --out"
         )
-    with stepping("checking the shards", ready.shards) as progress:
-        absent = store.missing(ready.shards, progress)
+    absent = ready.absent(store)
     once = ready.batch * prod(store.shape) * store.dtype.itemsize
     needed, free = (len(absent) + ready.shards) * once, shutil.disk_usage(store.folder).free
     if absent and needed > free:

@@ -11,9 +11,11 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from dimbench import paths, units
+from dimbench.commands import decoding
 from dimbench.commands.comparing import SIDE_OF_DIGITS
 from dimbench.commands.drawing import Drawing, Request
 from dimbench.errors import DimbenchError
+from dimbench.weights import catalog
 
 if TYPE_CHECKING:
     from dimbench.quality.features import Extractor
@@ -150,6 +152,8 @@ class Plan:
         sets = f", in each of {self.repeats} sets" if self.repeats > 1 else ""
         pixels, n = self.request.pixels, self.request.num_images
         rows = [(what, _file(path)) for what, path in self.files]
+        if self.request.decoder:
+            rows.append(("autoencoder", _decoder(self.request.decoder)))
         rows += [("missing", sentence) for sentence in self.missing]
         rows.append(("images", f"{n:,} of {pixels} x {pixels} pixels{sets}"))
         if self.images_to_read:
@@ -188,6 +192,12 @@ def check_disk(needed: int) -> None:
             f"the images need {units.size(needed)} and {place} has {units.size(free)} left; make room, set "
             "DIMBENCH_CACHE to another disk, or give --stream to keep none"
         )
+
+
+def _decoder(name: str) -> str:
+    if name in decoding.NAMED:
+        return _file(catalog.shared(decoding.NAMED[name]) or paths.weights_folder() / decoding.NAMED[name])
+    return _file(Path(name)) if Path(name).exists() else f"{name}, from the hub unless it was fetched before"
 
 
 def _file(path: Path) -> str:

@@ -53,10 +53,11 @@ def needs(
 ) -> dict[str, str]:
     """What is missing here to run a recipe, a word for each, and where it is to be had."""
     missing = {}
-    here = any(catalog.path_of(file).is_file() for file in recipe.files)
-    if not recipe.files and not (request and request.weights):
+    places = [catalog.path_of(file) for file in recipe.files] + ([request.weights] if request else [])
+    here = any(place is not None and place.is_file() for place in places)
+    if not here and not recipe.files:
         missing[UNPUBLISHED] = "--weights FILE: the checkpoint, which nobody published"
-    elif not here and not (request and request.weights and request.weights.is_file()):
+    elif not here:
         homes = " or ".join(f"{f.file} from {f.url or f.page or 'an unknown address'}" for f in recipe.files)
         missing["weights"] = f"--weights FILE: the checkpoint, {homes}"
     name = (request and request.autoencoder) or _autoencoder(recipe)
@@ -90,9 +91,12 @@ def request(recipe: Recipe, given: Request) -> Request:
 
 def doubts(recipe: Recipe, drawn: Request) -> list[str]:
     """Why a figure does not compare with the recipe's claim."""
-    if drawn.num_images == IMAGES:
-        return []
-    return [f"The claim is of {IMAGES:,} images and FID falls with their number: {drawn.num_images:,} do not compare."]
+    said = []
+    if (n := drawn.num_images) != IMAGES:
+        said.append(f"The claim is of {IMAGES:,} images and FID falls with their number: {n:,} do not compare.")
+    if drawn.autoencoder not in (None, _autoencoder(recipe)):
+        said.append(f"The claim is with the autoencoder {_autoencoder(recipe)}, this with {drawn.autoencoder}.")
+    return said
 
 
 def _autoencoder(recipe: Recipe) -> str:

@@ -110,7 +110,7 @@ def _record(filled: folder.Filled) -> Record:
     metrics: dict[str, Any] = {
         "network_calls": ready.drawn.network_calls,
         "seconds": filled.seconds,
-        "images_per_second": filled.fresh / filled.seconds,
+        "images_per_second": filled.fresh / filled.seconds if filled.fresh else None,
         **ready.decoding_cost,
     }
     conditions = {**ready.conditions, "kernels": ready.drawn.kernels, "batch": ready.batch}

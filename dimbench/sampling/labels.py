@@ -41,8 +41,9 @@ def find_labels(text: str | None, num_classes: int, null_label: int | None, trai
             return Labels("no class", (null_label,))
         return Labels(text or BALANCED, tuple(range(num_classes)), seed)
     try:
-        return Labels(text, tuple(int(part) for part in text.split(",")))
+        classes = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(
             f"--labels {text!r} is not understood; give random, balanced, or numbers such as 3 or 0,1"
         ) from None
+    return Labels(",".join(map(str, classes)), classes)

@@ -98,8 +98,9 @@ class Shards:
     def missing(self, count: int, on_shard: OnShard | None = None) -> list[int]:
         """Which of the first `count` shards have to be drawn. Every other was read; damaged ones are deleted."""
         absent = []
+        self._known = self._listed()
         for index in range(count):
-            file = self._file(index)
+            file = self._known.get(index)
             if file is None:
                 absent.append(index)
             elif _values(file) is None:

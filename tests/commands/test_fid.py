@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from dimbench import presets
-from dimbench.commands import planning
+from dimbench.commands import planning, recipes
 from dimbench.commands.drawing import Drawing, Request
 from dimbench.files import digest
 from dimbench.presets import folded
@@ -138,6 +138,9 @@ def test_a_folder_that_sample_filled_has_the_protocol_of_drawing(form: str, tmp_
     assert found["model"] == "dit-digits"
     assert found["details"] == drawn["details"]
     assert found["conditions"]["weights"] == drawn["conditions"]["weights"]
+    untrained = tmp_path / "untrained"
+    assert dimbench("sample", *SMALL[2:], "--out", untrained, "--random-weights").code == 0
+    assert "random weights" in records("fid", "--images", untrained)[0]["warnings"][0]
 
 
 def test_repeats_give_mean_spread_and_minimum() -> None:
@@ -162,6 +165,7 @@ def test_the_plan_comes_first_and_can_come_alone(tmp_path: Path) -> None:
     assert "network calls  2 per image" in dimbench(*SMALL).stderr
     missing = dimbench("fid", "--recipe", "dit-s8-256-400k-cfg1", "--num-images", 10, "--plan").stdout
     assert missing.count("missing  ") == 4
+    assert "sd-vae-ft-mse, absent" in missing
     assert "250 per image" in missing
     assert "features not measured" in missing
 
@@ -329,3 +333,20 @@ def test_a_recipe_is_followed_and_its_claim_stands_beside(monkeypatch: pytest.Mo
     expected = {"sampler": "ddim", "steps": 2, "cfg": 1.5, "labels": "random", "resolution": 256}
     assert {name: record["conditions"][name] for name in expected} == expected
     assert any("The claim is of 50,000 images" in warning for warning in record["warnings"])
+
+
+def test_what_keeps_a_figure_from_its_claim_is_said() -> None:
+    recipe = presets.find_recipe("dit-xl2-256-cfg1.5")
+    followed = recipes.request(recipe, replace(request("dit-xl2", "ddpm", 250), num_images=50_000))
+    assert recipes.doubts(recipe, followed) == []
+    (said,) = recipes.doubts(recipe, replace(followed, autoencoder="ft-mse"))
+    assert said == "The claim is with the autoencoder ft-ema, this with ft-mse."
+
+
+def test_unpublished_weights_can_be_given(tmp_path: Path) -> None:
+    recipe = presets.find_recipe("dit-s8-256-400k-cfg1")
+    own = tmp_path / "own.pt"
+    followed = recipes.request(recipe, replace(request("dit-s8", "ddpm", 250), weights=own))
+    assert "unpublished weights" in recipes.needs(recipe, followed)
+    own.write_bytes(b"")
+    assert list(recipes.needs(recipe, followed)) == ["autoencoder", "reference", "inception"]

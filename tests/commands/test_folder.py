@@ -96,7 +96,6 @@ def test_a_damaged_shard_is_made_again(ten: Path, tmp_path: Path) -> None:
         (["--batch", 5], "images_per_shard 4 there, 5 here"),
         (["--labels", "random"], "labels balanced there, random here"),
         (["--dtype", "bf16"], "dtype fp32 there, bf16 here"),
-        (["--format", "latents"], "image_dtype uint8 there, float32 here"),
     ],
 )
 def test_a_folder_of_another_run_is_refused(ten: Path, words: list[object], sentence: str) -> None:
@@ -137,6 +136,8 @@ def test_too_little_room_is_known_before_the_work(tmp_path: Path, monkeypatch: p
         (["--out", "a", "--labels", "random,1"], "--labels 'random,1'"),
         (["--out", "a", "--dtype", "tf32"], "mode of CUDA devices"),
         (["--out", "a", "--format", "gif"], "gif"),
+        (["--out", "a", "--format", "latents"], "draws pixels and has no latents"),
+        (["--out", "a", "--autoencoder", "ft-mse"], "has nothing to decode"),
     ],
 )
 def test_bad_options_are_refused_before_anything_is_made(
@@ -162,6 +163,8 @@ def test_every_layout_of_an_autoencoder_decodes_to_the_same_files(tmp_path: Path
     assert dimbench(*LATENT, "--autoencoder", tmp_path / "vae.ckpt", "--out", tmp_path / "b").code == 0
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
     assert dimbench(*LATENT, "--format", "latents", "--out", tmp_path / "c").code == 0
+    said = refused(1, *LATENT, "--format", "latents", "--out", tmp_path / "a")
+    assert "image_dtype uint8 there, float32 here" in said
     latents = torch.from_numpy(arr_0(tmp_path / "c", "latents.npz"))
     pixels = (127.5 * network.decode(latents / 0.18215).sample + 128).clamp(0, 255).permute(0, 2, 3, 1)
     # a value that rounding carries over a whole number is one byte further
@@ -178,6 +181,8 @@ def test_the_autoencoder_of_another_network_is_refused(tmp_path: Path) -> None:
     torch.save({"blocks.0": torch.ones(1)}, tmp_path / "other.pt")
     said = refused(1, *LATENT, "--autoencoder", tmp_path / "other.pt", "--out", tmp_path / "a")
     assert "other.pt holds no autoencoder that can be used" in said
+    said = refused(2, *LATENT, "--autoencoder", "ft-ema", "--format", "latents", "--out", tmp_path / "a")
+    assert "latents are kept as they are" in said
     assert "there is no autoencoder nothing" in refused(2, *LATENT, "--autoencoder", "nothing")
     assert "ft-mse" in refused(1, *LATENT, "--autoencoder", "ft-mse")
     assert not (tmp_path / "a").exists()

@@ -67,21 +67,22 @@ def test_statistics_serve_as_a_reference() -> None:
 
 
 def spatial(n: int, seed: int, dimensions: int = 5) -> Summary:
-    return replace(fake(n, seed), spatial=statistics_of(normal(n, dimensions, seed + 50)))
+    """Without features, so that no kernels have to be computed."""
+    return replace(fake(n, seed), spatial=statistics_of(normal(n, dimensions, seed + 50)), features=None)
 
 
 def test_sfid_is_the_distance_of_spatial_statistics() -> None:
     found = evaluate(spatial(1000, 0), spatial(1001, 1))
     expected = frechet_distance(statistics_of(normal(1000, 5, 50)), statistics_of(normal(1001, 5, 51)))
     assert found.metrics["sfid"] == expected != found.metrics["fid"]
-    assert found.warnings == []
+    assert not any("FID" in warning for warning in found.warnings)
     assert any(warning.startswith("sFID is biased") for warning in evaluate(spatial(5, 0), spatial(99, 1)).warnings)
 
 
 def test_a_reference_without_spatial_statistics_is_said() -> None:
     found = evaluate(spatial(1000, 0), fake(1001, 1))
     assert "sfid" not in found.metrics
-    assert found.warnings == ["sFID was not measured: the reference gives no spatial statistics."]
+    assert found.warnings[0] == "sFID was not measured: the reference gives no spatial statistics."
 
 
 def test_bad_sets_are_one_sentence() -> None:

@@ -18,6 +18,7 @@ def test_balanced_labels_are_all_classes_in_turn() -> None:
     assert rule("balanced").of(range(23)) == [k % 10 for k in range(23)]
     assert rule(None) == rule("balanced")
     assert rule("3, 7").of(range(3)) == [3, 7, 3]
+    assert rule("3, 7") == rule("3,7")
 
 
 def test_random_labels_are_uniform_and_decided_by_seed_and_image() -> None:
