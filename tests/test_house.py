@@ -85,6 +85,7 @@ def test_no_model_imports_another() -> None:
         ["list"],
         ["flops", "--help"],
         ["fid", "--help"],
+        ["sample", "--help"],
         ["compare", "--help"],
         ["list", "--json"],
         ["weights", "list"],
@@ -104,7 +105,7 @@ def test_start_is_light(words: list[str]) -> None:
         "from dimbench.cli import main\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code\n"
-        "heavy = {'torch', 'pandas', 'matplotlib', 'numpy', 'torch_fidelity'} & set(sys.modules)\n"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'numpy', 'torch_fidelity', 'diffusers'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, cwd=ROOT)
