@@ -56,7 +56,10 @@ def table(changes: Sequence[Change], notes: Sequence[str]) -> Table:
         rows.append(
             [name, pair.metric, *figures, *_statistics(change), str(len(pair.base)), change.verdict + confirmed]
         )
-    return Table(columns, rows, notes=[*_reasons(changes, names), *_shared(changes), *_differences(changes), *notes])
+    mean = ["change: geometric mean of NEW / BASE over the rounds."] if any(change.low for change in changes) else []
+    return Table(
+        columns, rows, notes=[*mean, *_reasons(changes, names), *_shared(changes), *_differences(changes), *notes]
+    )
 
 
 def _names(changes: Sequence[Change]) -> list[str]:

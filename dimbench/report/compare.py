@@ -72,9 +72,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Change:
-    """What a pair says. `low` and `high` bound `ratio` = NEW / BASE with 95 % confidence; `margin` is a share, or a
-    difference for quality; `noise_margin` says that it was widened beyond what was asked for, to this machine's noise.
-    `worsened` is what --fail-if looks at; `confirmed`, that it needs no second comparison or that one agreed."""
+    """What a pair says. `low` and `high` bound `ratio`, the geometric mean of NEW / BASE over the rounds, with 95 %
+    confidence. `margin` is a share, or a difference for quality; `noise_margin` says that it was widened from what was
+    asked for to this machine's noise. `worsened` is what --fail-if looks at; `confirmed`, that it needs no second
+    comparison or that one agreed."""
 
     pair: Pair
     verdict: Verdict
