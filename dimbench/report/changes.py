@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dimbench import units
+from dimbench.report import metrics
 from dimbench.report.compare import NOISE_FACTOR, Change
 from dimbench.report.estimate import Noise
 from dimbench.report.gates import METRICS, Kind
@@ -17,7 +18,7 @@ def record(change: Change, **details: Any) -> Record:
     """The change as it is stored: the figure of every round is kept, so that all of it can be computed again."""
     pair = change.pair
     base, new = pair.figures
-    metrics = {"base": base, "new": new, "ratio": change.ratio, "low": change.low, "high": change.high}
+    numbers = {"base": base, "new": new, "ratio": change.ratio, "low": change.low, "high": change.high}
     samples = {"base": pair.base, "new": pair.new}
     if change.second:
         samples |= {"base_again": change.second.base, "new_again": change.second.new}
@@ -25,7 +26,7 @@ def record(change: Change, **details: Any) -> Record:
         "compare",
         pair.model,
         pair.conditions,
-        {**metrics, "margin": change.margin},
+        {**numbers, "margin": change.margin},
         samples={name: [v for v in side if v is not None] for name, side in samples.items()},
         details={
             "metric": pair.metric,
@@ -50,12 +51,15 @@ def table(changes: Sequence[Change], notes: Sequence[str]) -> Table:
     rows = []
     for name, change in zip(names, changes, strict=True):
         pair = change.pair
-        figures = (figure(pair.metric, number) for number in pair.figures)
+        figures = (metrics.text(pair.metric, number, full=True) for number in pair.figures)
         confirmed = " (confirmed)" if change.confirmed and pair.kind is Kind.NOISY else ""
         rows.append(
             [name, pair.metric, *figures, *_statistics(change), str(len(pair.base)), change.verdict + confirmed]
         )
-    return Table(columns, rows, notes=[*_reasons(changes, names), *_shared(changes), *_differences(changes), *notes])
+    mean = ["change: geometric mean of NEW / BASE over the rounds."] if any(change.low for change in changes) else []
+    return Table(
+        columns, rows, notes=[*mean, *_reasons(changes, names), *_shared(changes), *_differences(changes), *notes]
+    )
 
 
 def _names(changes: Sequence[Change]) -> list[str]:
@@ -107,17 +111,6 @@ def outcome(failed: Sequence[Change], gated: Sequence[str]) -> str:
         return f"No regression of {' or '.join(gated)} was confirmed."
     rows = (f"{change.pair.model} {change.pair.metric} {change.verdict}" for change in failed)
     return f"Exit code 3: {', '.join(rows)}."
-
-
-def figure(metric: str, number: float | None) -> str:
-    """A number as it reads in the unit of its metric."""
-    if number is None:
-        return "not measured"
-    if metric.endswith("seconds"):
-        return units.seconds(number)
-    if METRICS[metric].kind is Kind.EXACT:
-        return units.exact(int(number))
-    return units.size(int(number)) if metric.endswith("bytes") else f"{number:.4g}"
 
 
 def _statistics(change: Change) -> tuple[str, str, str]:

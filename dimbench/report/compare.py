@@ -16,6 +16,7 @@ from dimbench.report.estimate import Estimate, Noise, estimate, holm
 from dimbench.report.gates import METRICS, Gate, Kind, Verdict
 
 SUPERIORITY = 0.8  # share of rounds that must agree: a p-value alone is fooled by a few extreme rounds
+GPU_MARGIN = 0.02  # of times, which a GPU repeats better than a CPU
 NOISE_FACTOR = 2  # a change must exceed this many half-widths of A against A
 
 
@@ -71,9 +72,10 @@ class Pair:
 
 @dataclass(frozen=True)
 class Change:
-    """What a pair says. `low` and `high` bound `ratio` = NEW / BASE with 95 % confidence; `margin` is a share, or a
-    difference for quality; `noise_margin` says that it was widened beyond what was asked for, to this machine's noise.
-    `worsened` is what --fail-if looks at; `confirmed`, that it needs no second comparison or that one agreed."""
+    """What a pair says. `low` and `high` bound `ratio`, the geometric mean of NEW / BASE over the rounds, with 95 %
+    confidence. `margin` is a share, or a difference for quality; `noise_margin` says that it was widened from what was
+    asked for to this machine's noise. `worsened` is what --fail-if looks at; `confirmed`, that it needs no second
+    comparison or that one agreed."""
 
     pair: Pair
     verdict: Verdict
@@ -100,12 +102,18 @@ def judge(pairs: Sequence[Pair], margins: Mapping[str, float], noise: Sequence[N
     significant = dict(zip(measured, holm([e.p for e in estimates if e]), strict=True))
     changes = []
     for index, (pair, found) in enumerate(zip(pairs, estimates, strict=True)):
-        margin = margins.get(pair.metric, METRICS[pair.metric].margin)
+        margin = margins.get(pair.metric, _usual_margin(pair))
         if found and margin:
             changes.append(_noisy(pair, found, significant[index], margin, noise[index]))
         else:
             changes.append(_plain(pair, margin))
     return changes
+
+
+def _usual_margin(pair: Pair) -> float | None:
+    metric = METRICS[pair.metric]
+    on_gpu = pair.conditions.get("device") == "cuda"
+    return GPU_MARGIN if on_gpu and metric.is_time and metric.margin else metric.margin
 
 
 def _plain(pair: Pair, margin: float | None) -> Change:

@@ -22,7 +22,7 @@ def test_rows_are_told_apart_by_the_conditions_that_vary() -> None:
     found = judged([([entry(batch=1), entry(batch=8)], [entry(batch=1), entry(batch=8)])] * 3)
     table = changes.table(found, [])
     assert {row[0] for row in table.rows} == {"dit-digits, batch 1", "dit-digits, batch 8"}
-    assert table.notes[0] == "Conditions: device cpu, device_name a processor, threads 1."
+    assert table.notes[1] == "Conditions: device cpu, device_name a processor, threads 1."
 
 
 def test_cells() -> None:

@@ -57,6 +57,13 @@ def test_verdicts(factor: float, expected: Verdict) -> None:
     assert not change.confirmed
 
 
+def test_a_gpu_has_a_narrower_margin() -> None:
+    slow = slowed(1.035, spread=0.005)
+    assert verdict(slow).verdict is Verdict.SAME
+    assert verdict(replace(slow, conditions={"device": "cuda"})).verdict is Verdict.SLOWER
+    assert verdict(replace(slow, conditions={"device": "cuda"}), margin=0.05).verdict is Verdict.SAME
+
+
 def test_fewer_images_per_second_is_slower() -> None:
     change = verdict(slowed(1 / 1.2, metric="images_per_second"), margin=0.05)
     assert change.verdict is Verdict.SLOWER
