@@ -27,8 +27,9 @@ OnProgress = Callable[[str, float, float], None]
 """(phase, seconds since its start, median so far)."""
 
 CHILD: Command = (sys.executable, "-m", "dimbench.bench.child")
-PATIENCE = 10  # budgets that a row may take besides its start ...
-START = 120.0  # ... in seconds: building the network, compiling
+PATIENCE = 10  # budgets that a row may take besides its start
+START = 120.0  # seconds for building the network ...
+COMPILING = 900.0  # ... and for compiling it, where that is asked for
 TRIAL_BUDGET = 2.0  # seconds for each batch that the search for the best one tries
 
 _UNMEASURED = ("seconds", "images_per_second", "calls_per_second", "macs_per_second", "mfu", "peak_bytes")
@@ -56,13 +57,14 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
     known: dict[str, Any] = {"conditions": {**row.key, "device_name": None}, "metrics": {}}
     known["conditions"].pop("model")
     details = {"row": row.key}
-    deadline = monotonic() + START + PATIENCE * row.budget
+    limit = START + (COMPILING if row.compile else 0.0) + PATIENCE * row.budget
+    deadline = monotonic() + limit
     with _child(row, command) as child:
         while True:
             try:
                 event = child.events.get(timeout=max(0.0, deadline - monotonic()))
             except queue.Empty:
-                seen = f"it was stopped after {START + PATIENCE * row.budget:.0f} s without an end"
+                seen = f"it was stopped after {limit:.0f} s without an end"
                 return _too_big(row, known, doubt(seen, "give a longer --budget"))
             match event.pop("event"):
                 case "progress":
