@@ -50,8 +50,8 @@ class Measuring:
         with backends.use(self.row.kernel), backends.watch() as kernels:
             subject = subjects.build(self.row, self.preset, self.batch)
             held = self.device.probe.used()
-            self.device.probe.reset()
             first = self._first_calls(subject)
+            self.device.probe.reset()  # what the first call needed to search or to compile does not count
             call = _graph(subject.call) if self.row.cuda_graph else subject.call
             rules = Rules.of(self.row.device, self.row.budget)
             timed = timing.measure(call, self.device.clock, rules, self._watch)

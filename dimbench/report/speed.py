@@ -169,6 +169,8 @@ def _legend(records: Sequence[Record]) -> list[str]:
             f"MFU: share of the matmul rate measured here ({rates}); of the roof: of what the memory's bandwidth "
             "allows, too."
         )
+    if any(record.conditions.get("decoded") for record in measured):
+        notes.append("The autoencoder's share of the work is uncounted: MACs/s and MFU are of the network alone.")
     if any(record.conditions["mode"] == "train" for record in measured):
         notes.append("A training step counts as three forward passes.")
     return notes
