@@ -55,7 +55,7 @@ class Measuring:
             call = _graph(subject.call) if self.row.cuda_graph else subject.call
             rules = Rules.of(self.row.device, self.row.budget)
             timed = timing.measure(call, self.device.clock, rules, self._watch)
-            launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else 0.0
+            launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else None
             peaks = memory.peaks(self.device.probe, held)
             joules = self._joules(call)
         summary = series.summarise(timed.seconds)
@@ -73,7 +73,7 @@ class Measuring:
                 "joules_per_image": None if joules is None else joules / self.batch,
             },
             samples={"seconds": timed.seconds},
-            details=self._details(timed, summary, peaks),
+            details={**self._details(timed, summary, peaks), "launch_share": launches},
             warnings=found,
             environment={**results.describe_machine(), **self._environment()},
         )
