@@ -23,7 +23,7 @@ Send = Callable[..., None]
 
 
 class Measuring:
-    """Sends "start" with what is known before the first call, then "done" with all of it, or "too big"."""
+    """Sends "start" with what is known so far, again when more is, then "done" with all of it, or "too big"."""
 
     def __init__(self, row: Row, send: Send, on_progress: OnProgress) -> None:
         assert isinstance(row.batch, int)
@@ -42,8 +42,9 @@ class Measuring:
         torch.backends.cudnn.benchmark = True  # one shape per process: its search belongs to the first call
 
     def run(self) -> None:
-        cost = subjects.cost(self.row, self.preset, self.batch)
         conditions = self._conditions()
+        self.send("start", conditions=conditions, metrics={})
+        cost = subjects.cost(self.row, self.preset, self.batch)
         self.send("start", conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
         if not self.device.on_gpu and not self._leave_room(cost):
             return
