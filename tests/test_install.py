@@ -12,8 +12,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SCRIPT = (
     "import dimbench, dimbench.presets as presets, dimbench.kernels.haar as haar;"
+    "from dimbench.bench.sweeps import all_sweeps;"
     "from dimbench.data.digits import FILE;"
-    "print(dimbench.__file__, presets.folder(), haar.__file__, FILE.is_file(), len(presets.all_presets()), sep='\\n')"
+    "print(dimbench.__file__, presets.folder(), haar.__file__, FILE.is_file(), sep='\\n');"
+    "print(len(presets.all_presets()), *all_sweeps())"
 )
 
 

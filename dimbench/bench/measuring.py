@@ -23,7 +23,7 @@ Send = Callable[..., None]
 
 
 class Measuring:
-    """Sends "start" with what is known before the first call, then "done" with all of it, or "too big"."""
+    """Sends "start" with what is known so far, again when more is, then "done" with all of it, or "too big"."""
 
     def __init__(self, row: Row, send: Send, on_progress: OnProgress) -> None:
         assert isinstance(row.batch, int)
@@ -42,20 +42,21 @@ class Measuring:
         torch.backends.cudnn.benchmark = True  # one shape per process: its search belongs to the first call
 
     def run(self) -> None:
-        cost = subjects.cost(self.row, self.preset, self.batch)
         conditions = self._conditions()
+        self.send("start", conditions=conditions, metrics={})
+        cost = subjects.cost(self.row, self.preset, self.batch)
         self.send("start", conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
         if not self.device.on_gpu and not self._leave_room(cost):
             return
         with backends.use(self.row.kernel), backends.watch() as kernels:
             subject = subjects.build(self.row, self.preset, self.batch)
             held = self.device.probe.used()
-            self.device.probe.reset()
             first = self._first_calls(subject)
+            self.device.probe.reset()  # what the first call needed to search or to compile does not count
             call = _graph(subject.call) if self.row.cuda_graph else subject.call
             rules = Rules.of(self.row.device, self.row.budget)
             timed = timing.measure(call, self.device.clock, rules, self._watch)
-            launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else 0.0
+            launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else None
             peaks = memory.peaks(self.device.probe, held)
             joules = self._joules(call)
         summary = series.summarise(timed.seconds)
@@ -73,7 +74,7 @@ class Measuring:
                 "joules_per_image": None if joules is None else joules / self.batch,
             },
             samples={"seconds": timed.seconds},
-            details=self._details(timed, summary, peaks),
+            details={**self._details(timed, summary, peaks), "launch_share": launches},
             warnings=found,
             environment={**results.describe_machine(), **self._environment()},
         )

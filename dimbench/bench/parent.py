@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
-from time import monotonic
+from time import monotonic, sleep
 from typing import IO, Any
 
 from dimbench.bench import best_batch
@@ -27,8 +27,10 @@ OnProgress = Callable[[str, float, float], None]
 """(phase, seconds since its start, median so far)."""
 
 CHILD: Command = (sys.executable, "-m", "dimbench.bench.child")
-PATIENCE = 10  # budgets that a row may take besides its start ...
-START = 120.0  # ... in seconds: building the network, compiling
+PATIENCE = 10  # budgets that a row may take besides its start
+START = 120.0  # seconds for building the network ...
+COMPILING = 900.0  # ... and for compiling it, where that is asked for
+GRACE = 0.2  # seconds between asking a child to leave and making it
 TRIAL_BUDGET = 2.0  # seconds for each batch that the search for the best one tries
 
 _UNMEASURED = ("seconds", "images_per_second", "calls_per_second", "macs_per_second", "mfu", "peak_bytes")
@@ -56,13 +58,14 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
     known: dict[str, Any] = {"conditions": {**row.key, "device_name": None}, "metrics": {}}
     known["conditions"].pop("model")
     details = {"row": row.key}
-    deadline = monotonic() + START + PATIENCE * row.budget
+    limit = START + (COMPILING if row.compile else 0.0) + PATIENCE * row.budget
+    deadline = monotonic() + limit
     with _child(row, command) as child:
         while True:
             try:
                 event = child.events.get(timeout=max(0.0, deadline - monotonic()))
             except queue.Empty:
-                seen = f"it was stopped after {START + PATIENCE * row.budget:.0f} s without an end"
+                seen = f"it was stopped after {limit:.0f} s without an end"
                 return _too_big(row, known, doubt(seen, "give a longer --budget"))
             match event.pop("event"):
                 case "progress":
@@ -70,6 +73,7 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                 case "start":
                     known = event
                 case "done":
+                    event["warnings"] = tuple(event["warnings"])
                     return Record("bench", row.model, **{**event, "details": {**details, **event["details"]}})
                 case "too big":
                     return _too_big(row, known, event["words"])
@@ -128,6 +132,13 @@ def _child(row: Row, command: Command) -> Iterator[_Child]:
             process.stdin.flush()
             yield _Child(process, errors)
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            _end(process)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """Ask its whole group to leave, so that a compiler takes its half-written file with it, then make it leave."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+        sleep(GRACE)
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()

@@ -83,6 +83,8 @@ def run(rows: Sequence[Row], file: Path, **note: str) -> Run:
     A row that fails costs only itself. An interruption ends the row's process and keeps what is stored.
     """
     ran = Run()
+    if not rows:
+        return ran
     try:
         with stepping("measuring", len(rows)) as progress:
             for done, row in enumerate(rows):

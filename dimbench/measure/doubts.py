@@ -44,9 +44,9 @@ def of_series(timed: Timed, summary: Summary, target: float) -> list[str]:
     return found
 
 
-def of_launches(share: float) -> list[str]:
+def of_launches(share: float | None) -> list[str]:
     """Of a GPU that may wait for the host."""
-    if share <= LAUNCH_BOUND:
+    if share is None or share <= LAUNCH_BOUND:
         return []
     seen = f"launch-bound, the host handed out work for {_percent(share)} of a call"
     return [doubt(seen, "the time is the host's; a larger --batch, --compile or --cuda-graph shows the GPU's")]

@@ -102,13 +102,13 @@ class LivePeak(TorchDispatchMode):
         output = func(*args, **(kwargs or {}))
         for tensor in output if isinstance(output, (tuple, list)) else (output,):
             if isinstance(tensor, Tensor) and not any(tensor is arg for arg in args):
-                self._hold(tensor)
+                self._hold(tensor, func.is_view)
         return output
 
-    def _hold(self, tensor: Tensor) -> None:
+    def _hold(self, tensor: Tensor, is_view: bool) -> None:
         storage = tensor.untyped_storage()
         key, size = storage._cdata, storage.nbytes()
-        if not self._holders[key] and tensor._is_view():
+        if is_view and not self._holders[key]:
             return  # of something that was there before
         if not self._holders[key]:
             self.live += size

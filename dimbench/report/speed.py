@@ -75,7 +75,7 @@ def _figures(records: Sequence[Record]) -> dict[str, Callable[[Record], str]]:
         "MFU": ("mfu", lambda value: units.share(value, 1)),
         "of the roof": ("roof_share", lambda value: units.share(value, 1)),
         "J/image": ("joules_per_image", units.rate),
-        "first call": ("first_call_seconds", units.seconds),
+        "first": ("first_call_seconds", units.seconds),
         "compiling": ("compile_seconds", units.seconds),
     }
     for heading, (metric, show) in optional.items():
@@ -155,7 +155,10 @@ def _legend(records: Sequence[Record]) -> list[str]:
     measured = [record for record in records if record.metrics.get("seconds") is not None]
     if not measured:
         return []
-    notes = ["Time: median ± half its 95 % interval; IQR: the middle half of the samples, as a share of the median."]
+    notes = [
+        "Time: median ± half its 95 % interval; IQR: the middle half of the samples, as a share of the median; first: "
+        "the first call."
+    ]
     if any(record.conditions["device"] == "cpu" for record in measured):
         notes.append("Memory on a CPU: all that the process held, PyTorch's own some hundred MB among it.")
     peaks = {record.metrics.get("peak_macs_per_second"): record for record in measured}
@@ -165,10 +168,11 @@ def _legend(records: Sequence[Record]) -> list[str]:
         f"{units.short(rate)} MACs/s in {r.conditions['dtype']}" for rate, r in peaks.items() if rate is not None
     )
     if rates:
-        notes.append(
-            f"MFU: share of the matmul rate measured here ({rates}); of the roof: of what the memory's bandwidth "
-            "allows, too."
-        )
+        notes.append(f"MFU: share of the matmul rate measured here, {rates}.")
+    if any(map(_memory_bound, measured)):
+        notes.append("Of the roof: the same share where the memory's bandwidth is the limit and not this rate.")
+    if any(record.conditions.get("decoded") for record in measured):
+        notes.append("The autoencoder's share of the work is uncounted: MACs/s and MFU are of the network alone.")
     if any(record.conditions["mode"] == "train" for record in measured):
         notes.append("A training step counts as three forward passes.")
     return notes

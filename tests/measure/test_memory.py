@@ -40,6 +40,14 @@ def test_views_hold_what_they_look_at_and_add_nothing() -> None:
     assert live.peak == 400
 
 
+def test_views_of_what_was_there_before_add_nothing() -> None:
+    before = torch.empty(100, device="meta")
+    with torch.no_grad(), LivePeak() as live:
+        rows = before.view(10, 10)
+        assert rows.shape == (10, 10)
+    assert live.peak == 0
+
+
 def test_activations_are_the_peak_above_what_was_there() -> None:
     probe = Probe(lambda: None, lambda: 70, lambda: 100, lambda: 120)
     assert memory.peaks(probe, 70) == memory.Peaks(peak=100, reserved=120, activations=30)

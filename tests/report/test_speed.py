@@ -48,7 +48,7 @@ def test_a_row_has_time_with_interval_and_units() -> None:
     assert column([record()], "time per call") == ["37.01 ms ± 2.7 %"]
     assert column([record()], "IQR") == ["10.0 %"]
     assert column([record()], "memory") == ["750.00 MB"]
-    assert column([record()], "first call") == ["250.0 ms"]
+    assert column([record()], "first") == ["250.0 ms"]
 
 
 def test_conditions_that_differ_are_columns_and_others_stand_below() -> None:
