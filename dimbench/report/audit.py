@@ -55,15 +55,8 @@ def summary(findings: Sequence[Finding]) -> Table:
     rows = []
     for name, found in by_family(findings):
         kinds = Counter(finding.verdict.kind for finding in found)
-        rows.append(
-            (
-                name.partition(":")[0],
-                str(len(found)),
-                *(str(kinds[kind]) for kind in Kind),
-                _left_out(found),
-                _furthest(found),
-            )
-        )
+        counts = [str(kinds[kind]) for kind in Kind]
+        rows.append((name.partition(":")[0], str(len(found)), *counts, _left_out(found), _furthest(found)))
     notes = [outcome(findings), "Left out: the most that a GFLOPs figure of that source leaves out of our MACs."]
     if any(finding.claim.row.second_hand for finding in findings):
         notes.append("† second-hand: its source was not open to us; `dimbench table NAME` says whose figure it is.")
