@@ -14,12 +14,15 @@ from dimbench.commands import (
     device,
     fid,
     flops,
+    kernels,
     list_models,
     params,
     plot,
+    recipes,
     report,
     root,
     sample,
+    stats,
     sweep,
     table,
     train,
@@ -47,8 +50,11 @@ app.command("compare")(compare.run)
 app.command("calibrate")(calibrate.run)
 app.command("sample")(sample.run)
 app.command("fid")(fid.run)
+app.command("stats")(stats.run)
+app.command("recipes")(recipes.run)
 app.command("train")(train.run)
 app.command("report")(report.run)
+app.command("kernels")(kernels.run)
 app.add_typer(weights.app, name="weights")
 
 

@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import dimbench
 from dimbench.errors import UsageError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -44,15 +46,35 @@ class Published:
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Published):
     """A file of weights. `config` holds what it needs beyond the variant's own settings; `fid` is what its authors
-    print for it on `data`, drawn as `sampling` says (sampler, steps, cfg, autoencoder). `ships`: it is in the package.
+    print for it on `data`, drawn as `sampling` says (sampler, steps, cfg, autoencoder), `also` what else they print
+    there, and `source` where; `tag` tells files of one variant apart. `ships`: it is in the package.
     """
 
     resolution: int
     ships: bool = False
     data: str = ""
+    tag: str = ""
     fid: str = ""
+    also: Mapping[str, str] = field(default_factory=dict)
     sampling: Mapping[str, Any] = field(default_factory=dict)
+    source: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A published FID of 50,000 images and how it was drawn; the fields are a Checkpoint's. `model` is the variant's
+    name, `files` the published files of these weights, any of which will do; without one, nobody published them."""
+
+    name: str
+    model: str
+    resolution: int
+    data: str
+    fid: str
+    also: Mapping[str, str]
+    sampling: Mapping[str, Any]
+    source: str
+    files: tuple[Checkpoint, ...]
 
 
 @dataclass(frozen=True)
@@ -83,6 +105,7 @@ class Preset:
     counted: Mapping[str, int]
     claims: tuple[Claim, ...]
     checkpoints: tuple[Checkpoint, ...]
+    recipes: tuple[Recipe, ...]
 
 
 def folder() -> Path:
@@ -98,8 +121,11 @@ def all_presets() -> dict[str, Preset]:
 
 def _read(file: Path) -> list[Preset]:
     family = tomllib.loads(file.read_text(encoding="utf-8"))
+    usual = family.get("sampling", {})
     presets = []
     for name, variant in family["variants"].items():
+        resolution = variant.get("resolution", family["resolution"])
+        checkpoints = [_checkpoint(entry, usual) for entry in variant.get("checkpoints", ())]
         presets.append(
             Preset(
                 name=name,
@@ -109,16 +135,65 @@ def _read(file: Path) -> list[Preset]:
                 arxiv=family["arxiv"],
                 year=family["year"],
                 backbone=family["backbone"],
-                resolution=variant.get("resolution", family["resolution"]),
+                resolution=resolution,
                 latent_stride=variant.get("latent_stride", family["latent_stride"]),
                 config=variant["config"],
                 diffusion={**family["diffusion"], **variant.get("diffusion", {})},
                 counted=variant["counted"],
                 claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
-                checkpoints=tuple(Checkpoint(**entry) for entry in variant.get("checkpoints", ())),
+                checkpoints=tuple(checkpoints),
+                recipes=tuple(_recipes(name, resolution, usual, checkpoints, variant.get("recipes", ()))),
             )
         )
     return presets
+
+
+def _checkpoint(entry: Mapping[str, Any], usual: Mapping[str, Any]) -> Checkpoint:
+    sampling = {**usual, **entry.get("sampling", {})} if "fid" in entry else {}
+    return Checkpoint(**{**entry, "sampling": sampling})
+
+
+def _recipes(
+    model: str,
+    resolution: int,
+    usual: Mapping[str, Any],
+    checkpoints: Sequence[Checkpoint],
+    further: Sequence[Mapping[str, Any]],
+) -> list[Recipe]:
+    """One for each checkpoint with a published FID (one for all where they are the same), then the further ones."""
+    shared = ("resolution", "data", "tag", "fid", "also", "sampling", "source")
+    entries: list[Mapping[str, Any]] = [
+        {"file": c.file, **{k: getattr(c, k) for k in shared}} for c in checkpoints if c.fid
+    ]
+    found: dict[str, Recipe] = {}
+    for entry in (*entries, *further):
+        pixels = entry.get("resolution", resolution)
+        sampling = {**usual, **entry.get("sampling", {})}
+        name = "-".join(filter(None, (model, str(pixels), entry.get("tag", ""), f"cfg{sampling['cfg']:g}")))
+        files = tuple(c for c in checkpoints if c.file == entry.get("file"))
+        earlier = found[name].files if name in found else ()
+        found[name] = Recipe(
+            name=name,
+            model=model,
+            resolution=pixels,
+            data=entry.get("data", "ImageNet"),
+            fid=entry["fid"],
+            also=entry.get("also", {}),
+            sampling=sampling,
+            source=entry["source"],
+            files=(*earlier, *files),
+        )
+    return list(found.values())
+
+
+def recipes() -> dict[str, Recipe]:
+    """Every published FID by its name, in the order of the presets."""
+    return {recipe.name: recipe for preset in all_presets().values() for recipe in preset.recipes}
+
+
+def find_recipe(name: str) -> Recipe:
+    """The recipe called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
+    return _find(name, recipes(), "recipe", "dimbench recipes")
 
 
 def family_label(family: str) -> str:
@@ -144,13 +219,17 @@ def folded(name: str) -> str:
 
 def find(name: str) -> Preset:
     """The preset called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
-    presets = all_presets()
-    names = {folded(known): known for known in presets}
+    return _find(name, all_presets(), "model", "dimbench list")
+
+
+def _find(name: str, known: Mapping[str, T], what: str, command: str) -> T:
+    """The entry called `name`; `what` it is and the `command` that lists them stand in the UsageError."""
+    names = {folded(each): each for each in known}
     if folded(name) in names:
-        return presets[names[folded(name)]]
+        return known[names[folded(name)]]
     near = difflib.get_close_matches(folded(name), names, n=4, cutoff=0.5)
-    hint = f"did you mean {' or '.join(names[key] for key in near)}?" if near else "see `dimbench list`"
-    raise UsageError(f"unknown model {name!r}; {hint}")
+    hint = f"did you mean {' or '.join(names[key] for key in near)}?" if near else f"see `{command}`"
+    raise UsageError(f"unknown {what} {name!r}; {hint}")
 
 
 def match(patterns: Sequence[str]) -> list[Preset]:

@@ -38,7 +38,7 @@ def seconds(number: float) -> str:
 
 def change(ratio: float) -> str:
     """1.1234 -> "+12.3 %", the distance of a ratio from 1."""
-    return f"{100 * (ratio - 1):+.1f} %"
+    return f"{round(100 * (ratio - 1), 1) + 0.0:+.1f} %"  # + 0.0: no "-0.0"
 
 
 def rate(number: float) -> str:
@@ -53,6 +53,14 @@ def _four_digits(number: float) -> str:
 def share(part: float, whole: float) -> str:
     """The part in per cent of the whole."""
     return f"{100 * part / whole:.1f} %" if whole else "0.0 %"
+
+
+def duration(seconds: float) -> str:
+    """11520 -> "3.2 h", for what takes long."""
+    for length, name in ((86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= length:
+            return f"{seconds / length:.1f} {name}"
+    return f"{seconds:.3g} s"
 
 
 def per_cent(part: float) -> str:

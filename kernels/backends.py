@@ -2,24 +2,54 @@
 
 A backend is a module with `why_not(*tensors)` and the functions its operator calls (`forward`, and `backward` or
 `inverse`). `why_not` returns None where it can run, else the reason as half a sentence; where it should run but is
-broken, it raises DimbenchError.
+broken, it raises DimbenchError. An operator's package also has `example(size)`, a call to measure.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from dimbench.errors import DimbenchError, UsageError
 
 _forced: str | None = None
 _watching: list[dict[str, str]] = []
+
+
+@dataclass(frozen=True)
+class Size:
+    """Of an operator's inputs: B images of L positions with E channels and, in a scan, N states. `dtype` is that of
+    what comes by position."""
+
+    batch: int = 1
+    length: int = 256
+    channels: int = 1024
+    states: int = 16
+    dtype: torch.dtype = torch.float32
+    device: str = "cpu"
+
+    def normal(self, *shape: int, dtype: torch.dtype | None = None) -> Tensor:
+        """Standard normal numbers, the same on every device."""
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(shape, generator=generator).to(self.device, dtype or self.dtype)
+
+
+@dataclass(frozen=True)
+class Example:
+    """`run(*inputs)` is a call as a network makes it; `floors` are calls whose time says how fast it could be."""
+
+    run: Callable[..., Tensor]
+    inputs: tuple[Tensor, ...]
+    floors: Mapping[str, Callable[[], object]] = field(default_factory=dict)
 
 
 class Backends:
@@ -56,6 +86,10 @@ class Backends:
         except DimbenchError as error:
             return str(error)
 
+    def example(self, size: Size) -> Example:
+        """A call of this size. Raises UsageError where the operator takes no such size."""
+        return import_module(self.package).example(size)
+
     def module(self, name: str) -> Any:
         return import_module(f"{self.package}.{name.replace('-', '_')}")
 
@@ -67,6 +101,19 @@ class Backends:
                 self._warned.add(name)
                 warnings.warn(f"kernel {name} of {self.operator} is left out: {error}", stacklevel=2)
             return False
+
+
+def check(name: str) -> None:
+    """Raise UsageError where some operator has a backend of this name and no device here on which it can run it."""
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for operator in operators().values():
+        if name in operator.names:
+            examples = [operator.example(Size(length=16, channels=16, device=device)) for device in devices]
+            reasons = [operator.why_not(name, *example.inputs) for example in examples]
+            if all(reasons):
+                raise UsageError(
+                    f"kernel {name} cannot run {operator.operator} here: {' and '.join(map(str, reasons))}"
+                )
 
 
 @contextmanager
@@ -97,6 +144,7 @@ def watch() -> Iterator[dict[str, str]]:
         _watching.remove(used)
 
 
+@cache
 def operators() -> dict[str, Backends]:
     """The backends of all operators, by the operator's name: the packages beside this file."""
     folders = sorted(init.parent.name for init in Path(__file__).parent.glob("*/__init__.py"))

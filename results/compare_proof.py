@@ -30,7 +30,6 @@ from dimbench.report import changes as shown
 from dimbench.report import pairs
 from dimbench.report.compare import Change, judge
 from dimbench.report.estimate import Noise
-from dimbench.report.gates import METRICS
 from dimbench.results import Record, append, describe_machine, read
 
 FILE = Path(__file__).with_name("compare-proof.jsonl")
@@ -40,6 +39,7 @@ SERIES = 64  # rounds
 SIDES = Side("A", Path()), Side("B", Path())
 TRIALS = 200
 PLANTED = (1.0, 1.05, 1.1, 1.2)  # factors on the seconds of B
+CALM = (1.0, 0.5, 0.25)  # shares of the recorded noise that are resampled: as it was, and as a calmer machine has it
 ROUNDS = 10
 
 
@@ -124,20 +124,21 @@ class Resampled:
         return [entry({"seconds": self.waiting.pop(side.label)}, {}, {})]
 
 
-def resample() -> None:
-    """TRIALS comparisons for each planted factor, out of the long series."""
+def resample(calm: float) -> None:
+    """TRIALS comparisons for each planted factor, out of the long series with a share of its noise."""
     long = calibrated(LONG, SERIES)
-    rounds = list(zip(long["samples"]["first"], long["samples"]["second"], strict=True))
-    noise, lot = Noise(long["metrics"]["deviation"]), random.Random(0)
+    pairs_of_seconds = zip(long["samples"]["first"], long["samples"]["second"], strict=True)
+    rounds = [(first, first * (second / first) ** calm) for first, second in pairs_of_seconds]
+    noise, lot = Noise(calm * long["metrics"]["deviation"]), random.Random(0)
     for factor in PLANTED:
         runs = (Resampled(rounds, factor, lot) for _ in range(TRIALS))
         made = [compare(run, noise, lot.randrange(2**32), lambda *_: None) for run in runs]
         verdicts = Counter(change.verdict.value for change, _ in made)
         metrics = {verdict: verdicts[verdict] / TRIALS for verdict in ("slower", "unclear", "same", "faster")}
         metrics["rounds"] = sum(len(o) for _, c in made for o in c.order[MODEL]) / 2 / TRIALS
-        conditions = {"planted": factor, "trials": TRIALS, "rounds": ROUNDS, "margin": METRICS["seconds"].margin}
+        conditions = {"planted": factor, "deviation": noise.deviation, "trials": TRIALS, "rounds": ROUNDS}
         append([Record("compare-proof", MODEL, conditions, metrics)], FILE)
-        print(f"planted {factor - 1:+.0%}: {metrics}", flush=True)
+        print(f"noise {noise.deviation:.1%}, planted {factor - 1:+.0%}: {metrics}", flush=True)
 
 
 def main(live: int) -> None:
@@ -146,7 +147,8 @@ def main(live: int) -> None:
     compare_live(live)
     found = Counter(record["details"]["verdict"] for record in stored("compare"))
     print(f"live, A against A: {dict(found)}")
-    resample()
+    for calm in CALM:
+        resample(calm)
 
 
 if __name__ == "__main__":

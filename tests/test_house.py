@@ -92,6 +92,7 @@ def test_no_model_imports_another() -> None:
         ["report", "results/digits.jsonl", "--format", "html"],
         ["bench", "--help"],
         ["sweep"],
+        ["recipes"],
         ["table"],
         ["plot"],
         ["audit", "--help"],

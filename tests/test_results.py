@@ -104,4 +104,4 @@ def test_units() -> None:
     assert [units.seconds(s) for s in (12.345678, 0.0370125, 9.876543e-5, 1.5e-8)] == [
         "12.35 s", "37.01 ms", "98.77 µs", "15.00 ns",
     ]  # fmt: skip
-    assert [units.change(ratio) for ratio in (1.1234, 0.9, 1.0)] == ["+12.3 %", "-10.0 %", "+0.0 %"]
+    assert [units.change(ratio) for ratio in (1.1234, 0.9, 0.9999)] == ["+12.3 %", "-10.0 %", "+0.0 %"]

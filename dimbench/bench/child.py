@@ -27,21 +27,19 @@ def main() -> None:
     row = Row(**json.loads(sys.stdin.readline()))
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     send = _channel()
-    try:
-        from dimbench.bench.measuring import Measuring
-        from dimbench.measure.memory import is_out_of_memory
-    except DimbenchError as error:
-        send("error", words=str(error), code=error.exit_code)
-        return
+    # torch comes with these
+    from dimbench.bench.measuring import Measuring
+    from dimbench.measure import doubts
+    from dimbench.measure.memory import is_out_of_memory
+
     try:
         Measuring(row, send, _rarely(send)).run()
     except DimbenchError as error:
         send("error", words=str(error), code=error.exit_code)
     except Exception as error:
-        if is_out_of_memory(error):
-            send("too big", words=f"Out of memory: {_first_line(error)}")
-        else:
+        if not is_out_of_memory(error):
             raise
+        send("too big", words=doubts.doubt(f"out of memory ({_beginning(error)})", doubts.SMALLER))
 
 
 def _channel() -> Send:
@@ -74,9 +72,9 @@ def _leave_with_parent() -> None:
     os._exit(1)
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).splitlines()
-    return lines[0] if lines else type(error).__name__
+def _beginning(error: Exception) -> str:
+    """The first two sentences: what failed and how much it asked for; torch goes on about its allocator."""
+    return ". ".join(str(error).split("\n")[0].split(". ")[:2]) or type(error).__name__
 
 
 if __name__ == "__main__":

@@ -105,8 +105,8 @@ class Measuring:
             return True
         needed = cost.weights + cost.activations
         if needed > available:
-            words = f"needs about {needed / 1e9:.1f} GB, and {available / 1e9:.1f} GB are available"
-            self.send("too big", words=f"Not run: it {words}; give a smaller --resolution or --batch.")
+            seen = f"it needs about {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are available, and it was not run"
+            self.send("too big", words=doubts.doubt(seen, doubts.SMALLER))
             return False
         memory.limit_process(available)
         return True
@@ -128,6 +128,8 @@ class Measuring:
             self.gpu_states.append(self.device.gpu.state())
 
     def _joules(self, call: timing.Call) -> float | None:
+        if self.row.budget < energy.STEADY_SECONDS:
+            return None
         self.on_progress("energy", 0.0, 0.0)
         return energy.joules_per_call(call, self.device.clock, self.device.joules)
 

@@ -19,6 +19,7 @@ from typing import IO, Any
 from dimbench.bench import best_batch
 from dimbench.bench.plan import BEST, Row
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.measure.doubts import SMALLER, doubt
 from dimbench.results import Record
 
 Command = tuple[str, ...]
@@ -61,8 +62,8 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
             try:
                 event = child.events.get(timeout=max(0.0, deadline - monotonic()))
             except queue.Empty:
-                seconds = START + PATIENCE * row.budget
-                return _too_big(row, known, f"Stopped after {seconds:.0f} s without an end; give a longer --budget.")
+                seen = f"it was stopped after {START + PATIENCE * row.budget:.0f} s without an end"
+                return _too_big(row, known, doubt(seen, "give a longer --budget"))
             match event.pop("event"):
                 case "progress":
                     on_progress(event["phase"], event["seconds"], event["median"])
@@ -77,7 +78,8 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                     raise kind(f"{row.title}: {event['words']}")
                 case "end":
                     if child.killed():
-                        return _too_big(row, known, "The system ended it, as it does where memory runs out.")
+                        seen = "the system ended it, as it does where memory runs out"
+                        return _too_big(row, known, doubt(seen, SMALLER))
                     raise DimbenchError(f"{row.title} failed: {child.last_words()}; run it alone to see if it repeats")
 
 

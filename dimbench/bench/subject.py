@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -141,20 +140,18 @@ def _sampling(row: Row, preset: Preset, config: Any, eager: nn.Module, network: 
     labels = [0] * batch
     draw.check(settings, process, labels, config.num_classes)
     shape = (config.in_channels, config.input_size, config.input_size)
-    decode = autoencoder.load_decoder(Path(row.autoencoder), row.device) if row.autoencoder else None
     dtype = DTYPES[row.dtype]
+    decoder = autoencoder.from_pretrained(row.autoencoder).to(row.device, dtype) if row.autoencoder else None
 
     def call_of(network: Any) -> Callable[[], Tensor]:
         def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
             return network(x.to(dtype), t, y).to(x.dtype)
 
         def call() -> Tensor:
-            images, calls = next(
-                draw.draw(model, process, labels, settings, shape=shape, batch=batch, device=row.device)  # type: ignore[arg-type]
-            )
+            images, calls = draw.draw(model, process, range(batch), labels, settings, shape=shape, device=row.device)
             if calls != row.steps:
                 raise DimbenchError(f"{sampler} made {calls} network calls instead of {row.steps}; give other --steps")
-            return decode(images) if decode else images
+            return decoder.decode(images) if decoder else images
 
         return call
 

@@ -8,8 +8,8 @@ import typer
 
 from dimbench import presets
 from dimbench.bench import plan
-from dimbench.commands import measuring, options
-from dimbench.commands.drawing import AUTOENCODER, refuse_if_missing
+from dimbench.commands import decoding, measuring, options
+from dimbench.commands.drawing import refuse_if_missing
 from dimbench.commands.emit import output_file, show, table_format
 from dimbench.errors import UsageError
 from dimbench.report import speed
@@ -97,8 +97,6 @@ def run(
 
 
 def _autoencoder() -> str:
-    folder = catalog.shared(AUTOENCODER)
-    if folder is None:
-        home = presets.shared_files()[AUTOENCODER].files[0].page
-        refuse_if_missing("--decode", [f"the autoencoder {AUTOENCODER}, {home}"])
-    return str(folder)
+    """The folder of the autoencoder that the published figures were drawn with."""
+    refuse_if_missing("--decode", decoding.missing(decoding.DEFAULT))
+    return str(catalog.shared(decoding.NAMED[decoding.DEFAULT]))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from enum import StrEnum
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dimbench import paths, presets
+from dimbench.commands import decoding
 from dimbench.commands.emit import stepping
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.presets import Checkpoint, Preset
@@ -22,17 +25,37 @@ from dimbench.weights import catalog
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dimbench.sampling.batches import Batches, Drawn, OnBatches
     from dimbench.sampling.draw import Settings
+    from dimbench.sampling.labels import Labels as LabelRule
+    from dimbench.sampling.shards import Shards
+
+
+class Precision(StrEnum):
+    FP32 = "fp32"
+    TF32 = "tf32"
+    BF16 = "bf16"
+
 
 Steps = Annotated[int, typer.Option(min=1, help="Sampler steps; for a time grid, its points.")]
 Cfg = Annotated[float, typer.Option(help="Scale of classifier-free guidance; 1 is none.")]
 Sampler = Annotated[str | None, typer.Option(help="Sampler.", show_default="the family's own")]
 Labels = Annotated[
-    str | None, typer.Option(help="Class labels such as 3 or 0,1,2, in turn.", show_default="all classes")
+    str | None,
+    typer.Option(
+        help="random: uniform over the classes; balanced: all classes in turn; or labels such as 3 or 0,1,2, in turn.",
+        show_default="balanced",
+    ),
 ]
-Seed = Annotated[int, typer.Option(help="Image k depends on the seed and on k alone.")]
-Batch = Annotated[int, typer.Option(min=1, help="Images per network call.")]
+Seed = Annotated[int, typer.Option(help="Noise and label of image k depend on the seed and on k alone.")]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Images per network call; changes the last bits of an image, not its noise or label.")
+]
 Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or cuda:N.")]
+Dtype = Annotated[
+    Precision, typer.Option(help="Precision of the network and the autoencoder; the sampler's state stays float32.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile.")]
 Weights = Annotated[
     Path | None,
     typer.Option(help="Checkpoint with official key names.", show_default="one that ships or was fetched, if any"),
@@ -41,16 +64,18 @@ RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="A dry run with the untrained network: its numbers mean nothing.")
 ]
 Autoencoder = Annotated[
-    Path | None,
-    typer.Option(help="Folder of the autoencoder that decodes latents.", show_default="sd-vae-ft-ema, if fetched"),
+    str | None,
+    typer.Option(
+        help="What decodes latents: ft-ema, ft-mse, a folder that diffusers saved, an old .pt or .ckpt file, a hub id.",
+        show_default="ft-ema",
+    ),
 ]
-
-AUTOENCODER = "sd-vae-ft-ema"  # with which the published figures were drawn
 
 
 @dataclass(frozen=True)
 class Request:
-    """What the user asked to be drawn."""
+    """What the user asked to be drawn. `latents` are not decoded; of an `extendable` run more may be asked later, so
+    that its last batch is full as well."""
 
     name: str
     num_images: int
@@ -63,8 +88,12 @@ class Request:
     resolution: int | None
     device: str
     weights: Path | None
-    autoencoder: Path | None
+    autoencoder: str | None
     random_weights: bool
+    dtype: Precision = Precision.FP32
+    compile: bool = False
+    latents: bool = False
+    extendable: bool = False
 
     @cached_property
     def preset(self) -> Preset:
@@ -93,33 +122,25 @@ class Request:
         return self.weights or (catalog.path_of(self.known) if self.known else None)
 
     @property
-    def decoder(self) -> Path | None:
-        """The autoencoder's folder: the one given, else the one fetched, which a dry run leaves out."""
-        return self.autoencoder or (None if self.random_weights else catalog.shared(AUTOENCODER))
+    def decoder(self) -> str | None:
+        """The autoencoder that is used: the one given or the default, which a dry run leaves out."""
+        if self.preset.latent_stride == 1 or self.latents:
+            return None
+        return self.autoencoder or (None if self.random_weights else decoding.DEFAULT)
 
     def missing(self) -> list[str]:
         """What has to be fetched first: where it lives and which option takes it."""
-        if self.random_weights:
-            return []
         missing = []
-        if self.checkpoint is None:
+        if self.checkpoint is None and not self.random_weights:
             published = " or ".join(f"{c.file} from {c.url or c.page or 'an unknown address'}" for c in self.published)
             missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
-        if self.decoder is None and self.preset.latent_stride > 1:
-            home = presets.shared_files()[AUTOENCODER].files[0].page
-            missing.append(f"--autoencoder FOLDER: the autoencoder {AUTOENCODER}, {home}")
-        return missing
+        return missing + (decoding.missing(self.decoder) if self.decoder else [])
 
-    def class_labels(self, config: Any) -> list[int]:
-        """One label per image; for a network that was trained without labels, "no class"."""
-        if self.labels is None:
-            cycle = [config.null_label] if config.label_dropout >= 1 else list(range(config.num_classes))
-        else:
-            try:
-                cycle = [int(part) for part in self.labels.split(",")]
-            except ValueError:
-                raise UsageError(f"--labels {self.labels!r} is not understood; give numbers such as 3 or 0,1") from None
-        return [cycle[k % len(cycle)] for k in range(self.num_images)]
+    def label_rule(self, config: Any) -> LabelRule:
+        """Which label each image gets."""
+        from dimbench.sampling.labels import find_labels
+
+        return find_labels(self.labels, config.num_classes, config.null_label, config.label_dropout >= 1, self.seed)
 
 
 def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
@@ -132,48 +153,38 @@ def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
         )
 
 
-@dataclass(frozen=True)
-class Drawn:
-    """uint8 images (n, C, h, w); network calls per image, None where no image had to be drawn; the kernels that ran,
-    seconds and images of this run alone."""
-
-    images: Tensor
-    network_calls: int | None
-    kernels: dict[str, str]
-    seconds: float
-    fresh: int
-
-
 class Drawing:
     """A request made ready: everything it needs is loaded and checked."""
 
     def __init__(self, request: Request) -> None:
         from dimbench import registry
-        from dimbench.diffusion.process import find_process
+        from dimbench.diffusion.process import find_process, upsampled
         from dimbench.sampling import draw
 
         self.request = request
         self.preset = request.preset
+        self.batch = request.batch if request.extendable else min(request.batch, request.num_images)
         self._check_device()
         options = request.known.config if request.known and not request.random_weights else {}
         self.model = registry.create_model(request.name, resolution=request.resolution, **options)
         config: Any = self.model.config
-        self.labels = request.class_labels(config)
-        self.process = find_process(self.preset.diffusion)
+        self.label_rule = request.label_rule(config)
+        diffusion = upsampled(self.preset.diffusion, getattr(config, "upsample_factor", 1))
+        self.process = find_process(diffusion)
         self.settings: Settings = draw.Settings(
-            sampler=request.sampler or self.preset.diffusion["sampler"],
+            sampler=request.sampler or diffusion["sampler"],
             steps=request.steps,
             cfg=request.cfg,
             seed=request.seed,
-            guided_channels=self.preset.diffusion["guided_channels"],
+            guided_channels=diffusion["guided_channels"],
             null_label=config.null_label,
         )
-        draw.check(self.settings, self.process, self.labels, config.num_classes)
+        draw.check(self.settings, self.process, self.label_rule.classes, config.num_classes)
         self.fingerprint = "random" if request.random_weights else self._load_weights()
         draw.check_finite(self.model)
-        self.model = registry.for_inference(self.preset, self.model).to(request.device)
-        self.decode = self._decoder()
         self.shape = (config.in_channels, config.input_size, config.input_size)
+        self.autoencoder = self._autoencoder()
+        self.batches = self._batches()
 
     def _check_device(self) -> None:
         import torch
@@ -182,6 +193,8 @@ class Drawing:
             torch.empty(1, device=self.request.device)
         except (RuntimeError, AssertionError):
             raise UsageError(f"torch cannot use the device {self.request.device!r} here; give --device cpu") from None
+        if self.request.dtype is Precision.TF32 and not self.request.device.startswith("cuda"):
+            raise UsageError(f"--dtype tf32 is a mode of CUDA devices, not of {self.request.device}; give fp32 or bf16")
 
     def _load_weights(self) -> str:
         """Fill the network from its file; the first half of a fingerprint of the file."""
@@ -193,32 +206,77 @@ class Drawing:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
 
-    def _decoder(self) -> Any:
-        from dimbench.sampling import autoencoder
+    def _batches(self) -> Batches:
+        import torch
 
-        if self.preset.latent_stride == 1:
+        from dimbench import registry
+        from dimbench.data.pixels import to_uint8
+        from dimbench.sampling import autoencoder, precision
+        from dimbench.sampling.batches import Batches
+
+        device, dtype = self.request.device, self._weights_dtype
+        precision.allow_tf32(self.request.dtype is Precision.TF32)
+        network: Any = registry.for_inference(self.preset, self.model).to(device, dtype)
+        if self.request.compile:
+            network = torch.compile(network)
+        decode = None
+        if self.autoencoder:
+            decode = self.autoencoder.to(device, dtype).decode
+        elif self._decodes:
+            decode = partial(autoencoder.stand_in, stride=self.preset.latent_stride)
+        return Batches(
+            network if dtype == torch.float32 else precision.around(network, dtype),
+            self.process,
+            self.label_rule,
+            self.settings,
+            self.shape,
+            self.batch,
+            device,
+            decode,
+            finish=torch.Tensor.contiguous if self.request.latents else to_uint8,
+        )
+
+    @property
+    def drawn(self) -> Drawn:
+        """What was drawn so far."""
+        return self.batches.drawn
+
+    @property
+    def _weights_dtype(self) -> Any:
+        import torch
+
+        return torch.bfloat16 if self.request.dtype is Precision.BF16 else torch.float32
+
+    def _autoencoder(self) -> Any:
+        if not self.request.decoder:
             return None
-        if self.request.decoder is None:
-            return lambda latents: autoencoder.stand_in(latents, self.preset.latent_stride)
-        return autoencoder.load_decoder(self.request.decoder, self.request.device)
+        found = decoding.load(self.request.decoder)
+        found.check(self.shape[0], self.preset.latent_stride)
+        return found
+
+    @property
+    def labels(self) -> list[int]:
+        """The label of each image."""
+        return self.label_rule.of(range(self.request.num_images))
 
     @property
     def conditions(self) -> dict[str, Any]:
         """What decides the images."""
-        config: Any = self.model.config
         return {
             "resolution": self.request.pixels,
             "weights": self.fingerprint,
             "sampler": self.settings.sampler,
             "steps": self.settings.steps,
             "cfg": self.settings.cfg,
+            "upsampling": getattr(self.process, "upsampling", 1),
             "guided_channels": self.settings.guided_channels or "all",
             "seed": self.settings.seed,
-            "labels": self.request.labels or ("no class" if config.label_dropout >= 1 else "all classes in turn"),
+            "labels": self.label_rule.rule,
             "num_images": self.request.num_images,
-            "autoencoder": str(self.request.decoder) if self.request.decoder else None,
-            "dtype": "float32",
-            "device": self.request.device,
+            "autoencoder": self.autoencoder.fingerprint if self.autoencoder else None,
+            "dtype": self.request.dtype.value,
+            "compile": self.request.compile,
+            "device": self.request.device.partition(":")[0],
         }
 
     @property
@@ -229,51 +287,93 @@ class Drawing:
             said.append("The weights are random: this ran the chain dry, and the number means nothing.")
         elif self.request.weights is None and self.request.known and len(self.request.published) > 1:
             said.append(f"Of several published files, {self.request.known.file} was taken; --weights names another.")
-        if self.decode and not self.request.decoder:
+        if self._decodes and not self.autoencoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
-        if self.settings.sampler == "dopri5" and self.request.num_images > 1:
+        if self.settings.sampler == "dopri5" and self.batch > 1:
             said.append(
                 f"dopri5 chooses its steps for a batch: images depend on --batch {self.request.batch} slightly."
             )
         return said
 
-    def run(self, part: Path | None = None) -> tuple[Drawn, Any]:
-        """Draw into the file `part` (None: one in the cache), going on where an earlier run of the same settings
-        stopped; the store is the caller's to remove."""
-        from dimbench.data.pixels import to_uint8
-        from dimbench.kernels import backends
-        from dimbench.sampling import draw
-        from dimbench.sampling.store import ImageStore
+    @property
+    def _decodes(self) -> bool:
+        return self.preset.latent_stride > 1 and not self.request.latents
 
-        stride = self.preset.latent_stride
-        shape = self.shape if stride == 1 else (3, self.shape[1] * stride, self.shape[2] * stride)
+    @property
+    def decoding_cost(self) -> dict[str, float | None]:
+        """Multiply-adds and seconds of decoding one image; empty where nothing is decoded."""
+        if not self.autoencoder:
+            return {}
+        macs = decoding.macs(self.shape[1], self.shape[0], self.autoencoder.network.config)
+        seconds = self.drawn.decode_seconds / self.drawn.fresh if self.drawn.fresh else None
+        return {"decode_macs": macs, "decode_seconds": seconds}
+
+    @property
+    def shards(self) -> int:
+        """How many batches hold the images that were asked for."""
+        return -(-self.request.num_images // self.batch)
+
+    def store(self, folder: Path | None = None) -> Shards:
+        """Where the images are kept, batch by batch; None: in the cache, where an equal request finds them again."""
+        import torch
+
+        from dimbench.sampling.shards import Shards
+
         identity = {"model": self.preset.name, **self.conditions}
         identity.pop("num_images")
-        store = ImageStore(part or _cached(identity), identity, shape)
-        batch, total, first = self.request.batch, self.request.num_images, len(store)
-        calls: int | None = None
-        started = perf_counter()
-        with stepping(f"drawing with {self.preset.name}", total, first) as progress, backends.watch() as kernels:
+        stride = self.preset.latent_stride
+        shape = (3, self.shape[1] * stride, self.shape[2] * stride) if self._decodes else self.shape
+        dtype = torch.float32 if self.request.latents else torch.uint8
+        return Shards(folder or _cached({**identity, "shard_size": self.batch}), identity, self.batch, shape, dtype)
 
-            def on_step(k: int) -> None:
-                progress(len(store) + min(batch, total - len(store)) * min(1.0, (k + 1) / self.settings.steps))
+    def stream(self, store: Shards | None = None) -> Iterator[Tensor]:
+        """The images batch by batch in their order, uint8 (n, C, h, w) (latents: float32), drawn as they are asked for.
 
-            for x, network_calls in draw.draw(
-                self.model,
-                self.process,
-                self.labels,
-                self.settings,
-                shape=self.shape,
-                batch=batch,
-                first=first,
-                device=self.request.device,
-                on_step=on_step,
-            ):
-                calls = network_calls
-                store.append(to_uint8(self.decode(x) if self.decode else x))
-                progress(len(store))
-        images = store.images()[:total]
-        return Drawn(images, calls, kernels, perf_counter() - started, total - first), store
+        With a store, which must be claimed, those that are in it are read, and the others are kept in it.
+        """
+        absent = store.missing(self.shards) if store else list(range(self.shards))
+        with self.following(self.shards - len(absent), store) as on_batches:
+            with closing(self.draw(absent, store, on_batches)) as fresh:
+                for index in range(self.shards):
+                    images = next(fresh) if index in absent else store.read(index)  # type: ignore[union-attr]
+                    yield images[: self.request.num_images - index * self.batch]
+            on_batches(len(absent))
+
+    def draw(self, indices: Sequence[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
+        """The images of whole batches, kept in `store`; `drawn` follows."""
+        from dimbench.kernels import backends
+
+        with backends.watch() as self.drawn.kernels:
+            yield from self.batches.draw(indices, store, on_batches)
+
+    @contextmanager
+    def following(self, first: int, store: Shards | None) -> Iterator[OnBatches]:
+        """A bar of images on stderr, `first` batches being there. Call the result with the batches this process drew;
+        what others put into the store is seen there."""
+        total, started = self.request.num_images, perf_counter()
+        own, there = 0, first
+        with stepping(f"drawing with {self.preset.name}", total, min(total, first * self.batch)) as bar:
+
+            def on_batches(drawn: float) -> None:
+                nonlocal own, there
+                if int(drawn) != own:
+                    own = int(drawn)
+                    there = store.done() if store else first + own
+                images = min(total, (there + drawn - own) * self.batch)
+                rate = (images - first * self.batch) / (perf_counter() - started)
+                bar(images, f"{max(0.0, rate):.2f} images/s")
+
+            yield on_batches
+
+    def run(self, part: Path | None = None) -> tuple[Drawn, Shards]:
+        """All images at once in `drawn.images`, going on where an earlier run of the same settings stopped; the store
+        in the folder `part` (None: one in the cache) is the caller's to remove."""
+        import torch
+
+        store = self.store(part)
+        with store.claimed():
+            self.drawn.images = torch.cat(list(self.stream(store)))
+        return self.drawn, store
 
 
 def _cached(identity: dict[str, Any]) -> Path:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dimbench import presets
-from dimbench.commands import options
+from dimbench.commands import decoding, options
 from dimbench.commands.emit import emit, output_file, table_format, track
 from dimbench.errors import UsageError
 from dimbench.presets import Preset
@@ -117,4 +117,6 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
     if "steps" in conditions:
         calls = conditions["steps"] * (2 if conditions["guided"] else 1)
         metrics |= {"passes_per_image": calls, "macs_per_image": calls * macs, "flops_per_image": 2 * calls * macs}
+        if preset.latent_stride > 1:
+            metrics["decode_macs"] = decoding.macs(resolution // preset.latent_stride)
     return Record("flops", preset.name, {**conditions, "engine": engine.value}, metrics, details=details)

@@ -14,6 +14,26 @@ Resolution = Annotated[
     int | None,
     typer.Option(help="Side of the images in pixels.", show_default="the model's own, 256 for published models"),
 ]
+
+
+def _force(context: typer.Context, kernel: str | None) -> str | None:
+    """Until the command ends."""
+    if kernel is not None:
+        from dimbench.kernels import backends
+
+        context.with_resource(backends.use(kernel))
+        backends.check(kernel)
+    return kernel
+
+
+Kernel = Annotated[
+    str | None,
+    typer.Option(
+        callback=_force,
+        help="Backend for every operator that has it, as `dimbench kernels` lists them; an error where it cannot run.",
+        show_default="each operator's first that can run",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the records as a JSON array and nothing else.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
 Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]

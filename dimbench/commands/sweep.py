@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dimbench import results
-from dimbench.bench import plan, sweeps
+from dimbench.bench import sweeps
 from dimbench.bench.plan import Row
 from dimbench.commands import measuring, options
 from dimbench.commands.emit import output_file, show, table_format
@@ -47,7 +47,6 @@ def run(
     sweep = sweeps.find(name)
     fixed = {"device": device, "threads": threads, "budget": budget, **({"dtype": dtype.value} if dtype else {})}
     wanted = sweeps.shard(_possible(sweep.rows(model, **fixed)), shard)
-    measuring.check(wanted)
     file = output_file(out)
     stored = results.read(file)
     device_name = measuring.device_name(device)
@@ -69,15 +68,17 @@ def _list() -> None:
 
 
 def _possible(rows: Sequence[Row]) -> list[Row]:
-    """The rows without those that this device has no arithmetic for, which are named."""
+    """The rows without those that this device or the model has nothing for, which are named; UsageError if all are."""
     kept = []
     refused: dict[str, int] = {}
     for row in rows:
         try:
-            plan.check(row)
+            measuring.check([row])
             kept.append(row)
         except UsageError as error:
             refused[str(error)] = refused.get(str(error), 0) + 1
+    if not kept:
+        raise UsageError(next(iter(refused)))
     for why, count in refused.items():
         print(f"dimbench: {count} of {len(rows)} rows left out: {why}", file=sys.stderr)
     return kept

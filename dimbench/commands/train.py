@@ -30,6 +30,7 @@ def run(
             show_default="checkpoints/NAME.safetensors",
         ),
     ] = None,
+    kernel: options.Kernel = None,
     json: options.Json = False,
 ) -> None:
     """Train a model on the embedded digits; run again after an interruption and it goes on to the bit."""
@@ -57,6 +58,7 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
     from dimbench import registry
     from dimbench.data import digits
     from dimbench.diffusion.process import find_process
+    from dimbench.kernels import backends
     from dimbench.training import Recipe, Training
 
     settings = Recipe(**recipe)  # type: ignore[arg-type]
@@ -69,7 +71,7 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
         training.save(checkpoint)  # an unwritable place shows before the work, not after
     images, labels = digits.load("train")
     started, first, losses = perf_counter(), training.step, []
-    with stepping(f"training {preset.name}", settings.steps, training.step) as progress:
+    with stepping(f"training {preset.name}", settings.steps, training.step) as progress, backends.watch() as kernels:
         try:
             while training.step < settings.steps:
                 losses.append(training.advance(images, labels))
@@ -85,7 +87,7 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
         "loss": sum(recent) / len(recent) if recent else None,
         "seconds_per_step": (perf_counter() - started) / taken if taken else None,
     }
-    return Record("train", preset.name, recipe, metrics, details={"file": out.name})
+    return Record("train", preset.name, {**recipe, "kernels": kernels}, metrics, details={"file": out.name})
 
 
 def _classifier(seed: int, out: Path) -> Record:

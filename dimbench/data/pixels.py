@@ -7,6 +7,8 @@ from torch import Tensor
 
 from dimbench.errors import DimbenchError
 
+UINT8_RULE = "127.5 x + 128, clamped, fraction cut off"
+
 
 def to_uint8(images: Tensor) -> Tensor:
     """uint8 images of the shape given: 127.5 x + 128, clamped to 0..255, the fraction cut off (DiT's and SiT's rule).

@@ -17,6 +17,7 @@ from dimbench.diffusion.ode import sample_ode
 from dimbench.diffusion.schedules import schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
+from dimbench.diffusion.upsample_guidance import upsample_guided
 
 
 class Process(Protocol):
@@ -90,8 +91,10 @@ class Transport:
 
 @dataclass(frozen=True)
 class StableDiffusion:
-    """DiM's noise prediction on Stable Diffusion's schedule; `steps` are network calls."""
+    """DiM's noise prediction on Stable Diffusion's schedule; `steps` are network calls, in the first of which a network
+    that draws `upsampling` times the side it was made for is also asked about the reduced image."""
 
+    upsampling: int = 1
     samplers: tuple[str, ...] = dpm_solver.METHODS
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
@@ -106,6 +109,8 @@ class StableDiffusion:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
+        if self.upsampling > 1:
+            network = upsample_guided(network, self.upsampling)
         return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, on_step=on_step)
 
 
@@ -130,15 +135,18 @@ class VariancePreserving:
         return vp_sde.euler(network, x, noise if sampler == "euler-maruyama" else None, steps=steps, on_step=on_step)
 
 
-_FIXED: dict[str, type[Process]] = {
-    "gaussian": Gaussian,
-    "stable-diffusion": StableDiffusion,
-    "variance-preserving": VariancePreserving,
-}
+def upsampled(settings: Mapping[str, Any], factor: int) -> Mapping[str, Any]:
+    """A preset's [diffusion] table as it is for images of `factor` times the side that the weights were made for."""
+    return settings if factor == 1 else {**settings, **settings["upsampled"], "upsampling": factor}
 
 
 def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
-    if settings["process"] in _FIXED:
-        return _FIXED[settings["process"]]()
+    match settings["process"]:
+        case "gaussian":
+            return Gaussian()
+        case "stable-diffusion":
+            return StableDiffusion(settings.get("upsampling", 1))
+        case "variance-preserving":
+            return VariancePreserving()
     return Transport(find_path(settings["path"]), settings["prediction"])

@@ -14,6 +14,7 @@ LAUNCH_BOUND = 0.9  # share of a call in which the host hands out work
 SLOW_CLOCK = 0.75  # of the highest clock, where nvbench drops a trial
 
 
+SMALLER = "give a smaller --batch or --resolution"
 _NOISE = "other work or changing clocks may be the cause; wait for a quiet machine, or give a longer --budget"
 
 

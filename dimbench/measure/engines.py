@@ -58,8 +58,8 @@ def fvcore(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, in
                 "aten::scaled_dot_product_attention": _attention,
                 "dimbench::causal_conv": _kernel(causal_conv.flops),
                 "dimbench::selective_scan": _kernel(selective_scan.flops),
-                "dimbench::haar": _kernel(haar.flops),
-                "dimbench::haar_inverse": _kernel(haar.flops),
+                "dimbench::haar_tokens": _kernel(haar.token_flops),
+                "dimbench::haar_tokens_inverse": _kernel(haar.token_flops),
             }
         )
         counted = {_NAMES.get(name, name): int(macs) for name, macs in analysis.by_operator().items()}

@@ -207,7 +207,7 @@ def _calflops(line: Line) -> float:
 def _fvcore(line: Line) -> float:
     if line.operator == "layer_norm":
         return 4 * line.elements
-    own = ("attention", "causal_conv", "selective_scan", "haar", "haar_inverse")
+    own = ("attention", "causal_conv", "selective_scan", "haar_tokens", "haar_tokens_inverse")
     return 0 if line.operator in own else _macs(line)
 
 

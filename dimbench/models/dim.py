@@ -89,6 +89,11 @@ class Config:
         return (self.input_size, *low)
 
     @property
+    def upsample_factor(self) -> int:
+        """How many times as large as the images its weights were made for its images are per side."""
+        return self.input_size // min(self.sides)
+
+    @property
     def padding(self) -> str:
         """The pad rule in force."""
         if self.pad_rule != "auto":

@@ -97,9 +97,12 @@ class ScanBranch(nn.Module):
         self.register_buffer("places", torch.argsort(self.order), persistent=False)
 
     def forward(self, u: Tensor, c: Tensor) -> Tensor:
+        return self.mixed(u.index_select(1, self.order), c).index_select(1, self.places)
+
+    def mixed(self, u: Tensor, c: Tensor) -> Tensor:
+        """The branch on tokens in scan order."""
         shift, scale, gate = self.adaLN_modulation(c).chunk(3, dim=-1)
-        mixed = self.mixer(modulate(u, shift, scale).index_select(1, self.order))
-        return u + gate[:, None] * mixed.index_select(1, self.places)
+        return u + gate[:, None] * self.mixer(modulate(u, shift, scale))
 
 
 class SpatialBranch(ScanBranch):
@@ -120,7 +123,7 @@ class WaveletBranch(ScanBranch):
         self.idwt = InverseHaarFilters()
 
     def forward(self, u: Tensor, c: Tensor) -> Tensor:
-        return from_wavelets(super().forward(to_wavelets(u, LEVELS), c), LEVELS)
+        return from_wavelets(self.mixed(to_wavelets(u, self.places, LEVELS), c), self.places, LEVELS)
 
 
 class Fusion(nn.Module):

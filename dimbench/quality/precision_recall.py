@@ -19,7 +19,8 @@ def precision_recall(generated: Tensor, reference: Tensor, k: int = NEIGHBOURS) 
 
     Around every feature lies a ball that reaches its k-th neighbour in its own set. Precision is the share of
     generated features within a reference ball, recall the share of reference features within a generated one.
-    k = 3 as in ADM's evaluator, distances in float64. Raises UsageError for sets of k images or fewer.
+    k = 3 as in ADM's evaluator, whose distances are in float16 where that holds them; these are in float64. Raises
+    UsageError for sets of k images or fewer.
     """
     generated, reference = checked_pair(generated, reference)
     if min(len(generated), len(reference)) <= k:

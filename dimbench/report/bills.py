@@ -47,8 +47,13 @@ def _notes(records: Sequence[Record]) -> list[str]:
         found = ", ".join(_uncounted(name, *entry) for name, entry in record.details["uncounted"].items())
         notes.append(f"{record.model} uncounted (output elements): {found or 'nothing'}")
     if "steps" in records[0].conditions:
-        notes.append("The autoencoder is uncounted: MACs per image are the network's alone.")
-    return notes
+        notes += [
+            f"MACs per image are the network's; decoding one of {record.conditions['resolution']} px with Stable "
+            f"Diffusion's autoencoder takes {units.short(record.metrics['decode_macs'] or 0)} more."
+            for record in records
+            if "decode_macs" in record.metrics
+        ]
+    return list(dict.fromkeys(notes))
 
 
 def _uncounted(operator: str, calls: int, elements: int | None) -> str:

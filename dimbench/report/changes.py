@@ -44,19 +44,49 @@ def record(change: Change, **details: Any) -> Record:
 
 
 def table(changes: Sequence[Change], notes: Sequence[str]) -> Table:
-    """One row per metric of each model, the undecided ones too; conditions that all rows share stand below."""
-    conditions = [change.pair.conditions for change in changes]
-    names = dict.fromkeys(name for each in conditions for name in each)
-    varying = [name for name in names if len({repr(each.get(name)) for each in conditions}) > 1]
-    columns = ["model", *varying, "metric", "BASE", "NEW", "change", "95 % interval", "margin", "rounds", "verdict"]
+    """One row per metric of each row that was compared, the undecided ones too; reasons and conditions stand below."""
+    names = _names(changes)
+    columns = ["compared", "metric", "BASE", "NEW", "change", "95 % interval", "margin", "rounds", "verdict"]
     rows = []
-    for change in changes:
+    for name, change in zip(names, changes, strict=True):
         pair = change.pair
-        row = [pair.model, *(_word(pair.conditions.get(name)) for name in varying), pair.metric]
-        row += [figure(pair.metric, number) for number in pair.figures]
-        rows.append([*row, *_statistics(change), str(len(pair.base)), _verdict(change)])
-    shared = ", ".join(f"{name} {value}" for name, value in conditions[0].items() if name not in varying and value)
-    return Table(columns, rows, notes=[f"Conditions: {shared}.", *_differences(changes), *notes])
+        figures = (figure(pair.metric, number) for number in pair.figures)
+        confirmed = " (confirmed)" if change.confirmed and pair.kind is Kind.NOISY else ""
+        rows.append(
+            [name, pair.metric, *figures, *_statistics(change), str(len(pair.base)), change.verdict + confirmed]
+        )
+    return Table(columns, rows, notes=[*_reasons(changes, names), *_shared(changes), *_differences(changes), *notes])
+
+
+def _names(changes: Sequence[Change]) -> list[str]:
+    """What each change is of: the model, and the conditions in which it differs from other rows of that model."""
+    seen: dict[tuple[str, str], dict[str, set[str]]] = {}
+    for change in changes:
+        values = seen.setdefault((change.pair.command, change.pair.model), {})
+        for name, value in change.pair.conditions.items():
+            values.setdefault(name, set()).add(repr(value))
+    names = []
+    for change in changes:
+        values = seen[change.pair.command, change.pair.model]
+        varying = [f"{n} {v}" for n, v in change.pair.conditions.items() if len(values[n]) > 1]
+        names.append(", ".join([change.pair.model, *varying]))
+    return names
+
+
+def _reasons(changes: Sequence[Change], names: Sequence[str]) -> list[str]:
+    """Why a verdict is what it is, with the rows of which that is true."""
+    rows: dict[str, list[str]] = {}
+    for name, change in zip(names, changes, strict=True):
+        if change.reason:
+            rows.setdefault(f"{change.verdict}: {change.reason}", []).append(f"{name} {change.pair.metric}")
+    return [f"{reason} ({'; '.join(of)})." for reason, of in rows.items()]
+
+
+def _shared(changes: Sequence[Change]) -> list[str]:
+    """The conditions that hold for all rows."""
+    first, *others = [change.pair.conditions for change in changes]
+    shared = [f"{n} {v}" for n, v in first.items() if v and all(other.get(n) == v for other in others)]
+    return [f"Conditions: {', '.join(shared)}."] if shared else []
 
 
 def margins(changes: Sequence[Change], noise: Mapping[str, Noise]) -> list[str]:
@@ -67,7 +97,7 @@ def margins(changes: Sequence[Change], noise: Mapping[str, Noise]) -> list[str]:
             f"* widened to {NOISE_FACTOR} half-widths of A against A on this machine; same needs the margin asked for."
         ]
     if any(change.pair.conditions.get("device_name") not in noise for change in timed):
-        return ["How noisy this machine is is not known; `dimbench calibrate` measures it, and margins widen to it."]
+        return ["This machine's noise is not known; `dimbench calibrate` measures it, and margins widen to it."]
     return []
 
 
@@ -90,11 +120,6 @@ def figure(metric: str, number: float | None) -> str:
     return units.size(int(number)) if metric.endswith("bytes") else f"{number:.4g}"
 
 
-def _verdict(change: Change) -> str:
-    confirmed = " (confirmed)" if change.confirmed and change.pair.kind is Kind.NOISY else ""
-    return change.verdict + confirmed + (f": {change.reason}" if change.reason else "")
-
-
 def _statistics(change: Change) -> tuple[str, str, str]:
     """Change, interval and margin, in per cent or as a difference."""
     base, new = change.pair.figures
@@ -103,11 +128,7 @@ def _statistics(change: Change) -> tuple[str, str, str]:
     if change.pair.kind is Kind.QUALITY:
         return f"{new - base:+.3g}", "none", "none" if change.margin is None else f"{change.margin:g}"
     if change.pair.kind is Kind.EXACT:
-        return (
-            "none" if base == new else "unknown" if change.ratio is None else units.change(change.ratio),
-            "exact",
-            "0",
-        )
+        return "none" if base == new else f"{int(new - base):+,}", "exact", "0"
     ratio = "unknown" if change.ratio is None else units.change(change.ratio)
     interval = "none"
     if change.low is not None and change.high is not None:

@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from dimbench.report import charts, conditions, html, metrics, summary
-from dimbench.report.findings import Comparison, Findings, Outcome, Raw, Series, point
+from dimbench.report.findings import Comparison, Findings, Outcome, Raw, Series, point, value
 from dimbench.report.html import Section
 from dimbench.report.summary import Grid
 from dimbench.report.tables import Cell
@@ -32,7 +32,7 @@ def render(findings: Findings) -> str:
     """The whole page."""
     lead, tone = findings.verdict()
     sections = [*_compared(findings), *_measured(findings), *_history(findings), *_rest(findings)]
-    return html.page("dimbench report", sections, lead, tone, data=_data(findings))
+    return html.page("dimbench report", sections, lead, tone, data=_data(findings) or None)
 
 
 def _compared(findings: Findings) -> list[Section]:
@@ -42,7 +42,7 @@ def _compared(findings: Findings) -> list[Section]:
     if rows:
         grid = summary.compared(rows)
         reach = charts.reach([bound for row in rows for bound in (row.ratio, row.low, row.high) if bound is not None])
-        place = list(grid.columns).index("change")
+        place = list(grid.columns).index("verdict") + 1
         columns = [*grid.columns[:place], f"\u2212{reach:.0%} to +{reach:.0%}", *grid.columns[place:]]
         cells = [[*line[:place], _strip(row, reach), *line[place:]] for row, line in zip(rows, grid.rows, strict=True)]
         sections.append(Section("Compared", html.paragraphs([_STRIPS]) + _table(Grid(columns, cells, note=grid.note))))
@@ -67,7 +67,7 @@ def _measured(findings: Findings) -> list[Section]:
 
 
 def _table(grid: Grid) -> Markup:
-    notes = [f"Where they apply: {grid.note}."] if grid.note else []
+    notes = [f"Conditions, where they apply: {grid.note}."] if grid.note else []
     if len(grid.rows) > MOST_ROWS:
         notes.append(f"The first {MOST_ROWS} of {len(grid.rows)} rows.")
     filtered = len(grid.rows) >= _FILTERED_FROM
@@ -118,7 +118,7 @@ def _rest(findings: Findings) -> list[Section]:
     grid = summary.environment(findings)
     differing = sum(bool(row[-1].tone) for row in grid.rows)
     said = f"Environment: {differing} of {len(grid.rows)} entries differ"
-    sections = [Section(said, _table(grid), folded=not differing)]
+    sections = [Section(said, _table(grid), folded=not differing)] if grid.rows else []
     warnings = findings.warnings()
     if warnings:
         said = html.paragraphs(f"{', '.join(models)}: {text}" for text, models in warnings.items())
@@ -128,5 +128,12 @@ def _rest(findings: Findings) -> list[Section]:
 
 def _data(findings: Findings) -> list[dict[str, Any]]:
     """The latest measurements without raw series and details, for those who have only the page."""
-    parts = ("command", "model", "conditions", "metrics", "created")
-    return [{part: one.latest[part] for part in parts} for one in findings.series[:MOST_ROWS]]
+    records = [one.latest for one in findings.series[:MOST_ROWS]]
+    parts = ("command", "model", "conditions", "created")
+    return [
+        {
+            **{part: record[part] for part in parts},
+            "metrics": {name: value(number) for name, number in record["metrics"].items()},
+        }
+        for record in records
+    ]

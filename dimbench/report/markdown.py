@@ -73,7 +73,7 @@ def _rest(findings: Findings) -> list[str]:
 
 def _grid(grid: Grid) -> str:
     rows = [[_escape(cell.text) for cell in row] for row in grid.rows[:MOST_ROWS]]
-    notes = [f"Where they apply: {_escape(grid.note)}."] if grid.note else []
+    notes = [f"Conditions, where they apply: {_escape(grid.note)}."] if grid.note else []
     if len(grid.rows) > MOST_ROWS:
         notes.append(f"{len(grid.rows) - MOST_ROWS} more rows are left out here; --format html shows them.")
     return Table([_escape(column) for column in grid.columns], rows, notes=notes).markdown()

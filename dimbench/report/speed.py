@@ -28,13 +28,14 @@ _CONDITIONS = {
     "decoded": "decoded",
     "weights": "weights",
 }
+_OF_MODEL = ("kernel", "form", "sampler")
 _ALWAYS = ("resolution", "batch")  # columns in any case
 _TIMED = {"inference": "call", "train": "step", "sample": "run"}
 
 
 def table(records: Sequence[Record]) -> Table:
     """One row per record; equal conditions, and what to know of single rows, stand below."""
-    varying = [name for name in _CONDITIONS if name in _ALWAYS or len({_condition(r, name) for r in records}) > 1]
+    varying = [name for name in _CONDITIONS if name in _ALWAYS or _varies(records, name)]
     figures = _figures(records)
     rows = [
         [record.model, *(_condition(record, name) for name in varying), *(show(record) for show in figures.values())]
@@ -42,6 +43,14 @@ def table(records: Sequence[Record]) -> Table:
     ]
     columns = ["model", *(_CONDITIONS[name] for name in varying), *figures]
     return Table(columns, rows, notes=[*_conditions_note(records, varying), *_legend(records), *_warnings(records)])
+
+
+def _varies(records: Sequence[Record], name: str) -> bool:
+    """Whether a condition needs a column: its values differ, and not just because the models do."""
+    values = {_condition(record, name) for record in records}
+    pairs = {(record.model, _condition(record, name)) for record in records}
+    by_model = name in _OF_MODEL and len(pairs) == len({record.model for record in records})
+    return len(values) > 1 and not by_model
 
 
 def _condition(record: Record, name: str) -> str:
@@ -103,31 +112,42 @@ def _time(record: Record) -> str:
 
 def _spread(record: Record) -> str:
     middle, iqr = record.metrics.get("seconds"), record.metrics.get("seconds_iqr")
-    return units.share(iqr, middle) if middle and iqr is not None else ""
+    few = record.metrics.get("seconds_low") is None
+    return "" if few or not middle or iqr is None else units.share(iqr, middle)
+
+
+_SAY: dict[str, Callable[[Any], str]] = {
+    "mode": lambda mode: {"train": "training steps", "sample": "sampling runs"}.get(mode, "inference"),
+    "device_name": str,
+    "dtype": str,
+    "threads": lambda n: f"{n} thread{'s' if n > 1 else ''}",
+    "compile": lambda _: "compiled",
+    "cuda_graph": lambda _: "replayed as a CUDA graph",
+    "kernel": lambda kernel: f"kernels {kernel}",
+    "form": lambda form: "branches merged for inference" if form == "merged" else "",
+    "steps": lambda n: f"{n} network calls",
+    "sampler": lambda sampler: f"sampler {sampler}",
+    "guided": lambda _: "guided",
+    "decoded": lambda _: "decoded",
+    "weights": lambda w: "random weights, which the time does not depend on" if w == "random" else f"weights {w}",
+}
 
 
 def _conditions_note(records: Sequence[Record], varying: Sequence[str]) -> list[str]:
-    """What holds for all rows."""
-    say: dict[str, Callable[[Any], str]] = {
-        "mode": lambda mode: {"train": "training steps", "sample": "sampling runs"}.get(mode, "inference"),
-        "device_name": str,
-        "dtype": str,
-        "threads": lambda n: f"{n} thread{'s' if n > 1 else ''}",
-        "compile": lambda _: "compiled",
-        "cuda_graph": lambda _: "replayed as a CUDA graph",
-        "kernel": lambda kernel: f"kernels {kernel}",
-        "form": lambda form: "branches merged for inference" if form == "merged" else "",
-        "steps": lambda n: f"{n} network calls",
-        "sampler": str,
-        "guided": lambda _: "guided",
-        "decoded": lambda _: "decoded",
-        "weights": lambda w: "random weights, which the time does not depend on" if w == "random" else f"weights {w}",
-    }
-    conditions = records[0].conditions
-    said = [
-        say[name](conditions[name]) for name in say if name not in varying and conditions.get(name) not in (None, False)
-    ]
-    return [f"{'; '.join(filter(None, said))}."]
+    """What holds for all rows, and what holds for all rows of a model."""
+    names = [name for name in _SAY if name not in varying]
+    common = [name for name in names if len({_condition(record, name) for record in records}) == 1]
+    notes = [_say(records[0], common)]
+    for record in {record.model: record for record in records}.values():
+        if said := _say(record, [name for name in names if name not in common]):
+            notes.append(f"{record.model}: {said}")
+    return notes
+
+
+def _say(record: Record, names: Sequence[str]) -> str:
+    given = {name: record.conditions.get(name) for name in names}
+    said = [_SAY[name](value) for name, value in given.items() if value not in (None, False)]
+    return f"{'; '.join(filter(None, said))}." if any(said) else ""
 
 
 def _legend(records: Sequence[Record]) -> list[str]:
@@ -159,11 +179,11 @@ def _warnings(records: Sequence[Record]) -> list[str]:
     about: dict[str, dict[str, list[str]]] = {}
     for record in records:
         for warning in record.warnings:
-            seen, _, advice = warning.rstrip(".").partition(": ")
+            seen, _, advice = warning.rstrip(".").rpartition(": ")
             about.setdefault(advice, {}).setdefault(title(record), []).append(seen[:1].lower() + seen[1:])
     notes = []
     for advice, rows in about.items():
-        notes.append(f"{advice[:1].upper()}{advice[1:]}:" if advice else "Besides:")
+        notes.append(f"{advice[:1].upper()}{advice[1:]}:")
         notes += [f"  {row}: {'; '.join(seen)}" for row, seen in rows.items()]
     return notes
 

@@ -24,12 +24,12 @@ class Grid:
     note: str = ""
 
 
-def compared(rows: Sequence[Comparison], title: str = "") -> Grid:
+def compared(rows: Sequence[Comparison]) -> Grid:
     """One row per comparison: both figures, the change with its interval against the margin, the verdict in words."""
     same = conditions.shared([row.conditions for row in rows])
     columns = ["model", "metric", "verdict", "change", INTERVAL, "margin", "base", "new", "conditions"]
     cells = [_compared(row, same) for row in rows]
-    return _without_empty(Grid(columns, cells, title, conditions.words(same)))
+    return _without_empty(Grid(columns, cells, note=conditions.words(same)))
 
 
 def _compared(row: Comparison, same: Mapping[str, Any]) -> list[Cell]:

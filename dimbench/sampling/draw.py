@@ -1,15 +1,15 @@
-"""Images from a network: image k depends on the seed and on k alone, not on the batch it was drawn in."""
+"""Images from a network: image k depends on the seed and on k alone."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from dimbench.diffusion.convention import Counted
-from dimbench.diffusion.guidance import guided
+from dimbench.diffusion.guidance import LabelledNetwork, guided
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
 
@@ -49,39 +49,37 @@ def check_finite(model: nn.Module) -> None:
 
 
 def draw(
-    model: nn.Module,
+    model: LabelledNetwork,
     process: Process,
+    rows: Sequence[int],
     labels: Sequence[int],
     settings: Settings,
     *,
     shape: tuple[int, int, int],
-    batch: int,
-    first: int = 0,
     device: str = "cpu",
     on_step: OnStep | None = None,
-) -> Iterator[tuple[Tensor, int]]:
-    """Yield (images (n, *shape) in the network's own space, network calls) batch by batch, from image `first` on.
+) -> tuple[Tensor, int]:
+    """Draw the images `rows` with their labels: (n, *shape) in the network's own space on the CPU, and network calls.
 
-    `labels` has one label per image, the ones before `first` included. `on_step(k)` follows the steps of a batch.
+    Noise and labels are each image's own; the last bits of a matrix product also depend on how many are drawn at once.
+    `on_step(k)` follows the steps.
     """
-    for start in range(first, len(labels), batch):
-        rows = range(start, min(start + batch, len(labels)))
-        y = torch.tensor([labels[k] for k in rows], device=device)
-        noise = ImageNoise(settings.seed, rows, device)
-        network = Counted(_bound(model, y, settings))
-        with torch.inference_mode():
-            x = process.sample(
-                network,
-                noise(-1, (len(rows), *shape)),
-                noise,
-                settings.sampler,
-                settings.steps,
-                on_step=(lambda k, _: on_step(k)) if on_step else None,
-            )
-        yield x.cpu(), network.calls
+    y = torch.tensor(labels, device=device)
+    noise = ImageNoise(settings.seed, rows, device)
+    network = Counted(_bound(model, y, settings))
+    with torch.inference_mode():
+        x = process.sample(
+            network,
+            noise(-1, (len(rows), *shape)),
+            noise,
+            settings.sampler,
+            settings.steps,
+            on_step=(lambda k, _: on_step(k)) if on_step else None,
+        )
+    return x.cpu(), network.calls
 
 
-def _bound(model: nn.Module, y: Tensor, settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
+def _bound(model: LabelledNetwork, y: Tensor, settings: Settings) -> Callable[[Tensor, Tensor], Tensor]:
     """(x, t) -> output for these labels, guided where the settings say so."""
     if settings.cfg == 1:
         return lambda x, t: model(x, t, y)
@@ -96,14 +94,14 @@ class ImageNoise:
 
     def __init__(self, seed: int, rows: Sequence[int], device: str = "cpu") -> None:
         self.device = device
-        self.generators = [torch.Generator().manual_seed(_mixed(seed, row)) for row in rows]
+        self.generators = [torch.Generator().manual_seed(mixed(seed, row)) for row in rows]
 
     def __call__(self, k: int, shape: tuple[int, ...]) -> Tensor:
         draws = [torch.randn(shape[1:], generator=generator) for generator in self.generators]
         return torch.stack(draws).to(self.device)
 
 
-def _mixed(seed: int, index: int) -> int:
+def mixed(seed: int, index: int) -> int:
     """A 63-bit seed that no other pair of small numbers has: splitmix64's finaliser over both."""
     state = (seed * 0x9E3779B97F4A7C15 + index * 0xD1B54A32D192ED03 + 0x632BE59BD9B4E019) % 2**64
     for shift, factor in ((30, 0xBF58476D1CE4E5B9), (27, 0x94D049BB133111EB)):

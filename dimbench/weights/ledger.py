@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from dimbench.errors import DimbenchError
-from dimbench.files import replacing
+from dimbench.files import digest, replacing
 
 
 def note_of(path: Path) -> Path:
@@ -79,11 +78,6 @@ def check(path: Path) -> str:
         )
     _write(path, sha256, note["source"] if note else "copied by hand", note["arrived"] if note else None)
     return sha256
-
-
-def digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _write(path: Path, sha256: str, source: str, arrived: str | None = None) -> None:

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from dimbench.kernels.backends import Backends
+from dimbench.kernels.backends import Backends, Example, Size
 
-__all__ = ["backends", "causal_conv"]
+__all__ = ["backends", "causal_conv", "example"]
 
 backends = Backends(__name__, ("cpu", "reference"))
 
@@ -60,3 +60,10 @@ _operator.register_autograd(lambda ctx, grad: _gradients(grad, *ctx.saved_tensor
 def flops(x_shape: tuple[int, ...], weight_shape: tuple[int, ...], *rest: Any, **kwargs: Any) -> int:
     """2 x MACs: W products per channel and position."""
     return 2 * x_shape[0] * x_shape[1] * x_shape[2] * weight_shape[1]
+
+
+def example(size: Size) -> Example:
+    """Four taps, as in most Mambas."""
+    x = size.normal(size.batch, size.length, size.channels)
+    weight, bias = (size.normal(*shape, dtype=torch.float32) for shape in ((size.channels, 4), (size.channels,)))
+    return Example(causal_conv, (x, weight, bias))

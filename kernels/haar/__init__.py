@@ -1,18 +1,22 @@
-"""The orthonormal 2-D Haar transform (a full packet tree) and its inverse as torch operators."""
+"""The orthonormal 2-D Haar transform (a full packet tree) and its inverse as torch operators: on images, and on token
+grids in the layout of DiMSUM (Phung et al., arXiv 2411.04168)."""
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from dimbench.kernels.backends import Backends
+from dimbench.errors import UsageError
+from dimbench.kernels.backends import Backends, Example, Size
 
-__all__ = ["backends", "haar", "haar_inverse"]
+__all__ = ["backends", "example", "haar", "haar_inverse", "haar_tokens", "haar_tokens_inverse"]
 
-backends = Backends(__name__, ("reference",))
+backends = Backends(__name__, ("cpu", "reference"))
 
 
 def haar(x: Tensor, levels: int = 1) -> Tensor:
@@ -44,6 +48,34 @@ def haar_inverse(bands: Tensor, levels: int = 1) -> Tensor:
     return _synthesise(bands, levels)
 
 
+def haar_tokens(tokens: Tensor, places: Tensor, levels: int, gain: float = 1.0) -> Tensor:
+    """`gain` times the transform of a grid of tokens (B, G^2, C), laid out on as many tokens: row `places[i]` holds
+    token i of the layout.
+
+    With n = band C + channel counted over all bands (first level slowest), the value of (n, coarse row i, coarse
+    column j) stands in feature n // f^2 of token (f i + (n mod f^2) // f, f j + n mod f), f = 2^levels: a tile of
+    tokens holds one coarse position, and it is the channels that are spread over the tile.
+    Raises ValueError where levels is below 1, G is not divisible by f, or `places` is not (G^2,).
+    """
+    _check_grid("haar_tokens", tokens, places, levels)
+    return _analyse_tokens(tokens, places, levels, gain)
+
+
+def haar_tokens_inverse(bands: Tensor, places: Tensor, levels: int, gain: float = 1.0) -> Tensor:
+    """`gain` times the grid of tokens whose `haar_tokens` with the same `places` these are."""
+    _check_grid("haar_tokens_inverse", bands, places, levels)
+    return _synthesise_tokens(bands, places, levels, gain)
+
+
+def _check_grid(name: str, tokens: Tensor, places: Tensor, levels: int) -> None:
+    side = math.isqrt(tokens.shape[1]) if tokens.ndim == 3 else 0
+    if levels < 1 or not side or side**2 != tokens.shape[1] or side % 2**levels or places.shape != (side**2,):
+        raise ValueError(
+            f"{name} got tokens of shape {tuple(tokens.shape)} with {tuple(places.shape)} places for {levels} levels; "
+            f"expected at least one level and (B, G^2, C) with G^2 places and G divisible by {2**levels}"
+        )
+
+
 @torch.library.custom_op("dimbench::haar", mutates_args=())
 def _analyse(x: Tensor, levels: int) -> Tensor:
     return backends.choose(x).forward(x, levels)
@@ -52,6 +84,16 @@ def _analyse(x: Tensor, levels: int) -> Tensor:
 @torch.library.custom_op("dimbench::haar_inverse", mutates_args=())
 def _synthesise(bands: Tensor, levels: int) -> Tensor:
     return backends.choose(bands).inverse(bands, levels)
+
+
+@torch.library.custom_op("dimbench::haar_tokens", mutates_args=())
+def _analyse_tokens(tokens: Tensor, places: Tensor, levels: int, gain: float) -> Tensor:
+    return backends.choose(tokens, places).tokens_forward(tokens, places, levels, gain)
+
+
+@torch.library.custom_op("dimbench::haar_tokens_inverse", mutates_args=())
+def _synthesise_tokens(bands: Tensor, places: Tensor, levels: int, gain: float) -> Tensor:
+    return backends.choose(bands, places).tokens_inverse(bands, places, levels, gain)
 
 
 @_analyse.register_fake
@@ -66,16 +108,51 @@ def _(bands: Tensor, levels: int) -> Tensor:
     return bands.new_empty(batch, height * 2**levels, width * 2**levels, channels // 4**levels).permute(0, 3, 1, 2)
 
 
+@_analyse_tokens.register_fake
+@_synthesise_tokens.register_fake
+def _(tokens: Tensor, places: Tensor, levels: int, gain: float) -> Tensor:
+    return tokens.new_empty(tokens.shape)
+
+
 def _remember_levels(ctx: Any, inputs: tuple[Tensor, int], output: Tensor) -> None:
     ctx.levels = inputs[1]
+
+
+def _remember_layout(ctx: Any, inputs: tuple[Tensor, Tensor, int, float], output: Tensor) -> None:
+    ctx.save_for_backward(inputs[1])
+    ctx.settings = inputs[2:]
 
 
 # The transform is orthonormal, so each direction is the other's adjoint.
 _analyse.register_autograd(lambda ctx, grad: (_synthesise(grad, ctx.levels), None), setup_context=_remember_levels)
 _synthesise.register_autograd(lambda ctx, grad: (_analyse(grad, ctx.levels), None), setup_context=_remember_levels)
+_analyse_tokens.register_autograd(
+    lambda ctx, grad: (_synthesise_tokens(grad, *ctx.saved_tensors, *ctx.settings), None, None, None),
+    setup_context=_remember_layout,
+)
+_synthesise_tokens.register_autograd(
+    lambda ctx, grad: (_analyse_tokens(grad, *ctx.saved_tensors, *ctx.settings), None, None, None),
+    setup_context=_remember_layout,
+)
 
 
 @register_flop_formula([torch.ops.dimbench.haar, torch.ops.dimbench.haar_inverse])
 def flops(shape: tuple[int, ...], levels: int, *rest: Any, **kwargs: Any) -> int:
     """2 x MACs of the transform as the 2 x 2 convolutions it is: four products per element and level."""
-    return 2 * 4 * levels * shape[0] * shape[1] * shape[2] * shape[3]
+    return 2 * 4 * levels * math.prod(shape)
+
+
+@register_flop_formula([torch.ops.dimbench.haar_tokens, torch.ops.dimbench.haar_tokens_inverse])
+def token_flops(shape: tuple[int, ...], places_shape: Any, levels: int, *rest: Any, **kwargs: Any) -> int:
+    """The same for token grids."""
+    return flops(shape, levels)
+
+
+def example(size: Size) -> Example:
+    """Two levels on a grid of L tokens, written in reversed order."""
+    side = math.isqrt(size.length)
+    if side % 4 or side**2 != size.length:
+        raise UsageError(f"haar takes no length {size.length}; give the square of a multiple of 4, such as 256")
+    tokens = size.normal(size.batch, size.length, size.channels)
+    places = torch.arange(size.length - 1, -1, -1, device=size.device)
+    return Example(partial(haar_tokens, levels=2), (tokens, places))

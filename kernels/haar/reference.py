@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,29 @@ def inverse(bands: Tensor, levels: int) -> Tensor:
     for _ in range(levels):
         bands = _synthesise(bands)
     return bands.mul_(0.5**levels).permute(0, 3, 1, 2)
+
+
+def tokens_forward(tokens: Tensor, places: Tensor, levels: int, gain: float) -> Tensor:
+    batch, length, channels = tokens.shape
+    side, factor = math.isqrt(length), 2**levels
+    bands = forward(tokens.unflatten(1, (side, side)).permute(0, 3, 1, 2), levels).permute(0, 2, 3, 1)
+    tiles = _swap_levels(bands, levels).unflatten(3, (channels, factor, factor))
+    laid_out = tiles.permute(0, 1, 4, 2, 5, 3).reshape(batch, length, channels)
+    return (gain * laid_out)[:, torch.argsort(places)]
+
+
+def tokens_inverse(bands: Tensor, places: Tensor, levels: int, gain: float) -> Tensor:
+    batch, length, channels = bands.shape
+    coarse, factor = math.isqrt(length) // 2**levels, 2**levels
+    tiles = bands[:, places].reshape(batch, coarse, factor, coarse, factor, channels).permute(0, 1, 3, 5, 2, 4)
+    stacked = _swap_levels(tiles.flatten(3), levels).permute(0, 3, 1, 2)
+    return gain * inverse(stacked, levels).permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def _swap_levels(bands: Tensor, levels: int) -> Tensor:
+    """Reverses the band axes of (B, i, j, n): the last level slowest for images, the first for tokens."""
+    axes = bands.unflatten(-1, (*[4] * levels, -1))
+    return axes.permute(0, 1, 2, *range(levels + 2, 2, -1), levels + 3).flatten(3)
 
 
 def _analyse(x: Tensor) -> Tensor:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from dimbench.kernels.backends import Backends
+from dimbench.kernels.backends import Backends, Example, Size
 
-__all__ = ["backends", "selective_scan"]
+__all__ = ["backends", "example", "selective_scan"]
 
 backends = Backends(__name__, ("mamba-ssm", "cpu", "triton", "reference"))
 
@@ -118,3 +119,21 @@ def flops(u_shape: tuple[int, ...], delta_shape: Any, A_shape: tuple[int, ...], 
     batch, length, channels = u_shape
     gated = len(rest) > 3 and rest[3] is not None
     return 2 * batch * length * channels * (4 * A_shape[1] + (3 if gated else 2))
+
+
+def example(size: Size) -> Example:
+    """A scan with gate and bias, steps near 0.05. It takes at least the exponentials of all decays."""
+    batch, length, channels, states = size.batch, size.length, size.channels, size.states
+    u, delta, z = (size.normal(batch, length, channels) for _ in range(3))
+    B, C = (size.normal(batch, length, states) for _ in "BC")
+    A = -torch.arange(1, states + 1, dtype=torch.float32, device=size.device).repeat(channels, 1)
+    D = torch.ones(channels, device=size.device)
+    bias = torch.full_like(D, -3)
+
+    @cache
+    def exponents() -> tuple[Tensor, Tensor]:
+        numbers = size.normal(batch * length * channels * states, dtype=torch.float32)
+        return numbers, torch.empty_like(numbers)
+
+    floors = {"torch.exp": lambda: torch.exp(exponents()[0], out=exponents()[1])}
+    return Example(selective_scan, (u, delta, A, B, C, D, z, bias), floors)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dimbench import presets, results
+from dimbench.commands import decoding
 from tests.console import dimbench, refused
 
 KEYS = {"schema", "command", "model", "conditions", "environment", "metrics", "warnings", "created"}
@@ -57,6 +58,7 @@ def test_rules_and_whole_images() -> None:
     assert paper["metrics"]["macs"] == 29_047_873_536
     assert paper["conditions"]["rule"] == "dit-paper"
     (image,) = json.loads(dimbench("flops", "dit-xl4", "--steps", 250, "--cfg", "--json").stdout)
+    assert image["metrics"]["decode_macs"] == decoding.macs(32)
     assert image["metrics"]["passes_per_image"] == 500
     assert image["metrics"]["macs_per_image"] == 500 * plain["metrics"]["macs"]
     assert image["metrics"]["flops_per_image"] == 1000 * plain["metrics"]["macs"]

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from dimbench import presets
 from dimbench.diffusion import dpm_solver, vp_sde
-from dimbench.diffusion.process import StableDiffusion, VariancePreserving, find_process
+from dimbench.diffusion.process import StableDiffusion, VariancePreserving, find_process, upsampled
+from dimbench.diffusion.upsample_guidance import upsample_guided
 from dimbench.errors import UsageError
 from dimbench.presets import Preset
 from tests import golden_data
@@ -42,6 +43,25 @@ def test_samplers_carry_noise_to_data(process: StableDiffusion | VariancePreserv
         assert end == pytest.approx(0.5, abs=0.1), sampler  # the last time of DPM-Solver leaves 3 % of noise
     with pytest.raises(UsageError):
         process.sample(network, x, golden_data.noise, process.samplers[0], 0)
+
+
+def test_upsampled_images_are_led_by_the_reduced_one() -> None:
+    settings = presets.find("dim-h2").diffusion
+    assert upsampled(settings, 1) is settings
+    larger = upsampled(settings, 2)
+    assert larger["sampler"] == "dpm-solver"
+    sides = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        sides.append(x.shape[-1])
+        return 0.1 * x
+
+    x = golden_data.latents(1, 4, 8, 8)
+    ours = find_process(larger).sample(network, x, golden_data.noise, "dpm-solver", 20)
+    assert sides.count(8) == 20
+    assert sides.count(4) == 7, "at times from 0.7 to 1 in steps of 1/20"
+    led = upsample_guided(lambda x, t: 0.1 * x, 2)
+    assert torch.equal(ours, dpm_solver.dpm_solver(led, x, steps=20, method="dpm-solver"))
 
 
 @pytest.mark.parametrize(("sampler", "draws"), [("euler-maruyama", 9), ("euler", 0)])

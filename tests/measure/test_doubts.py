@@ -27,7 +27,7 @@ def test_each_fault_of_a_series_is_said_with_what_helps() -> None:
     for found, words in (
         (of(STEADY, stable=False), "still changed after a warm-up"),
         (of([1.0] * 3), "3 samples gave no interval"),
-        (of(wide, "budget"), "± 50.0 %, above 2.0 %, when the budget was used up"),
+        (of(wide, "budget"), "± 33.3 %, above 2.0 %, when the budget was used up"),
         (of(wide, "settled"), "more samples did not narrow it"),
         (of(wide), "differed strongly"),
         (of([*STEADY, 9.0]), "1 of 41 samples were severe outliers, which are kept"),

@@ -53,7 +53,7 @@ def test_the_warm_up_waits_until_calls_take_equally_long() -> None:
     device = FakeCpu(TICK * 1.05 ** max(0, 60 - k) for k in count())
     timed = timing.measure(device.call, device.clock, Rules())
     assert timed.warm_up.stable
-    assert set(timed.seconds) == {TICK}
+    assert max(timed.seconds) == pytest.approx(TICK)
 
 
 def test_a_gpu_is_timed_by_its_own_marks_and_not_by_the_host() -> None:

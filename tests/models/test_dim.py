@@ -326,3 +326,9 @@ def test_a_new_network_starts_as_the_official_one() -> None:
     assert state["transformer_blocks.0.attn1.dt_proj.bias"].max() < -2  # softplus gives steps of at most 0.1
     assert state["proj_out_2.weight"].any()
     assert state["a4m_adapter.first_smoother.bias"].any()
+
+
+def test_only_the_training_free_sizes_are_upsampled() -> None:
+    preset = presets.find("dim-h2")
+    factors = {pixels: registry.config_of(preset, pixels).upsample_factor for pixels in (256, 512, 1024, 1536)}
+    assert factors == {256: 1, 512: 1, 1024: 2, 1536: 3}

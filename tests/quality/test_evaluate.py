@@ -1,31 +1,31 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.quality.evaluate import evaluate
-from dimbench.quality.features import Features
 from dimbench.quality.frechet import frechet_distance
 from dimbench.quality.inception_score import inception_score
 from dimbench.quality.kid import kernel_distance
 from dimbench.quality.precision_recall import precision_recall
 from dimbench.quality.statistics import statistics_of
+from dimbench.quality.summary import Summary, summary_of
 from tests.quality.sets import digit_features, normal
 
 NAMES = ["fid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"]
 
 
-def fake(n: int, seed: int = 0, dimensions: int = 6) -> Features:
-    return {"pool": normal(n, dimensions, seed), "logits": normal(n, 10, seed + 100)}
+def fake(n: int, seed: int = 0, dimensions: int = 6, scale: float = 1.0) -> Summary:
+    return summary_of({"pool": scale * normal(n, dimensions, seed), "logits": normal(n, 10, seed + 100)})
 
 
 def test_every_metric_goes_the_right_way_round() -> None:
-    generated, reference = fake(200), fake(150, seed=1)
-    generated["pool"] *= 0.5
-    found = evaluate(generated, reference)
-    x, y = generated["pool"], reference["pool"]
-    expected = [frechet_distance(statistics_of(x), statistics_of(y)), *inception_score(generated["logits"])]
+    found = evaluate(fake(200, scale=0.5), fake(150, seed=1))
+    x, y = 0.5 * normal(200, 6), normal(150, 6, seed=1)
+    expected = [frechet_distance(statistics_of(x), statistics_of(y)), *inception_score(normal(200, 10, seed=100))]
     expected += [*kernel_distance(x, y, 75), *precision_recall(x, y)]
     assert dict(zip(NAMES, expected, strict=True)) == pytest.approx(found.metrics)
     assert found.metrics["precision"] > found.metrics["recall"]  # shrunk: faithful, less diverse
@@ -59,22 +59,38 @@ def test_what_cannot_be_measured_is_left_out_and_said() -> None:
 
 def test_statistics_serve_as_a_reference() -> None:
     generated, reference = fake(100), fake(80, seed=1)
-    found = evaluate(generated, statistics_of(reference["pool"]))
+    found = evaluate(generated, Summary(reference.pool))
     assert found.metrics["fid"] == evaluate(generated, reference).metrics["fid"]
     assert list(found.metrics) == NAMES[:3]
     assert found.reference_images == 80
     assert found.warnings == ["KID, precision and recall were not measured: the reference gives no features."]
 
 
+def spatial(n: int, seed: int, dimensions: int = 5) -> Summary:
+    return replace(fake(n, seed), spatial=statistics_of(normal(n, dimensions, seed + 50)))
+
+
+def test_sfid_is_the_distance_of_spatial_statistics() -> None:
+    found = evaluate(spatial(1000, 0), spatial(1001, 1))
+    expected = frechet_distance(statistics_of(normal(1000, 5, 50)), statistics_of(normal(1001, 5, 51)))
+    assert found.metrics["sfid"] == expected != found.metrics["fid"]
+    assert found.warnings == []
+    assert any(warning.startswith("sFID is biased") for warning in evaluate(spatial(5, 0), spatial(99, 1)).warnings)
+
+
+def test_a_reference_without_spatial_statistics_is_said() -> None:
+    found = evaluate(spatial(1000, 0), fake(1001, 1))
+    assert "sfid" not in found.metrics
+    assert found.warnings == ["sFID was not measured: the reference gives no spatial statistics."]
+
+
 def test_bad_sets_are_one_sentence() -> None:
-    broken = fake(20)
+    broken = {"pool": normal(20, 6), "logits": normal(20, 10)}
     broken["pool"][4] = torch.nan
-    with pytest.raises(DimbenchError, match="The generated features of 1 of 20 images"):
-        evaluate(broken, fake(20))
-    with pytest.raises(DimbenchError, match="The reference features of 1 of 20 images"):
-        evaluate(fake(20), broken)
-    with pytest.raises(UsageError, match="The generated set holds 1 image"):
-        evaluate(fake(1), fake(20))
+    with pytest.raises(DimbenchError, match="features of 1 of 20 images hold NaN"):
+        summary_of(broken)
+    with pytest.raises(UsageError, match="set holds 1 image"):
+        fake(1)
     with pytest.raises(UsageError, match="6 dimensions and the reference's 7"):
         evaluate(fake(20), fake(20, dimensions=7))
 
@@ -84,7 +100,8 @@ def test_noise_is_worse_than_digits_in_every_metric() -> None:
     generator = torch.Generator().manual_seed(0)
     rows = torch.randint(len(real["pool"]), (500, 64), generator=generator)
     shuffled = {"pool": real["pool"].gather(0, rows), "logits": 0.1 * real["logits"][:500]}
-    good, bad = evaluate(real, held_out).metrics, evaluate(shuffled, held_out).metrics
+    against = summary_of(held_out)
+    good, bad = evaluate(summary_of(real), against).metrics, evaluate(summary_of(shuffled), against).metrics
     assert good["fid"] < 1 < bad["fid"]
     assert good["kid_mean"] < bad["kid_mean"]
     assert good["is_mean"] > 8 > bad["is_mean"]

@@ -1,14 +1,12 @@
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 
 import pytest
 import torch
 
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.quality import features
-from dimbench.quality.features import create_extractor, extract
+from dimbench.quality.features import Features, create_extractor, extract
 from tests.quality.sets import digit_images
 
 
@@ -25,7 +23,7 @@ def test_extractors_see_three_channels_and_every_image_once() -> None:
     class Mean:
         name = "mean"
 
-        def features(self, images: torch.Tensor) -> features.Features:
+        def features(self, images: torch.Tensor) -> Features:
             return {"pool": images.double().mean(dim=(2, 3)), "logits": images.double().mean(dim=(2, 3))}
 
     images = torch.arange(5, dtype=torch.uint8)[:, None, None, None].expand(5, 1, 2, 2)
@@ -68,28 +66,3 @@ def test_missing_inception_says_what_to_fetch(tmp_path: Path) -> None:
     (tmp_path / "other.pth").write_bytes(b"something")
     with pytest.raises(DimbenchError, match="begins with 3fc9b689, not 6726825d"):
         create_extractor("inception-v3-compat", tmp_path / "other.pth")
-
-
-def test_inception_gives_torch_fidelitys_features(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """With random weights in the official's place: the real file is too large to ship."""
-    from torch_fidelity import feature_extractor_inceptionv3 as theirs
-
-    def initial(module: torch.nn.Module, state: None) -> None:
-        assert state is None
-
-    with monkeypatch.context() as patch:
-        patch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: None)
-        patch.setattr(theirs.FeatureExtractorInceptionV3, "load_state_dict", initial)
-        torch.manual_seed(0)
-        module = theirs.FeatureExtractorInceptionV3("inception-v3-compat", ["2048", "logits", "logits_unbiased"])
-    path = tmp_path / "inception.pth"
-    torch.save(module.state_dict(), path)
-    monkeypatch.setattr(features, "INCEPTION_SHA256", hashlib.sha256(path.read_bytes()).hexdigest()[:8])
-    images = torch.randint(256, (3, 3, 16, 16), dtype=torch.uint8)
-    found = extract(create_extractor("inception-v3-compat", path), images.split(2))
-    pool, _, unbiased = module(images)
-    assert torch.allclose(found["pool"], pool, rtol=1e-4, atol=1e-5)  # float32, other batches
-    assert torch.allclose(found["logits"], unbiased, rtol=1e-4, atol=1e-5)
-    assert capfd.readouterr() == ("", "")

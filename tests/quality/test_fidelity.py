@@ -10,6 +10,7 @@ from torch.utils.data import Dataset
 from dimbench.quality.evaluate import evaluate
 from dimbench.quality.fidelity import register
 from dimbench.quality.kid import kernel_distance
+from dimbench.quality.summary import summary_of
 from tests.quality.sets import digit_features, digit_images
 
 EXACT = 1e-9  # the same sums in float64, over other batches; FID by another decomposition
@@ -45,7 +46,7 @@ def test_torch_fidelity_gives_the_same_metrics_by_name(capfd: pytest.CaptureFixt
         verbose=False,
     )
     train, held_out = digit_features("train"), digit_features("held-out")
-    ours = evaluate(train, held_out).metrics
+    ours = evaluate(summary_of(train), summary_of(held_out)).metrics
     assert ours["fid"] == pytest.approx(theirs["frechet_inception_distance"], rel=EXACT)
     assert ours["is_mean"] == pytest.approx(theirs["inception_score_mean"], rel=EXACT)
     assert ours["is_std"] == pytest.approx(theirs["inception_score_std"], rel=EXACT)

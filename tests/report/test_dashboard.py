@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 
 from dimbench.report import dashboard
@@ -39,6 +40,20 @@ def test_one_run_is_no_history_and_equal_environments_are_folded() -> None:
 
 def test_a_history_without_any_figure_is_left_out() -> None:
     assert "History" not in Page(render(bench(seconds=None), bench(seconds=None, run=1))).texts["h2"]
+
+
+def test_rows_without_any_change_to_draw() -> None:
+    page = Page(render(compare("changed", None, base=0.1, new=None, margin=None, confirmed=True)))
+    assert page.texts["td"][:3] == ["dit-xl2", "time", "no longer measured"]
+    assert "strip" not in page.values("class")
+    assert page.tags.count("script") == 1  # nothing was measured, so there are no data to save
+
+
+def test_figures_that_are_no_numbers_do_not_break_the_data() -> None:
+    record = {**bench(), "metrics": {"seconds": math.nan}, "samples": {}, "environment": {}}
+    page = Page(render(record))
+    assert json.loads(page.texts["script"][0])[0]["metrics"] == {"seconds": None}
+    assert page.texts["h2"] == ["Measured by bench"]
 
 
 def test_the_data_come_along() -> None:

@@ -29,7 +29,7 @@ def test_what_was_compared_and_measured() -> None:
 | dit-xl2 | MACs | changed | +1 |  |  | 118,621,421,568 | 118,621,421,569 | batch 1 |
 | udit-l | time | unclear: the interval is wide | +4.0 % | -2.0 % to +10.0 % | 5.0 % | 40.00 ms | 41.60 ms | batch 8 |
 
-Where they apply: device cpu, device name Xeon, dtype fp32, resolution 256.
+Conditions, where they apply: device cpu, device name Xeon, dtype fp32, resolution 256.
 
 <details><summary>Exact metrics unchanged (2)</summary>
 
@@ -44,7 +44,7 @@ Where they apply: device cpu, device name Xeon, dtype fp32, resolution 256.
 | dit-xl2 | batch 1 | 40.00 ms | 39.64 ms to 40.36 ms | 760.0 µs | 25 | 2.70 GB |
 | udit-l | batch 64 | not measured |  |  | not measured | not measured |
 
-Where they apply: device cpu, device name Xeon, dtype fp32, resolution 256.
+Conditions, where they apply: device cpu, device name Xeon, dtype fp32, resolution 256.
 
 #### Environments differ
 

@@ -1,0 +1,154 @@
+"""What `fid` and `stats` share: features of images and what they are compared with, opened before anything long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dimbench import presets
+from dimbench.commands.emit import stepping
+from dimbench.errors import DimbenchError
+from dimbench.weights import catalog
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dimbench.quality.evaluate import Evaluation
+    from dimbench.quality.features import Extractor
+    from dimbench.quality.images import Images
+    from dimbench.quality.summary import Summary
+
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        help="Real images to compare with: statistics, features or images, as npz, torch-fidelity's .pt or folder.",
+        show_default="ImageNet's, if fetched; held-back digits",
+    ),
+]
+Inception = Annotated[
+    Path | None,
+    typer.Option(help="Weights of the Inception network.", show_default="those fetched; digits need none"),
+]
+
+DIGITS, INCEPTION = "digits-classifier", "inception-v3-compat"
+SIDE_OF_DIGITS = 8
+AT_ONCE = 256  # images that go through an extractor together where nothing says otherwise
+
+
+def statistics_name(pixels: int, data: str = "ImageNet") -> str:
+    """What the published statistics of real images of this size are called, whether there are any or not."""
+    return f"adm-{data.lower().replace(' ', '-')}-{pixels}"
+
+
+def absent_reference(pixels: int, data: str = "ImageNet") -> str:
+    """Where the reference statistics are to be had."""
+    published = presets.shared_files().get(statistics_name(pixels, data))
+    home = published.files[0].url if published else f"none is published for {data} at {pixels} pixels"
+    return f"--reference FILE: the reference statistics, {home}; or make them with `dimbench stats`"
+
+
+def absent_inception() -> str:
+    """Where the weights of the Inception network are to be had."""
+    file = presets.shared_files()["inception"].files[0]
+    return f"--inception FILE: the weights of the Inception network, {file.file} from {file.page}"
+
+
+def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
+    """Raise DimbenchError that lists what is missing to look at images that are there, if anything is."""
+    if missing:
+        raise DimbenchError(
+            f"{what} needs files that are not here; fetch them with `dimbench weights fetch NAME`, or give each with "
+            "its option:" + "".join(f"\n  {entry}" for entry in missing)
+        )
+
+
+def find_extractor(size: tuple[int, int], inception: Path | None, device: str) -> Extractor:
+    """The digits classifier for images of 8 x 8 pixels, Inception for all others."""
+    from dimbench.quality.features import create_extractor
+
+    if size == (SIDE_OF_DIGITS, SIDE_OF_DIGITS) and inception is None:
+        return create_extractor(DIGITS)
+    return create_extractor(INCEPTION, inception or catalog.shared("inception"), device)
+
+
+def summarised(images: Images, extractor: Extractor, keep: int | None, batch: int = AT_ONCE) -> Summary:
+    """What the metrics need of images on disk, with a progress bar."""
+    from dimbench.quality.summary import summarise
+
+    with stepping(f"features of {images.path.name}", images.count) as progress:
+        return summarise(extractor, images.batches(batch), images.count, keep, progress)
+
+
+class Comparison:
+    """Real images and the features by which images of `size` are compared with them, opened and checked."""
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        reference: Path | None = None,
+        inception: Path | None = None,
+        device: str = "cpu",
+        dry: bool = False,
+    ) -> None:
+        from dimbench.quality import references
+
+        side = (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
+        self.shrink = dry and inception is None and size != side
+        self.extractor = find_extractor(side if self.shrink else size, inception, device)
+        digits = self.shrink or (reference is None and size == side)
+        self.reference = references.held_back_digits() if digits else references.read_reference(_given(reference))
+        self.warnings = self.reference.check(self.extractor, side if self.shrink else size)
+        if self.shrink:
+            self.warnings.append("No Inception weights were given: the digits classifier stands in, on 8 x 8 pixels.")
+
+    @cached_property
+    def known(self) -> Summary:
+        """What the metrics need of the real images."""
+        if not self.reference.images_to_read:
+            return self.reference.summary(self.extractor, AT_ONCE)
+        with stepping(f"features of {self.reference.name}", self.reference.images_to_read) as progress:
+            return self.reference.summary(self.extractor, AT_ONCE, progress)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What decides the figures besides the images."""
+        return {
+            "reference": self.reference.name,
+            "reference_sha256": self.reference.sha256[:16],
+            "reference_images": self.known.pool.n,
+            "extractor": self.extractor.name,
+            "extractor_sha256": self.extractor.sha256[:16],
+            "resize": self.extractor.resize,
+        }
+
+    def evaluate(self, batches: Iterable[Tensor], total: int, bar: str = "") -> tuple[Evaluation, str]:
+        """All metrics of `total` images that come in batches, and the SHA-256 of their pixels; `bar` names a progress
+        bar where whoever makes the images shows none."""
+        from dimbench.quality.evaluate import evaluate
+        from dimbench.quality.summary import summarise
+
+        keep = 0 if self.known.features is None else None
+        seen = (self._seen(batch) for batch in batches)
+        if bar:
+            with stepping(bar, total) as progress:
+                summary = summarise(self.extractor, seen, total, keep, progress)
+        else:
+            summary = summarise(self.extractor, seen, total, keep)
+        return evaluate(summary, self.known), summary.pixels_sha256 or ""
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """The images as the extractor gets them: shrunk where it only stands in."""
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        if not self.shrink:
+            return images
+        return adaptive_avg_pool2d(images.float(), SIDE_OF_DIGITS).round().byte()
+
+
+def _given(reference: Path | None) -> Path:
+    assert reference is not None, "refuse_if_missing comes first"
+    return reference

@@ -1,0 +1,223 @@
+"""Images, drawn or given, become records of their quality."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dimbench.commands import comparing, drawing, planning, recipes
+from dimbench.presets import Recipe
+from dimbench.report import quality
+from dimbench.report.tables import Table
+from dimbench.results import Record
+from dimbench.weights import catalog
+
+if TYPE_CHECKING:
+    from dimbench.commands.comparing import Comparison
+    from dimbench.quality.images import Images
+    from dimbench.sampling.shards import Shards
+
+REAL = "real digits"
+
+
+class Given:
+    """Images that are there already, in a folder or an npz; without a place, real training digits. All is opened."""
+
+    def __init__(self, place: Path | None, reference: Path | None, inception: Path | None, device: str) -> None:
+        from dimbench.quality.images import digit_images, how_drawn, open_images
+
+        self.name = place.name if place else REAL
+        self.images = open_images(place) if place else digit_images("train")
+        self.how = how_drawn(place) if place else {}
+        height, width = self.images.size
+        if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2 or inception is not None:
+            reference = reference or (catalog.shared(comparing.statistics_name(height)) if height == width else None)
+            inception = inception or catalog.shared("inception")
+            missing = [] if reference else [comparing.absent_reference(height)]
+            missing += [] if inception else [comparing.absent_inception()]
+            comparing.refuse_if_missing(f"the FID of {self.name}", missing)
+        self.comparison = comparing.Comparison(self.images.size, reference, inception, device)
+
+    def plan(self) -> str:
+        """What looking at the images takes."""
+        to_read = self.comparison.reference.images_to_read
+        return planning.of_images(self.images, to_read, self.comparison.extractor, comparing.AT_ONCE)
+
+    def run(self) -> tuple[list[Record], Table]:
+        """The record of the images, and what is shown of it."""
+        typer.echo(self.plan(), err=True)
+        record = _compared(self.images, self.name, self.comparison, self.how)
+        return [record], quality.side_by_side([record])
+
+    def finish(self) -> None:
+        """Nothing was kept."""
+
+
+@dataclass
+class Drawn:
+    """Sets of images to be drawn and compared; `stores` keep those of the finished sets until the records are safe."""
+
+    request: drawing.Request
+    recipe: Recipe | None
+    reference: Path | None
+    inception: Path | None
+    repeats: int
+    keep: bool
+    stores: list[Shards] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self._digits or self.request.random_weights:
+            return
+        data = self.recipe.data if self.recipe else "ImageNet"
+        self.reference = self.reference or catalog.shared(comparing.statistics_name(self.request.pixels, data))
+        self.inception = self.inception or catalog.shared("inception")
+
+    @property
+    def _digits(self) -> bool:
+        return self.request.pixels == comparing.SIDE_OF_DIGITS
+
+    @property
+    def missing(self) -> list[str]:
+        """What has to be fetched first."""
+        if self.recipe and not self.request.random_weights:
+            return list(recipes.needs(self.recipe, self.request, self.reference, self.inception).values())
+        missing = self.request.missing()
+        if self._digits or self.request.random_weights:
+            return missing
+        if self.reference is None:
+            missing.append(comparing.absent_reference(self.request.pixels))
+        if self.inception is None:
+            missing.append(comparing.absent_inception())
+        return missing
+
+    def plan(self) -> str:
+        """What the task needs; what is here is opened and checked."""
+        if not self.missing:
+            return self._plan(drawing.Drawing(self.request), self._comparison())
+        untrained = replace(self.request, random_weights=True, weights=None, autoencoder=None)
+        return self._plan(drawing.Drawing(untrained), None)
+
+    def _plan(self, ready: drawing.Drawing, comparison: Comparison | None) -> str:
+        weights = None if self.request.random_weights else self.request.checkpoint
+        files = (("weights", weights), ("reference", self.reference), ("inception", self.inception))
+        return planning.Plan(
+            self.request,
+            [(what, path) for what, path in files if path is not None],
+            self.missing,
+            planning.measured_step(ready, comparison.extractor if comparison else None),
+            comparison.reference.images_to_read if comparison else 0,
+            self.repeats,
+            self.keep,
+        ).text()
+
+    def _comparison(self) -> Comparison:
+        side = self.request.pixels
+        return comparing.Comparison(
+            (side, side), self.reference, self.inception, self.request.device, dry=self.request.random_weights
+        )
+
+    def run(self) -> tuple[list[Record], Table]:
+        """The records of all sets, and what is shown of them. DimbenchError where something is missing."""
+        drawing.refuse_if_missing(f"the FID of {self.request.preset.name}", self.missing)
+        comparison, ready = self._comparison(), drawing.Drawing(self.request)
+        typer.echo(self._plan(ready, comparison), err=True)
+        if self.keep:
+            planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))
+        records = []
+        for repeat in range(self.repeats):
+            request = replace(self.request, seed=self.request.seed + repeat)
+            records.append(self._measured(drawing.Drawing(request) if repeat else ready, comparison))
+        if self.repeats > 1:
+            summary = summarised(records)
+            return [*records, summary], quality.repeated(records, summary)
+        floor = [_real_digits(comparison)] if self._digits and self.reference is None else []
+        return records, quality.side_by_side([*records, *floor])
+
+    def finish(self) -> None:
+        """Delete the images, now that the records are safe."""
+        for store in self.stores:
+            store.remove()
+
+    def _measured(self, ready: drawing.Drawing, comparison: Comparison) -> Record:
+        store = ready.store() if self.keep else None
+        if store is None:
+            evaluation, pixels = comparison.evaluate(ready.stream(), self.request.num_images)
+        else:
+            with store.claimed():
+                evaluation, pixels = comparison.evaluate(ready.stream(store), self.request.num_images)
+            self.stores.append(store)
+        conditions = {**ready.conditions, "uint8": _uint8_rule(), **comparison.conditions}
+        details: dict[str, Any] = {"protocol": quality.protocol(conditions), "pixels_sha256": pixels}
+        warnings = [*ready.warnings, *comparison.warnings, *evaluation.warnings]
+        if self.recipe:
+            claims = {"fid": self.recipe.fid, **self.recipe.also}
+            details |= {"recipe": self.recipe.name, "claims": claims, "source": self.recipe.source}
+            warnings += recipes.doubts(self.recipe, self.request)
+        drawn = ready.drawn
+        return Record(
+            "fid",
+            ready.preset.name,
+            {**conditions, "kernels": drawn.kernels},
+            {
+                **evaluation.metrics,
+                "network_calls": drawn.network_calls,
+                "seconds": drawn.seconds,
+                **ready.decoding_cost,
+            },
+            details=details,
+            warnings=tuple(warnings),
+        )
+
+
+def summarised(records: Sequence[Record]) -> Record:
+    """Mean, spread (standard deviation of the sample) and minimum of the FIDs of several seeds, and all metrics raw."""
+    first = records[0]
+    names = [name for name in quality.METRICS if name in first.metrics]
+    raw = {name: [float(record.metrics[name] or 0) for record in records] for name in names}
+    fids = raw["fid"]
+    seeds = ", ".join(str(record.conditions["seed"]) for record in records)
+    conditions = {**first.conditions, "seed": seeds, "repeats": len(records)}
+    metrics = {"fid_mean": statistics.mean(fids), "fid_spread": statistics.stdev(fids), "fid_minimum": min(fids)}
+    details = {**first.details, "protocol": quality.protocol(conditions)}
+    del details["pixels_sha256"]
+    return Record("fid", first.model, conditions, metrics, samples=raw, details=details)
+
+
+def _uint8_rule() -> str:
+    from dimbench.data.pixels import UINT8_RULE
+
+    return UINT8_RULE
+
+
+def _real_digits(comparison: Comparison) -> Record:
+    """Real training digits in the place of drawn ones: the lowest FID a model of them can hope for."""
+    from dimbench.quality.images import digit_images
+
+    images = digit_images("train")
+    return _compared(images, REAL, comparison)
+
+
+def _compared(images: Images, name: str, comparison: Comparison, how: Mapping[str, Any] | None = None) -> Record:
+    """The record of images that are there already; `how` they were drawn, where that is known."""
+    from dimbench.quality.references import lossy_warning
+
+    drawn = how or {}
+    evaluation, pixels = comparison.evaluate(images.batches(comparing.AT_ONCE), images.count, f"features of {name}")
+    height, width = images.size
+    conditions = {
+        **{key: value for key, value in drawn.items() if key in (*quality.PROTOCOL, "weights", "device")},
+        "images": name,
+        "images_sha256": pixels[:16],
+        "resolution": height if height == width else f"{height} x {width}",
+        "num_images": images.count,
+        "uint8": _uint8_rule() if drawn else "as given",
+        **comparison.conditions,
+    }
+    details = {"protocol": quality.protocol(conditions), "pixels_sha256": pixels}
+    warnings = (*lossy_warning(images, "The"), *comparison.warnings, *evaluation.warnings)
+    return Record("fid", drawn.get("model", name), conditions, evaluation.metrics, details=details, warnings=warnings)

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Annotated
+
+import typer
+
+from dimbench import units
+from dimbench.commands import comparing, drawing, planning
+from dimbench.errors import UsageError
+from dimbench.report.tables import Table
+from dimbench.weights import catalog
+
+FEATURES = 10_000  # as many images as ADM's references hold
+
+
+def run(
+    images: Annotated[Path, typer.Argument(help="A folder of pictures or an npz of images (arr_0).", metavar="IMAGES")],
+    out: Annotated[Path, typer.Option(help="The reference to write, npz.")],
+    features: Annotated[
+        int, typer.Option(min=0, help="Images, evenly spread, whose features are kept for KID, precision and recall.")
+    ] = FEATURES,
+    batch: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 64,
+    device: drawing.Device = "cpu",
+    inception: comparing.Inception = None,
+) -> None:
+    """Make a reference of real images that `fid --reference` takes: statistics, features, and what made them."""
+    from dimbench.files import digest
+    from dimbench.quality.images import open_images
+    from dimbench.quality.references import lossy_warning, write_reference
+
+    if out.suffix.lower() != ".npz":
+        raise UsageError(f"--out {out} is not an npz; give a name that ends in .npz")
+    found = open_images(images)
+    if found.size != (comparing.SIDE_OF_DIGITS,) * 2 and not (inception or catalog.shared("inception")):
+        comparing.refuse_if_missing(f"a reference of {images}", [comparing.absent_inception()])
+    extractor = comparing.find_extractor(found.size, inception, device)
+    typer.echo(planning.of_images(found, 0, extractor, batch), err=True)
+    _check_writable(out)
+    summary = comparing.summarised(found, extractor, features, batch)
+    write_reference(summary, extractor, found.size, out)
+    height, width = found.size
+    dimensions = len(summary.pool.mu)
+    notes = lossy_warning(found, "The")
+    if found.count <= dimensions:
+        notes.append(f"{found.count:,} images do not fill {dimensions:,} feature dimensions: FID will be biased.")
+    row = (
+        str(out),
+        f"{found.count:,}",
+        f"{height} x {width}",
+        extractor.name,
+        units.size(out.stat().st_size),
+        digest(out)[:16],
+    )
+    Table(("reference", "images", "pixels", "features of", "size", "SHA-256"), [row], notes=notes).show()
+
+
+def _check_writable(out: Path) -> None:
+    """Raise OSError now rather than after hours."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    TemporaryFile(dir=out.parent).close()

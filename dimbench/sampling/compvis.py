@@ -1,0 +1,77 @@
+"""Stable Diffusion's autoencoder as its first authors' code names its weights, and as diffusers does.
+
+One 1 x 1 convolution there is a linear layer here, and the decoder's levels are counted from the other end.
+CompVis/latent-diffusion, ldm/modules/diffusionmodules/model.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from dimbench.errors import DimbenchError
+
+_PREFIX = "first_stage_model."  # in a checkpoint of a whole latent diffusion model
+_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+_NAMES = (
+    (r"\.down\.(\d+)\.block\.(\d+)\.", r".down_blocks.\1.resnets.\2."),
+    (r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0."),
+    (r"\.up\.(\d+)\.block\.(\d+)\.", r".up_blocks.\1.resnets.\2."),
+    (r"\.up\.(\d+)\.upsample\.", r".up_blocks.\1.upsamplers.0."),
+    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
+    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
+    (r"\.mid\.attn_1\.norm\.", ".mid_block.attentions.0.group_norm."),
+    (r"\.mid\.attn_1\.([qkv])\.", r".mid_block.attentions.0.to_\1."),
+    (r"\.mid\.attn_1\.proj_out\.", ".mid_block.attentions.0.to_out.0."),
+    (r"\.nin_shortcut\.", ".conv_shortcut."),
+    (r"\.norm_out\.", ".conv_norm_out."),
+)
+
+
+def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The autoencoder in a checkpoint, under diffusers' names; what else the file holds is left out.
+
+    Raises DimbenchError where no autoencoder is in it.
+    """
+    bare = {name.removeprefix(_PREFIX): tensor for name, tensor in state.items() if name.startswith(_PREFIX)} or state
+    levels = len({name.split(".")[2] for name in bare if name.startswith("decoder.up.")})
+    if not levels:
+        raise DimbenchError(
+            f"it has no weights named {_PREFIX}decoder.up or decoder.up (its first is {next(iter(state), 'none')})"
+        )
+    return {_renamed(name, levels): _shaped(name, bare[name]) for name in bare if name.startswith(_PARTS)}
+
+
+def _renamed(name: str, levels: int) -> str:
+    name = re.sub(r"^decoder\.up\.(\d+)", lambda found: f"decoder.up.{levels - 1 - int(found[1])}", name)
+    for pattern, replacement in _NAMES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _shaped(name: str, tensor: Tensor) -> Tensor:
+    return tensor[:, :, 0, 0] if re.search(r"\.attn_1\.(q|k|v|proj_out)\.weight$", name) else tensor
+
+
+def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """The settings of diffusers' AutoencoderKL that give the shapes of a converted state dict.
+
+    Raises DimbenchError where a weight that tells them is missing.
+    """
+    try:
+        levels = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.down_blocks."))
+        first = [name for name in state if re.match(r"encoder\.down_blocks\.0\.resnets\.\d+\.conv1\.weight", name)]
+        return {
+            "block_out_channels": tuple(
+                len(state[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"]) for level in range(levels)
+            ),
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+            "layers_per_block": len(first),
+            "latent_channels": state["post_quant_conv.weight"].shape[1],
+        }
+    except (KeyError, ValueError) as error:
+        raise DimbenchError(f"a part of the autoencoder is missing from it ({error})") from None

@@ -1,0 +1,170 @@
+"""The images of a run on disk, one file per batch: what was drawn is never drawn again, whatever ended the run."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from dimbench.errors import DimbenchError
+from dimbench.files import replacing
+
+OnShard = Callable[[int], None]
+
+_DIGITS = 16  # of a shard's SHA-256 in its name: against damage, not against forgery
+
+
+class Shards:
+    """A folder: manifest.json says of which run its images are, and shards/ holds `size` images per .npy file.
+
+    A shard appears whole or not at all, and its name ends in the SHA-256 of its values: the listing alone tells what
+    is done, whichever process on whichever machine wrote it. `shape` (C, h, w) and `dtype` are those of an image.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        identity: Mapping[str, Any],
+        size: int,
+        shape: tuple[int, int, int],
+        dtype: torch.dtype = torch.uint8,
+    ) -> None:
+        self.folder = folder
+        self.size = size
+        self.shape = shape
+        self.dtype = dtype
+        about = {"images_per_shard": size, "image_shape": list(shape), "image_dtype": str(dtype).removeprefix("torch.")}
+        self.manifest = {**identity, **about}
+        self._manifest = folder / "manifest.json"
+        self._place = folder / "shards"
+        self._known: dict[int, Path] = {}
+
+    @contextmanager
+    def claimed(self) -> Iterator[None]:
+        """Inside, the folder is this run's alone; it is made, or its manifest must be of the same run."""
+        try:
+            self._check_place()
+            self._place.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / ".lock").open("a")
+        except OSError as error:
+            raise DimbenchError(f"cannot write to {self.folder} ({error.strerror}); give another --out") from None
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise DimbenchError(
+                    f"another run is drawing into {self.folder}; let it end, or give another --out"
+                ) from None
+            self._settle()
+            yield
+
+    def _check_place(self) -> None:
+        """Refuse a folder that holds something else; a run that died early leaves no more than our own names."""
+        if self._manifest.exists() or not self.folder.exists():
+            return
+        if any(path != self._place and not path.name.startswith(".") for path in self.folder.iterdir()):
+            raise DimbenchError(
+                f"{self.folder} is not empty and holds no manifest of a run; give a new folder with --out"
+            )
+
+    def _settle(self) -> None:
+        for left in (*self.folder.glob(".*.tmp"), *self._place.glob(".*.tmp")):
+            left.unlink()  # of a process that was killed
+        if not self._manifest.exists():
+            with self._kept(), replacing(self._manifest) as temporary:
+                temporary.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
+            return
+        try:
+            found = dict(json.loads(self._manifest.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            raise DimbenchError(f"{self._manifest} is damaged; delete the folder or give another --out") from None
+        keys = [key for key in {**found, **self.manifest} if found.get(key) != self.manifest.get(key)]
+        if keys:
+            changed = ", ".join(f"{key} {found.get(key)} there, {self.manifest.get(key)} here" for key in keys)
+            raise DimbenchError(
+                f"{self.folder} holds images of another run ({changed}); give the same options, or another --out"
+            )
+
+    def missing(self, count: int, on_shard: OnShard | None = None) -> list[int]:
+        """Which of the first `count` shards have to be drawn. Every other was read; damaged ones are deleted."""
+        absent = []
+        for index in range(count):
+            file = self._file(index)
+            if file is None:
+                absent.append(index)
+            elif _values(file) is None:
+                file.unlink()
+                del self._known[index]
+                absent.append(index)
+            if on_shard:
+                on_shard(index + 1)
+        return absent
+
+    def done(self) -> int:
+        """How many shards there are, those of other processes included."""
+        self._known = self._listed()
+        return len(self._known)
+
+    def write(self, index: int, images: Tensor) -> None:
+        """Keep the images (size, *shape) of a shard, on disk when this returns."""
+        values = images.contiguous().numpy()
+        path = self._place / f"{index:06d}-{_digest(values)}.npy"
+        with self._kept(), replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(file, values)
+            file.flush()
+            os.fsync(file.fileno())
+        self._known[index] = path
+
+    def read(self, index: int) -> Tensor:
+        """The images of a shard, compared with its checksum."""
+        file = self._file(index)
+        values = _values(file) if file else None
+        if values is None:
+            raise DimbenchError(f"shard {index} of {self.folder} is missing or damaged; run again to draw it anew")
+        return torch.from_numpy(values)
+
+    def remove(self) -> None:
+        """Delete the folder."""
+        shutil.rmtree(self.folder)
+
+    def _file(self, index: int) -> Path | None:
+        if index not in self._known:
+            self._known = self._listed()
+        return self._known.get(index)
+
+    def _listed(self) -> dict[int, Path]:
+        return {int(path.name[:6]): path for path in self._place.glob("*-*.npy") if path.name[:6].isdigit()}
+
+    @contextmanager
+    def _kept(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise DimbenchError(
+                f"cannot write to {self.folder} ({error.strerror}); the {self.done() * self.size} images drawn before "
+                "are kept: make room and run again to go on"
+            ) from None
+
+
+def _values(file: Path) -> np.ndarray | None:
+    """What the shard holds, None where it is not what was written."""
+    try:
+        values = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    return values if file.stem.endswith(f"-{_digest(values)}") else None
+
+
+def _digest(values: np.ndarray) -> str:
+    about = f"{values.dtype} {values.shape}".encode()
+    return hashlib.sha256(about + values.tobytes()).hexdigest()[:_DIGITS]

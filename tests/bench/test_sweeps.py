@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dimbench import presets
+from dimbench.bench import plan, sweeps
+from dimbench.bench.plan import Row
+from dimbench.errors import UsageError
+
+NAMES = ("batch", "dtype", "h200", "paper-dico", "paper-dimsum-speed", "patch", "resolution")
+
+
+def record(row: Row, device_name: str = "here", **changes: Any) -> dict[str, Any]:
+    return {
+        "command": "bench",
+        "conditions": {"device_name": device_name},
+        "details": {"row": row.key},
+        **changes,
+    }
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_sweep_is_runnable_on_a_gpu(name: str) -> None:
+    from dimbench import registry
+
+    sweep = sweeps.find(name)
+    rows = sweep.rows(device="cuda")
+    assert len(rows) == len(set(rows)) > 1
+    assert sweep.says
+    assert sweep.along in ("", "resolution", "batch")
+    for row in rows:
+        plan.check(row)
+    for model, resolution in {(row.model, row.resolution) for row in rows}:
+        registry.config_of(presets.find(model), resolution)
+
+
+def test_all_sweeps_are_listed_by_name() -> None:
+    assert tuple(sweeps.all_sweeps()) == NAMES
+
+
+def test_the_resolution_sweep_reaches_from_256_to_4096() -> None:
+    rows = sweeps.find("resolution").rows()
+    assert {row.model for row in rows} == {"dit-xl2", "udit-l", "dim-h2", "dimsum-xl2"}
+    assert {row.resolution for row in rows} >= {256, 512, 1024, 2048, 4096}
+
+
+def test_a_sweep_includes_others() -> None:
+    whole = sweeps.find("h200").rows()
+    assert set(sweeps.find("resolution").rows()) <= set(whole)
+    assert {row.steps for row in whole} == {None, 61}
+
+
+def test_what_is_fixed_takes_the_place_of_the_sweeps_own() -> None:
+    rows = sweeps.find("resolution").rows(["dit-s2"], dtype="fp32", device="cpu")
+    assert {(row.model, row.dtype) for row in rows} == {("dit-s2", "fp32")}
+
+
+def test_near_names_are_suggested() -> None:
+    with pytest.raises(UsageError, match="did you mean resolution"):
+        sweeps.find("resolutions")
+    with pytest.raises(UsageError, match="known are batch"):
+        sweeps.find("xyz")
+
+
+def test_shards_are_disjoint_and_complete() -> None:
+    rows = sweeps.find("h200").rows(device="cuda")
+    parts = [sweeps.shard(rows, f"{i}/4") for i in range(1, 5)]
+    assert {row for part in parts for row in part} == set(rows)
+    assert sum(map(len, parts)) == len(rows)
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2"])
+def test_a_shard_that_is_none_is_refused(part: str) -> None:
+    with pytest.raises(UsageError, match="--shard"):
+        sweeps.shard([], part)
+
+
+def test_rows_that_this_device_has_are_left_out() -> None:
+    first, second, third = (Row("dit-s8", 256, batch=batch) for batch in (1, 2, "best"))
+    records = [record(first), record(second, "elsewhere"), record(third), {"command": "params", "conditions": {}}]
+    assert sweeps.missing([first, second, third], records, "here") == [second]
+    assert sweeps.records_of([third, second, first], records, "here") == [records[2], records[0]]
+
+
+def test_of_two_records_of_a_row_the_last_counts() -> None:
+    row = Row("dit-s8", 256)
+    assert sweeps.records_of([row], [record(row, created="a"), record(row, created="b")], "here")[0]["created"] == "b"

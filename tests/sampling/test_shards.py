@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from dimbench.errors import DimbenchError
+from dimbench.sampling.shards import Shards
+
+SHAPE = (1, 2, 3)
+IMAGES = torch.arange(36, dtype=torch.uint8).view(6, *SHAPE)
+
+
+def shards(folder: Path, seed: int = 0, size: int = 2) -> Shards:
+    return Shards(folder, {"model": "a", "seed": seed}, size, SHAPE)
+
+
+def filled(folder: Path) -> Shards:
+    store = shards(folder)
+    with store.claimed():
+        for index in range(3):
+            store.write(index, IMAGES[2 * index : 2 * index + 2])
+    return store
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted((folder / "shards").iterdir())
+
+
+def test_images_come_back_in_any_process(tmp_path: Path) -> None:
+    filled(tmp_path)
+    again = shards(tmp_path)
+    with again.claimed():
+        assert again.missing(4) == [3]
+        assert torch.equal(torch.cat([again.read(index) for index in range(3)]), IMAGES)
+    assert json.loads((tmp_path / "manifest.json").read_text())["images_per_shard"] == 2
+
+
+@pytest.mark.parametrize("harm", ["cut", "flip", "empty", "header"])
+def test_a_damaged_shard_is_found_and_made_again(tmp_path: Path, harm: str) -> None:
+    store = filled(tmp_path)
+    damaged = files(tmp_path)[1]
+    content = bytearray(damaged.read_bytes())
+    if harm == "flip":
+        content[-1] ^= 1
+    if harm == "header":
+        content[8] ^= 0xFF
+    damaged.write_bytes({"cut": content[:-3], "empty": b""}.get(harm, bytes(content)))
+    with pytest.raises(DimbenchError, match=r"shard 1 .* damaged"):
+        shards(tmp_path).read(1)
+    assert store.missing(3) == [1]
+    store.write(1, IMAGES[2:4])
+    assert store.missing(3) == []
+    assert torch.equal(shards(tmp_path).read(1), IMAGES[2:4])
+
+
+@pytest.mark.parametrize(
+    ("other", "words"), [({"seed": 1}, "seed 0 there, 1 here"), ({"size": 3}, "images_per_shard 2 there, 3 here")]
+)
+def test_another_run_is_refused(tmp_path: Path, other: dict[str, int], words: str) -> None:
+    filled(tmp_path)
+    with pytest.raises(DimbenchError, match=words), shards(tmp_path, **other).claimed():
+        pass
+
+
+def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
+    with (
+        shards(tmp_path).claimed(),
+        pytest.raises(DimbenchError, match="another run is drawing"),
+        shards(tmp_path).claimed(),
+    ):
+        pass
+    with shards(tmp_path).claimed():
+        pass
+
+
+@pytest.mark.parametrize("text", ["", "{", "[1]", "3"])
+def test_a_damaged_manifest_is_named(tmp_path: Path, text: str) -> None:
+    filled(tmp_path)
+    (tmp_path / "manifest.json").write_text(text)
+    with pytest.raises(DimbenchError, match=r"manifest\.json is damaged"), shards(tmp_path).claimed():
+        pass
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(DimbenchError, match="is not empty"), shards(tmp_path).claimed():
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    filled(tmp_path)
+    (tmp_path / "shards" / ".000003-0123456789abcdef.npy.77.tmp").write_bytes(b"half")
+    with shards(tmp_path).claimed():
+        assert len(files(tmp_path)) == 3
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DimbenchError, match="cannot write to"), shards(tmp_path / "file").claimed():
+        pass
