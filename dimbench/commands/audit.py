@@ -17,7 +17,7 @@ def run(
         str, typer.Argument(help="Only claims about models, or from tables, of this name or wildcard.")
     ] = "*",
     html: Annotated[
-        Path | None, typer.Option(help="Also write a self-contained page to this file.", show_default="no page")
+        Path | None, typer.Option(help="Also write a self-contained page here.", metavar="FILE", show_default="no page")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the claims as a JSON array and nothing else.")] = False,
     csv: options.Csv = False,
@@ -25,8 +25,8 @@ def run(
 ) -> None:
     """Check every parameter count and GFLOPs figure that papers and surveys print against our own count.
 
-    A figure agrees if our count gives it, rounded or cut off as printed, by the rule `macs` or by the rule its source
-    counted by; then what that rule leaves out is said in per cent.
+    A figure agrees if our count gives it as it is printed, rounded or cut off, by the rule `macs` or by
+    the rule its source counted by; then it is said how much that rule leaves out.
     """
     from dimbench.report import audit, audit_page
 

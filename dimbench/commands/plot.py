@@ -30,7 +30,7 @@ def run(
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these models: names or wildcards.", metavar="[MODEL]...", show_default="all it has"),
+        typer.Argument(help="Only these models: names or wildcards.", metavar="MODEL", show_default="all it has"),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="The picture, .png, .svg or .pdf.", metavar="FILE", show_default="NAME.png")

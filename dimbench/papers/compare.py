@@ -12,7 +12,7 @@ from dimbench.papers.verdicts import Verdict, judge, uncheckable
 
 # Which of a table's conditions decide what each command measures.
 _DECIDE = {
-    "fid": ("resolution", "checkpoint", "num_images", "sampler", "steps", "cfg", "autoencoder"),
+    "fid": ("resolution", "num_images", "sampler", "steps", "cfg", "autoencoder"),
     "bench": ("resolution", "batch", "device_name", "dtype", "mode"),
 }
 
@@ -82,7 +82,7 @@ def _entry(table: PaperTable, row: Row, index: int, records: Sequence[Record]) -
     column, printed = table.columns[index], row.cells[index]
     figure = table.figure(row, index)
     if column.measured:
-        return Entry(column, printed, figure, measured(records, row, column))
+        return Entry(column, printed, figure, measured(records, row, column, table.printed(row, "fid")))
     if not column.counted or figure is None:
         return Entry(column, printed, figure)
     if not row.model:
@@ -91,9 +91,9 @@ def _entry(table: PaperTable, row: Row, index: int, records: Sequence[Record]) -
     return Entry(column, printed, figure, own, ours if column.name == "gflops" else None, verdict)
 
 
-def measured(records: Sequence[Record], row: Row, column: Column) -> float | None:
-    """What the newest record says of the same model under the same conditions."""
-    fitting = [record for record in _of_the_model(records, row, column) if _same_conditions(record, row)]
+def measured(records: Sequence[Record], row: Row, column: Column, fid: str = "") -> float | None:
+    """What the newest record says of the same model under the same conditions; `fid` is what the row prints as FID."""
+    fitting = [record for record in _of_the_model(records, row, column) if _same_conditions(record, row, fid)]
     return column.quantity.of(fitting[-1]["metrics"]) if fitting else None
 
 
@@ -103,7 +103,7 @@ def elsewhere(comparison: Comparison, records: Sequence[Record]) -> list[tuple[s
     for row, entries in comparison.rows:
         for entry in entries:
             for record in _of_the_model(records, row, entry.column):
-                if not _same_conditions(record, row):
+                if not _same_conditions(record, row, comparison.table.printed(row, "fid")):
                     found.setdefault(id(record), (row.model, entry.column, record))
     return list(found.values())
 
@@ -120,14 +120,22 @@ def _of_the_model(records: Sequence[Record], row: Row, column: Column) -> list[R
     ]
 
 
-def _same_conditions(record: Record, row: Row) -> bool:
-    """Whether all that the table states is what the record was taken under. A FID belongs to weights: only a row that
-    names its published file can have one, and where a record names none they are taken for it."""
-    if record["command"] == "fid" and not row.checkpoint:
-        return False
-    taken = {"checkpoint": row.checkpoint, **record["conditions"]}
-    stated = {**row.conditions, "checkpoint": row.checkpoint}
-    return all(_same(taken.get(name), stated[name]) for name in _DECIDE[record["command"]] if name in stated)
+def _same_conditions(record: Record, row: Row, fid: str) -> bool:
+    """Whether all that the table states is what the record was taken under.
+
+    A FID belongs to weights. A record that followed a recipe belongs to the rows that print the FID the recipe repeats;
+    any other to rows that name their published file, for which its weights are taken.
+    """
+    taken, stated = record["conditions"], row.conditions
+    decide = _DECIDE[record["command"]]
+    if record["command"] == "fid":
+        if claimed := record.get("details", {}).get("claims", {}).get("fid"):
+            decide = ("resolution", "num_images")
+            if claimed != fid:
+                return False
+        elif not row.checkpoint:
+            return False
+    return all(_same(taken.get(name), stated[name]) for name in decide if name in stated)
 
 
 def _same(taken: Any, stated: Any) -> bool:

@@ -110,6 +110,10 @@ class PaperTable:
         """The figure in the row's cell of that column; None where nothing, or no single number, is printed."""
         return figures.read(row.cells[index], self.columns[index].quantity.unit)
 
+    def printed(self, row: Row, name: str) -> str:
+        """What the row prints in the first column of that quantity; "" where there is none."""
+        return next((cell for column, cell in zip(self.columns, row.cells, strict=True) if column.name == name), "")
+
 
 @cache
 def all_tables() -> dict[str, PaperTable]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
@@ -54,17 +55,25 @@ def summary(findings: Sequence[Finding]) -> Table:
     rows = []
     for name, found in by_family(findings):
         kinds = Counter(finding.verdict.kind for finding in found)
-        rows.append((name.partition(":")[0], str(len(found)), *(str(kinds[kind]) for kind in Kind), _left_out(found)))
+        counts = [str(kinds[kind]) for kind in Kind]
+        rows.append((name.partition(":")[0], str(len(found)), *counts, _left_out(found), _furthest(found)))
     notes = [outcome(findings), "Left out: the most that a GFLOPs figure of that source leaves out of our MACs."]
     if any(finding.claim.row.second_hand for finding in findings):
         notes.append("† second-hand: its source was not open to us; `dimbench table NAME` says whose figure it is.")
-    return Table(("printed by", "claims", *Kind, "left out"), rows, notes=notes)
+    return Table(("printed by", "claims", *Kind, "left out", "furthest off"), rows, notes=notes)
 
 
 def _left_out(found: Iterable[Finding]) -> str:
     shares = [f.verdict.left_out or 0 for f in found if f.claim.quantity == "gflops"]
     most = max(shares, default=0)
     return f"{100 * most:.1f} %" if most > 0 else "nothing"
+
+
+def _furthest(found: Iterable[Finding]) -> str:
+    """The figure that lies furthest from our count, among those that do not agree."""
+    differing = [f.verdict for f in found if f.verdict.off is not None]
+    furthest = max(differing, key=lambda verdict: abs(math.log1p(verdict.off or 0)), default=None)
+    return str(furthest).removeprefix(f"{Kind.DIFFERS}: ") if furthest else "-"
 
 
 def row(finding: Finding) -> tuple[str, ...]:

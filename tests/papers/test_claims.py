@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from dimbench import presets
@@ -9,6 +11,7 @@ from dimbench.errors import UsageError
 from dimbench.papers import claims, tables
 from dimbench.papers.claims import SURVEYS, Finding
 from dimbench.papers.verdicts import Kind
+from dimbench.report.audit import outcome
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +48,11 @@ def verdict(findings: list[Finding], model: str, printed: str, resolution: int =
 )
 def test_known_verdicts(findings: list[Finding], model: str, printed: str, resolution: int, words: str) -> None:
     assert verdict(findings, model, printed, resolution) == words
+
+
+def test_the_shipped_page_is_of_these_claims(findings: list[Finding]) -> None:
+    shipped = (Path(__file__).parents[2] / "results" / "audit.html").read_text()
+    assert outcome(findings) in shipped, "make it again: dimbench audit --html results/audit.html"
 
 
 def test_surveys_are_judged_like_papers(findings: list[Finding]) -> None:

@@ -57,6 +57,15 @@ def test_a_fid_belongs_to_published_weights_only() -> None:
     assert entry(compare(tables.find("dit-2"), [taken]), "DiT-XL/2", "FID").ours == 20.0
 
 
+def test_a_recipe_belongs_to_the_rows_that_print_its_fid() -> None:
+    followed = {**fid("dit-xl2", 2.4), "details": {"recipe": "dit-xl2-256-mse-cfg1.5", "claims": {"fid": "2.30"}}}
+    by_decoder = compare(tables.find("dit-5"), [followed])
+    assert [entry(by_decoder, label, "FID").ours for label in ("original", "ft-MSE", "ft-EMA")] == [None, 2.4, None]
+    assert entry(compare(tables.find("dit-2"), [followed]), "DiT-XL/2-G (cfg = 1.50)", "FID").ours is None
+    fewer = {**followed, "conditions": {**followed["conditions"], "num_images": 10000}}
+    assert entry(compare(tables.find("dit-5"), [fewer]), "ft-MSE", "FID").ours is None
+
+
 def test_the_newest_record_counts() -> None:
     comparison = compare(tables.find("dit-2"), [fid("dit-xl2", 2.5), fid("dit-xl2", 2.3)])
     assert entry(comparison, "DiT-XL/2-G (cfg = 1.50)", "FID").ours == 2.3

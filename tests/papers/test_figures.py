@@ -30,7 +30,7 @@ def figure(printed: str, unit: int = GIGA) -> Figure:
         ("860", 862_407_184_000, IN_TENS),
         ("860", 865_000_000_001, ""),
         ("861", 862_407_184_000, ""),
-        ("85.0", 85_300_000_000, ""),  # a decimal point: known to tenths
+        ("210.0", 210_400_000_000, ""),  # a decimal point: known to tenths
     ],
 )
 def test_a_figure_is_known_as_far_as_it_is_printed(printed: str, number: int, reading: str) -> None:

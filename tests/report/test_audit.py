@@ -27,7 +27,7 @@ def test_the_summary_has_a_line_for_each_source(findings: list[Finding]) -> None
     summary = audit.summary(findings)
     assert [row[0] for row in summary.rows] == ["DiT", "DiMSUM", "Surveys"] or summary.rows[-1][0] == "Surveys"
     line = next(row for row in summary.rows if row[0] == "DiMSUM")
-    assert line[-1] == "19.3 %"
+    assert line[-2:] == ("19.3 %", "0.04 % above ours")
     assert int(line[1]) == sum(map(int, line[2:6]))
 
 
@@ -36,8 +36,14 @@ def test_claims_are_shown_as_printed_with_their_unit(findings: list[Finding]) ->
     assert rows["84.49 GFLOPs"][3:7] == (
         "96.598", "calflops", "84.493", "agrees under its own rule, which leaves out 12.5 %",
     )  # fmt: skip
+    assert rows["84.49 GFLOPs"][7] == "dico-1, dimsum-speed"
     assert rows["90M params"][3] == "130.32M"
     assert rows["673M params"][3] == "-"
+
+
+def test_a_claim_that_no_table_holds_is_found_in_its_preset() -> None:
+    (claim,) = (c for c in claims.gather("dit-xl2") if (c.quantity, c.row.resolution) == ("params", 512))
+    assert audit.places(claim) == ["presets/dit.toml"]
 
 
 def test_records_are_plain(findings: list[Finding]) -> None:
