@@ -57,7 +57,7 @@ def backward_kernel(
 ):  # fmt: skip
     """Writes gx (B, L, E), and one part per chunk of gweight (B, chunks, W, E) and gbias (B, chunks, E).
 
-    Position l adds to the inputs l - W + 1 ... l: the gradients of the W - 1 positions after a chunk are computed again.
+    Position l adds to the inputs l - W + 1 ... l, so the gradients of W - 1 positions after a chunk are computed again.
     """
     part = tl.program_id(0).to(tl.int64) * tl.num_programs(1) + tl.program_id(1)
     p = tl.program_id(1) * CHUNK + tl.arange(0, CHUNK)
