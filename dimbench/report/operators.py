@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from dimbench import units
 from dimbench.report.tables import Table
@@ -32,13 +32,14 @@ def timings(records: Sequence[Record]) -> Table:
     return Table(COLUMNS, rows, notes=_notes(records[0], {row[2] for row in rows}))
 
 
-def _interval(low: float | None, high: float | None, text) -> str:  # type: ignore[no-untyped-def]
+def _interval(low: float | None, high: float | None, text: Callable[[float], str]) -> str:
     return "not measured" if low is None or high is None else f"{text(low)} to {text(high)}"
 
 
 def _notes(record: Record, shown: set[str]) -> list[str]:
     here = record.conditions
-    place = here["device_name"] or f"{here['device']} with {here['threads']} threads"
+    threads = "1 thread" if here["threads"] == 1 else f"{here['threads']} threads"
+    place = here["device_name"] or f"{here['device']} with {threads}"
     notes = [
         f"{here['pass'].capitalize()} pass, batch {here['batch']}, E {here['channels']}, N {here['states']}, "
         f"{here['dtype']}, on {place}: medians of {here['rounds']} rounds in which all take turns.",

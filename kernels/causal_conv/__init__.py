@@ -12,7 +12,7 @@ from dimbench.kernels.backends import Backends, Example, Size
 
 __all__ = ["backends", "causal_conv", "example"]
 
-backends = Backends(__name__, ("cpu", "reference"))
+backends = Backends(__name__, ("cpu", "triton", "reference"))
 
 
 def causal_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:

@@ -1,5 +1,5 @@
 // The selective scan for processors: channels side by side in vectors, positions one after another, states in registers.
-// A task is one image and GROUP channels; it goes through the positions in chunks, so that what it reads stays in cache.
+// A task is one image and a group of channels; it goes through the positions in chunks, so that what it reads stays in cache.
 
 #include <algorithm>
 #include <vector>
@@ -102,15 +102,14 @@ void advance(const Scan& s, const Place& p, const Selection& select, vec* kept) 
 }
 
 template <class T, int STATES>
-void forward_task(const Scan& s, int64_t b, int64_t group, float* starts) {
-    std::vector<vec> states(GROUP / LANES * s.states);
+void forward_task(const Scan& s, int64_t b, int64_t first, int64_t end, float* starts) {
+    std::vector<vec> states(pieces(end - first, LANES) * s.states);
     Selection select(s);
-    const int64_t end = std::min((group + 1) * GROUP, s.channels);
     for (int64_t start = 0; start < s.length; start += CHUNK) {
         const int count = std::min<int64_t>(CHUNK, s.length - start);
         select.read<T>(s, b, start, count);
         vec* kept = states.data();
-        for (int64_t e = group * GROUP; e < end; e += LANES, kept += s.states) {
+        for (int64_t e = first; e < end; e += LANES, kept += s.states) {
             const int lanes = std::min<int64_t>(LANES, end - e);
             for (int n = 0; starts && n < s.states; n++)
                 store(starts + (start / CHUNK * s.states + n) * s.channels + e, kept[n], lanes);
@@ -194,7 +193,7 @@ void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group) 
     const int64_t first = group * GROUP, end = std::min(first + GROUP, s.channels), N = s.states;
     const int64_t groups = pieces(s.channels, GROUP), chunks = pieces(s.length, CHUNK);
     float* starts = g.starts + b * chunks * N * s.channels;
-    forward_task<T, STATES>(s, b, group, starts);
+    forward_task<T, STATES>(s, b, first, end, starts);
 
     Selection select(s);
     Scratch own(N);
@@ -224,22 +223,25 @@ void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group) 
 
 // Calls task(image, group of channels) for all of them, on `threads` threads.
 template <class Task>
-void in_parallel(const Scan& s, int threads, Task task) {
-    const int64_t groups = pieces(s.channels, GROUP);
+void in_parallel(const Scan& s, int64_t group, int threads, Task task) {
+    const int64_t groups = pieces(s.channels, group);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t i = 0; i < s.batch * groups; i++) task(i / groups, i % groups);
 }
 
 template <class T>
 void forward(const Scan& s, int threads) {
-    in_parallel(s, threads, [&](int64_t b, int64_t group) {
-        s.states == 16 ? forward_task<T, 16>(s, b, group, nullptr) : forward_task<T, 0>(s, b, group, nullptr);
+    int64_t group = 4 * GROUP;  // wide ones touch fewer pages; there must be enough for the threads
+    while (group > GROUP && s.batch * pieces(s.channels, group) < 2 * threads) group /= 2;
+    in_parallel(s, group, threads, [&](int64_t b, int64_t i) {
+        const int64_t first = i * group, end = std::min(first + group, s.channels);
+        s.states == 16 ? forward_task<T, 16>(s, b, first, end, nullptr) : forward_task<T, 0>(s, b, first, end, nullptr);
     });
 }
 
 template <class T>
 void backward(const Scan& s, const Gradients& g, int threads) {
-    in_parallel(s, threads, [&](int64_t b, int64_t group) {
+    in_parallel(s, GROUP, threads, [&](int64_t b, int64_t group) {
         s.states == 16 ? backward_task<T, 16>(s, g, b, group) : backward_task<T, 0>(s, g, b, group);
     });
 }

@@ -1,18 +1,14 @@
-"""The selective scan by triton_kernels.py: float32, float16 or bfloat16 in, states in float32.
-
-With TRITON_INTERPRET=1 Triton runs the same kernels on the processor, slowly, to test them.
-"""
+"""The selective scan by triton_kernels.py: float32, float16 or bfloat16 in, states in float32."""
 
 from __future__ import annotations
 
-import os
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 from torch import Tensor
 
-_TYPES = (torch.float32, torch.float16, torch.bfloat16)
+from dimbench.kernels import on_triton
+
 _MAX_STATES = 64  # a program holds CHUNK x BLOCK x states numbers of several kinds at once
 _CHUNK, _BLOCK = 16, 4
 
@@ -27,16 +23,9 @@ def why_not(
     z: Tensor | None = None,
     delta_bias: Tensor | None = None,
 ) -> str | None:
-    device = "cpu" if os.environ.get("TRITON_INTERPRET") == "1" else "cuda"
-    for tensor in (u, delta, A, B, C, D, z, delta_bias):
-        if tensor is not None and tensor.device.type != device:
-            return f"it runs on {device} and a tensor lies on {tensor.device}"
-    for tensor in (u, delta, B, C, z):
-        if tensor is not None and tensor.dtype not in _TYPES:
-            return f"it takes float32, float16 and bfloat16, not {str(tensor.dtype).removeprefix('torch.')}"
-    if A.shape[1] > _MAX_STATES:
-        return f"it takes up to {_MAX_STATES} states, not {A.shape[1]}"
-    return None if find_spec("triton") else "triton is not installed"
+    if reason := on_triton.why_not((u, delta, B, C, z), (A, D, delta_bias)):
+        return reason
+    return f"it takes up to {_MAX_STATES} states, not {A.shape[1]}" if A.shape[1] > _MAX_STATES else None
 
 
 def forward(
@@ -84,7 +73,7 @@ def backward(
     gA, gD, gbias = room(batch, channels, states), room(batch, channels), room(batch, channels)
     gB, gC = room(batch, blocks, length, states), room(batch, blocks, length, states)
     outputs = {"gu": gu, "gdelta": gdelta, "gz": gu if gz is None else gz, "gA": gA, "gB": gB, "gC": gC}
-    gy = _by_position("gy", grad)
+    gy = on_triton.by_position("gy", grad)
     backward_kernel[_grid(u)](**arguments, **gy, **outputs, gD=gD, gbias=gbias, starts=starts)
 
     wanted = (gu, gdelta, gA.sum(0), gB.sum(1), gC.sum(1), gD.sum(0), gz, gbias.sum(0))
@@ -110,13 +99,7 @@ def _arguments(
     bias = torch.zeros_like(D) if delta_bias is None else delta_bias
     by_channel = {name: tensor.float().contiguous() for name, tensor in (("A", A), ("D", D), ("bias", bias))}
     named = (("u", u), ("delta", delta), ("B", B), ("C", C), ("z", u if z is None else z))
-    by_position = {key: value for name, tensor in named for key, value in _by_position(name, tensor).items()}
+    by_position = {key: value for name, tensor in named for key, value in on_triton.by_position(name, tensor).items()}
     sizes = {"length": u.shape[1], "channels": u.shape[2], "states": A.shape[1]}
     blocks = {"CHUNK": _CHUNK, "BLOCK": _BLOCK, "STATES": 1 << (A.shape[1] - 1).bit_length()}
     return {**by_position, **by_channel, **sizes, **blocks, "GATED": z is not None}
-
-
-def _by_position(name: str, tensor: Tensor) -> dict[str, Any]:
-    """A (B, L, W) tensor with adjacent elements in its rows, and its strides."""
-    tensor = tensor if tensor.stride(-1) == 1 else tensor.contiguous()
-    return {name: tensor, f"{name}_batch": tensor.stride(0), f"{name}_row": tensor.stride(1)}

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from dimbench import results
-from dimbench.kernels import backends
+from dimbench.kernels import backends, native
 from dimbench.paths import records_file
 from dimbench.report.operators import timings
 from dimbench.results import Record
@@ -127,3 +127,11 @@ def test_a_kernel_that_cannot_run_is_refused_before_any_work() -> None:
             2, *command, "--kernel", "triton"
         )
         assert "there is no kernel 'fast'; known are cpu, mamba-ssm" in refused(2, *command, "--kernel", "fast")
+
+
+def test_a_forced_kernel_that_does_not_compile_shows_the_compilers_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "_done", {})
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    said = refused(2, "sample", "dimsum-digits", "--kernel", "cpu")
+    assert "kernel cpu cannot run" in said
+    assert "looked for no-such-compiler" in said
