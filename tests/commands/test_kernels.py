@@ -123,7 +123,7 @@ def test_training_records_the_kernel(tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="Triton runs where there is a GPU")
 def test_a_kernel_that_cannot_run_is_refused_before_any_work() -> None:
     for command in (("sample", "dit-digits"), ("fid", "--model", "dit-digits"), ("train", "dit-digits")):
-        assert "kernel triton cannot run selective_scan here: it runs on cuda" in refused(
+        assert "kernel triton cannot run causal_conv here: it runs on cuda" in refused(
             2, *command, "--kernel", "triton"
         )
         assert "there is no kernel 'fast'; known are cpu, mamba-ssm" in refused(2, *command, "--kernel", "fast")
