@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from dimbench.kernels import causal_conv, haar, selective_scan
 from dimbench.measure.flops import Bill, plain_name
@@ -32,13 +32,19 @@ def ours(bill: Bill) -> dict[str, int]:
 
 def torch_counter(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, int]:
     """torch.utils.flop_counter's FLOPs of `model(**inputs)`, halved."""
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # Before 2.15, torch's counter has no formula for its own attention on the CPU and leaves it out.
+    attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
+    with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=attention) as counter:
         model(**inputs)
     sums: Counter[str] = Counter()
     for packet, flops in counter.get_flop_counts()["Global"].items():
         name = packet.__name__
         sums["attention" if "scaled_dot_product" in name else plain_name(name)] += flops // 2
     return dict(sums)
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    return sdpa_flop_count(query, key, value)
 
 
 def fvcore(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[str, int]]:

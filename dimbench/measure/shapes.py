@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -47,6 +48,13 @@ def _pointwise(*args: Any, **kwargs: Any) -> Tensor:
     return torch.empty(torch.broadcast_shapes(*(t.shape for t in tensors)), dtype=dtype, device="meta")
 
 
+def _arange(*bounds: float, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    start, end, step = {1: (0, *bounds, 1), 2: (*bounds, 1), 3: bounds}[len(bounds)]
+    whole = all(isinstance(bound, int) for bound in bounds)
+    dtype = dtype or (torch.int64 if whole else torch.get_default_dtype())
+    return torch.empty(math.ceil((end - start) / step), dtype=dtype, device="meta")
+
+
 def _addmm(bias: Tensor, left: Tensor, right: Tensor, **_: Any) -> Tensor:
     return left.new_empty(left.shape[0], right.shape[1])
 
@@ -78,6 +86,7 @@ def _vector_norm(x: Tensor, order: float = 2, dims: list[int] | None = None, kee
 
 _SHAPES: dict[str, Callable[..., Any]] = {
     "addmm": _addmm,
+    "arange": _arange,
     "cat": _cat,
     "linalg_vector_norm": _vector_norm,
     "mean": _mean,
