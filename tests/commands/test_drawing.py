@@ -17,7 +17,7 @@ from dimbench.sampling.grid import _CAPTION, _GAP
 from tests.commands.processes import finish, start, wait_for
 from tests.console import dimbench, refused
 
-TRAINED = ["dit-digits", "sit-digits", "dimsum-digits"]
+TRAINED = ["dit-digits", "sit-digits", "udit-digits", "dim-digits", "dimsum-digits"]
 
 
 def tiles(file: Path, columns: int, count: int) -> np.ndarray:
