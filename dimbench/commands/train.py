@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Annotated
@@ -71,13 +74,18 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
         training.save(checkpoint)  # an unwritable place shows before the work, not after
     images, labels = digits.load("train")
     started, first, losses = perf_counter(), training.step, []
-    with stepping(f"training {preset.name}", settings.steps, training.step) as progress, backends.watch() as kernels:
+    with (
+        stepping(f"training {preset.name}", settings.steps, training.step) as progress,
+        backends.watch() as kernels,
+        _interrupts_between_steps() as interrupt,
+    ):
         try:
             while training.step < settings.steps:
                 losses.append(training.advance(images, labels))
                 progress(training.step, f"loss {sum(losses[-100:]) / len(losses[-100:]):.4f}")
                 if training.step % save_every == 0:
                     training.save(checkpoint)
+                interrupt()
         finally:
             training.save(checkpoint)
     training.export(out, {"model": preset.name, "data": "digits, train split"})
@@ -88,6 +96,22 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
         "seconds_per_step": (perf_counter() - started) / taken if taken else None,
     }
     return Record("train", preset.name, {**recipe, "kernels": kernels}, metrics, details={"file": out.name})
+
+
+@contextmanager
+def _interrupts_between_steps() -> Iterator[Callable[[], None]]:
+    """Ctrl-C waits until the result is called: half a step must not be saved as a whole one."""
+    pressed: list[int] = []
+
+    def interrupt() -> None:
+        if pressed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    try:
+        yield interrupt
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _classifier(seed: int, out: Path) -> Record:
