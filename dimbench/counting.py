@@ -22,11 +22,12 @@ ALL = "all"
 @dataclass(frozen=True)
 class Count:
     """`params` as dimbench.measure.params.count gives them for the trained network, `merged` those it has at inference;
-    `bill` of the network at inference."""
+    `bill` of the network at inference, whose `form` the registry names."""
 
     params: dict[str, int]
     merged: int
     bill: Bill
+    form: str
 
     def macs(self, rule: str) -> int:
         """Multiply-adds per image by the rule of that name."""
@@ -51,4 +52,5 @@ def count(name: str, resolution: int, batch: int = 1) -> Count:
     preset = presets.find(name)
     model, running = networks(preset, resolution)
     bill = flops.trace(running, registry.example_inputs(preset, model, batch, "meta"), batch)
-    return Count(params.count(model), params.count(running)["params"], bill)
+    form = registry.form_of(model, running)
+    return Count(params.count(model), params.count(running)["params"], bill, form)

@@ -18,6 +18,7 @@ from dimbench.presets import Preset
 
 Shapes = Mapping[str, tuple[int, ...]]
 
+AS_TRAINED = "as trained"
 _SHOWN = 4  # names per kind of mismatch in an error
 
 
@@ -67,6 +68,11 @@ def for_inference(preset: Preset, model: nn.Module) -> nn.Module:
     branches merged. Checkpoints hold the trained form: load them before."""
     fuse = getattr(_backbone(preset), "fuse", None)
     return model if fuse is None else fuse(model)
+
+
+def form_of(model: nn.Module, running: nn.Module) -> str:
+    """What `for_inference` made of `model`: "merged", or "as trained" where it is the same network."""
+    return AS_TRAINED if running is model else "merged"
 
 
 def example_inputs(preset: Preset, model: nn.Module, batch: int, device: str = "cpu") -> dict[str, Tensor]:

@@ -22,7 +22,6 @@ from dimbench.sampling import autoencoder, draw
 
 TRAINING_PASSES = 3  # the backward pass computes two products for each of the forward pass
 ADAM_STATES = 2
-AS_TRAINED = "as trained"
 _ON_TENSOR_CORES = {"linear", "matmul", "attention", "convolution"}
 
 
@@ -86,7 +85,7 @@ def build(row: Row, preset: Preset, batch: int) -> Subject:
     if row.mode == "train":
         return _training(row, find_process(preset.diffusion), model.to(row.device), inputs)
     running = registry.for_inference(preset, model).to(row.device, DTYPES[row.dtype])
-    form = AS_TRAINED if running is model else "merged"
+    form = registry.form_of(model, running)
     network = torch.compile(running) if row.compile else running
     if row.mode == "sample":
         return _sampling(row, preset, model.config, running, network, batch, form)
@@ -122,7 +121,7 @@ def _training(row: Row, process: Process, model: nn.Module, inputs: dict[str, Te
         return call
 
     compiled = torch.compile(model) if row.compile else model
-    return Subject(call_of(compiled), call_of(model) if row.compile else None, AS_TRAINED)
+    return Subject(call_of(compiled), call_of(model) if row.compile else None, registry.AS_TRAINED)
 
 
 def _sampling(row: Row, preset: Preset, config: Any, eager: nn.Module, network: Any, batch: int, form: str) -> Subject:

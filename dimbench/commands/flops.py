@@ -113,10 +113,11 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
             details["check"] = {"dimbench": engines.ours(bill), "fvcore": by_fvcore, "torch": by_torch}
     if breakdown:
         details["bill"] = bill.rows(rule)
-    metrics = {**counted.params, "macs": macs, "flops": 2 * macs}
+    metrics = {**counted.params, "params_inference": counted.merged, "macs": macs, "flops": 2 * macs}
     if "steps" in conditions:
         calls = conditions["steps"] * (2 if conditions["guided"] else 1)
         metrics |= {"passes_per_image": calls, "macs_per_image": calls * macs, "flops_per_image": 2 * calls * macs}
         if preset.latent_stride > 1:
             metrics["decode_macs"] = decoding.macs(resolution // preset.latent_stride)
-    return Record("flops", preset.name, {**conditions, "engine": engine.value}, metrics, details=details)
+    conditions = {**conditions, "engine": engine.value, "form": counted.form}
+    return Record("flops", preset.name, conditions, metrics, details=details)

@@ -34,6 +34,13 @@ def test_flops_prints_both_units_and_the_claim(tmp_path: Path) -> None:
         assert words in shown, words
 
 
+def test_flops_says_which_form_it_counted() -> None:
+    merged, plain = json.loads(dimbench("flops", "udit-digits", "dit-s8", "--json").stdout)
+    assert (merged["conditions"]["form"], plain["conditions"]["form"]) == ("merged", "as trained")
+    assert merged["metrics"]["params_inference"] < merged["metrics"]["params"]
+    assert plain["metrics"]["params_inference"] == plain["metrics"]["params"]
+
+
 @pytest.mark.parametrize("command", ["flops", "params"])
 def test_json_is_an_array_of_the_records_that_were_stored(command: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.jsonl"
