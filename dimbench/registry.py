@@ -46,6 +46,11 @@ def config_of(preset: Preset, resolution: int | None = None, **overrides: Any) -
         raise UsageError(f"{preset.name} at resolution {resolution}: {error}") from None
 
 
+def upsample_factor(preset: Preset, resolution: int | None = None) -> int:
+    """How many times as large as the images its weights were made for the images of `resolution` are per side."""
+    return getattr(config_of(preset, resolution), "upsample_factor", 1)
+
+
 def create_model(name: str, *, resolution: int | None = None, seed: int = 0, **overrides: Any) -> nn.Module:
     """The network `name` in eval mode with the official initialisation drawn from `seed`; forward(x, t, y).
 

@@ -106,8 +106,11 @@ class Request:
 
     @property
     def published(self) -> list[Checkpoint]:
-        """The published files of weights for these images."""
-        return [c for c in self.preset.checkpoints if c.ships or c.resolution == self.pixels]
+        """The published files of weights for these images, which may be drawn larger than the weights were made for."""
+        from dimbench import registry
+
+        made_for = self.pixels // registry.upsample_factor(self.preset, self.resolution)
+        return [c for c in self.preset.checkpoints if c.ships or c.resolution == made_for]
 
     @cached_property
     def known(self) -> Checkpoint | None:
@@ -178,7 +181,7 @@ class Drawing:
         self.model = registry.create_model(request.name, resolution=request.resolution, **options)
         config: Any = self.model.config
         self.label_rule = request.label_rule(config)
-        diffusion = upsampled(self.preset.diffusion, getattr(config, "upsample_factor", 1))
+        diffusion = upsampled(self.preset.diffusion, registry.upsample_factor(self.preset, request.resolution))
         self.process = find_process(diffusion)
         self.settings: Settings = draw.Settings(
             sampler=request.sampler or diffusion["sampler"],

@@ -7,7 +7,7 @@ import pytest
 
 from dimbench import registry
 from dimbench.models import dim
-from tests.console import dimbench
+from tests.console import dimbench, refused
 
 
 def test_training_free_sizes_are_drawn_with_upsample_guidance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -32,3 +32,9 @@ def test_training_free_sizes_are_drawn_with_upsample_guidance(monkeypatch: pytes
     assert record["metrics"]["network_calls"] == 20 + 7
     assert record["conditions"]["upsampling"] == 2
     assert record["conditions"]["sampler"] == "dpm-solver"
+
+
+def test_training_free_sizes_take_the_weights_of_512_pixels() -> None:
+    for pixels in (512, 1024, 1536):
+        assert "DiM-H-512-64k.pth" in refused(1, "sample", "dim-h2", "--resolution", pixels)
+    assert "DiM-H-256-625k.pth" in refused(1, "sample", "dim-h2")
