@@ -150,7 +150,7 @@ class Comparison:
 
         side = (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
         self.shrink = dry and networks.inception is None and size != side
-        self.extractor = (Networks(DIGITS) if self.shrink else networks).open(device)
+        self.extractor = (replace(networks, extractor=DIGITS) if self.shrink else networks).open(device)
         digits = self.shrink or (reference is None and size == side)
         self.reference = references.held_back_digits() if digits else references.read_reference(_given(reference))
         self.warnings = self.reference.check(self.extractor, side if self.shrink else size)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from pathlib import Path
 
 import numpy as np
@@ -29,11 +27,10 @@ def test_precision_and_recall_by_vgg_are_torch_fidelitys(tmp_path: Path, incepti
     from torch_fidelity import calculate_metrics
 
     drawn, real = write_folder(tmp_path / "drawn", pixels(60, 16) // 2), write_folder(tmp_path / "real", pixels(80, 16))
-    with contextlib.redirect_stderr(io.StringIO()):
-        theirs = calculate_metrics(
-            input1=str(drawn), input2=str(real), prc=True, feature_extractor="vgg16", cuda=False, cache=False,
-            feature_extractor_weights_path=str(weights), verbose=False,
-        )  # fmt: skip
+    theirs = calculate_metrics(
+        input1=str(drawn), input2=str(real), prc=True, feature_extractor="vgg16", cuda=False, cache=False,
+        feature_extractor_weights_path=str(weights), verbose=False, save_cpu_ram=True,
+    )  # fmt: skip
     networks = ["--inception", inception, "--vgg", weights]
     assert dimbench("stats", real, "--out", tmp_path / "ref.npz", *networks).code == 0
     for reference in (real, tmp_path / "ref.npz"):
@@ -45,13 +42,14 @@ def test_precision_and_recall_by_vgg_are_torch_fidelitys(tmp_path: Path, incepti
 
 
 def test_the_table_and_the_protocol_name_vgg_where_it_was_asked(digits: Path, weights: Path) -> None:
-    (without,), (by_vgg,) = records("fid", "--images", digits), records("fid", "--images", digits, "--vgg", weights)
+    compare = ["fid", "--images", digits, "--reference", digits]
+    (without,), (by_vgg,) = records(*compare), records(*compare, "--vgg", weights)
     assert "vgg_sha256" not in without["conditions"]
     assert len(by_vgg["conditions"]["vgg_sha256"]) == 16
     assert without["details"]["protocol"] != by_vgg["details"]["protocol"]
     assert by_vgg["metrics"].items() > without["metrics"].items()
-    assert "VGG" not in dimbench("fid", "--images", digits).stdout
-    shown = dimbench("fid", "--images", digits, "--vgg", weights).stdout
+    assert "VGG" not in dimbench(*compare).stdout
+    shown = dimbench(*compare, "--vgg", weights).stdout
     assert "precision (VGG)" in shown
     assert "recall (VGG)" in shown
 
@@ -69,8 +67,9 @@ def test_vgg_that_was_fetched_goes_with_inception_alone(
     place = catalog.path_of(presets.shared_files()["vgg16"].files[0])
     place.parent.mkdir(parents=True, exist_ok=True)
     place.write_bytes(weights.read_bytes())
-    assert "precision_vgg" not in records("fid", "--images", digits)[0]["metrics"]
-    (found,) = records("fid", "--images", digits, "--inception", inception)
+    compare = ["fid", "--images", digits, "--reference", digits]
+    assert "precision_vgg" not in records(*compare)[0]["metrics"]
+    (found,) = records(*compare, "--inception", inception)
     assert "precision_vgg" in found["metrics"]
 
 
