@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -11,7 +12,7 @@ import typer
 
 from dimbench import presets
 from dimbench.commands.emit import stepping
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
@@ -32,6 +33,21 @@ Reference = Annotated[
 Inception = Annotated[
     Path | None,
     typer.Option(help="Weights of the Inception network.", show_default="those fetched; digits need none"),
+]
+ExtractorName = Annotated[
+    str | None,
+    typer.Option(
+        "--extractor",
+        help="Network whose features are compared: digits-classifier or inception-v3-compat.",
+        show_default="the former for 8 x 8 pixels, else the latter",
+    ),
+]
+Vgg = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of VGG16, for precision and recall by its features too.",
+        show_default="those fetched, beside Inception",
+    ),
 ]
 
 DIGITS, INCEPTION = "digits-classifier", "inception-v3-compat"
@@ -66,13 +82,48 @@ def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
         )
 
 
-def find_extractor(size: tuple[int, int], inception: Path | None, device: str) -> Extractor:
-    """The digits classifier for images of 8 x 8 pixels, Inception for all others."""
-    from dimbench.quality.features import create_extractor
+@dataclass(frozen=True)
+class Networks:
+    """By whose features images are compared: an extractor's name and files of weights, None where left open."""
 
-    if size == (SIDE_OF_DIGITS, SIDE_OF_DIGITS) and inception is None:
-        return create_extractor(DIGITS)
-    return create_extractor(INCEPTION, inception or catalog.shared("inception"), device)
+    extractor: str | None = None
+    inception: Path | None = None
+    vgg: Path | None = None
+
+    def named(self, size: tuple[int, int]) -> Networks:
+        """With an extractor: the digits classifier for images of 8 x 8 pixels, Inception for all others.
+
+        Raises UsageError for an unknown one, or one that has no use for --inception.
+        """
+        from dimbench.quality.features import check_name
+
+        digits = size == (SIDE_OF_DIGITS, SIDE_OF_DIGITS) and self.inception is None
+        name = self.extractor or (DIGITS if digits else INCEPTION)
+        check_name(name)
+        if self.inception and name != INCEPTION:
+            raise UsageError(f"--inception gives weights of {INCEPTION}, not of {name}; leave it or --extractor out")
+        return replace(self, extractor=name)
+
+    def found(self, size: tuple[int, int]) -> Networks:
+        """With an extractor, and with the files that were fetched; Inception's company alone is looked for."""
+        named = self.named(size)
+        if named.extractor != INCEPTION:
+            return named
+        return Networks(INCEPTION, self.inception or catalog.shared("inception"), self.vgg or catalog.shared("vgg16"))
+
+    @property
+    def missing(self) -> list[str]:
+        """What has to be fetched first."""
+        return [absent_inception()] if self.extractor == INCEPTION and self.inception is None else []
+
+    def open(self, device: str) -> Extractor:
+        """The extractor, with VGG beside it where there are weights. Raises as create_extractor does."""
+        from dimbench.quality.features import create_extractor
+        from dimbench.quality.vgg import WithVGG
+
+        assert self.extractor is not None, "named comes first"
+        extractor = create_extractor(self.extractor, self.inception, device)
+        return WithVGG(extractor, self.vgg, device) if self.vgg else extractor
 
 
 def summarised(images: Images, extractor: Extractor, keep: int | None, batch: int = AT_ONCE) -> Summary:
@@ -89,19 +140,23 @@ class Comparison:
     def __init__(
         self,
         size: tuple[int, int],
-        reference: Path | None = None,
-        inception: Path | None = None,
+        reference: Path | None,
+        networks: Networks,
         device: str = "cpu",
         dry: bool = False,
     ) -> None:
         from dimbench.quality import references
+        from dimbench.quality.vgg import WithVGG
 
         side = (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
-        self.shrink = dry and inception is None and size != side
-        self.extractor = find_extractor(side if self.shrink else size, inception, device)
+        self.shrink = dry and networks.inception is None and size != side
+        self.extractor = (replace(networks, extractor=DIGITS) if self.shrink else networks).open(device)
         digits = self.shrink or (reference is None and size == side)
         self.reference = references.held_back_digits() if digits else references.read_reference(_given(reference))
         self.warnings = self.reference.check(self.extractor, side if self.shrink else size)
+        if isinstance(self.extractor, WithVGG) and not self.reference.has_vgg:
+            self.extractor = self.extractor.extractor
+            self.warnings.append("Precision and recall by VGG were not measured: the reference gives no such features.")
         if self.shrink:
             self.warnings.append("No Inception weights were given: the digits classifier stands in, on 8 x 8 pixels.")
 
@@ -116,6 +171,8 @@ class Comparison:
     @property
     def conditions(self) -> dict[str, Any]:
         """What decides the figures besides the images."""
+        from dimbench.quality.vgg import vgg_sha256
+
         return {
             "reference": self.reference.name,
             "reference_sha256": self.reference.sha256[:16],
@@ -123,6 +180,7 @@ class Comparison:
             "extractor": self.extractor.name,
             "extractor_sha256": self.extractor.sha256[:16],
             "resize": self.extractor.resize,
+            **({"vgg_sha256": vgg[:16]} if (vgg := vgg_sha256(self.extractor)) else {}),
         }
 
     def evaluate(self, batches: Iterable[Tensor], total: int, bar: str = "") -> tuple[Evaluation, str]:

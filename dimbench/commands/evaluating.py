@@ -18,7 +18,7 @@ from dimbench.results import Record
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
-    from dimbench.commands.comparing import Comparison
+    from dimbench.commands.comparing import Comparison, Networks
     from dimbench.quality.images import Images
     from dimbench.sampling.shards import Shards
 
@@ -28,20 +28,20 @@ REAL = "real digits"
 class Given:
     """Images that are there already, in a folder or an npz; without a place, real training digits. All is opened."""
 
-    def __init__(self, place: Path | None, reference: Path | None, inception: Path | None, device: str) -> None:
+    def __init__(self, place: Path | None, reference: Path | None, networks: Networks, device: str) -> None:
         from dimbench.quality.images import digit_images, how_drawn, open_images
 
         self.name = place.name if place else REAL
         self.images = open_images(place) if place else digit_images("train")
         self.how = how_drawn(place) if place else {}
         height, width = self.images.size
-        if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2 or inception is not None:
+        networks = networks.found((height, width))
+        missing = networks.missing
+        if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2:
             reference = reference or (catalog.shared(comparing.statistics_name(height)) if height == width else None)
-            inception = inception or catalog.shared("inception")
-            missing = [] if reference else [comparing.absent_reference(height)]
-            missing += [] if inception else [comparing.absent_inception()]
-            comparing.refuse_if_missing(f"the FID of {self.name}", missing)
-        self.comparison = comparing.Comparison(self.images.size, reference, inception, device)
+            missing = [*([] if reference else [comparing.absent_reference(height)]), *missing]
+        comparing.refuse_if_missing(f"the FID of {self.name}", missing)
+        self.comparison = comparing.Comparison(self.images.size, reference, networks, device)
 
     def plan(self) -> str:
         """What looking at the images takes."""
@@ -65,17 +65,18 @@ class Drawn:
     request: drawing.Request
     recipe: Recipe | None
     reference: Path | None
-    inception: Path | None
+    networks: Networks
     repeats: int
     keep: bool
     stores: list[Shards] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        size = (self.request.pixels,) * 2
+        self.networks = self.networks.named(size) if self.request.random_weights else self.networks.found(size)
         if self._digits or self.request.random_weights:
             return
         data = self.recipe.data if self.recipe else "ImageNet"
         self.reference = self.reference or catalog.shared(comparing.statistics_name(self.request.pixels, data))
-        self.inception = self.inception or catalog.shared("inception")
 
     @property
     def _digits(self) -> bool:
@@ -85,15 +86,13 @@ class Drawn:
     def missing(self) -> list[str]:
         """What has to be fetched first."""
         if self.recipe and not self.request.random_weights:
-            return list(recipes.needs(self.recipe, self.request, self.reference, self.inception).values())
+            return list(recipes.needs(self.recipe, self.request, self.reference, self.networks.inception).values())
         missing = self.request.missing()
-        if self._digits or self.request.random_weights:
+        if self.request.random_weights:
             return missing
-        if self.reference is None:
+        if self.reference is None and not self._digits:
             missing.append(comparing.absent_reference(self.request.pixels))
-        if self.inception is None:
-            missing.append(comparing.absent_inception())
-        return missing
+        return [*missing, *self.networks.missing]
 
     def plan(self) -> str:
         """What the task needs; what is here is opened and checked."""
@@ -104,7 +103,8 @@ class Drawn:
 
     def _plan(self, ready: drawing.Drawing, comparison: Comparison | None) -> str:
         weights = None if self.request.random_weights else self.request.checkpoint
-        files = (("weights", weights), ("reference", self.reference), ("inception", self.inception))
+        networks = (("inception", self.networks.inception), ("vgg", self.networks.vgg))
+        files = (("weights", weights), ("reference", self.reference), *networks)
         return planning.Plan(
             self.request,
             [(what, path) for what, path in files if path is not None],
@@ -118,7 +118,7 @@ class Drawn:
     def _comparison(self) -> Comparison:
         side = self.request.pixels
         return comparing.Comparison(
-            (side, side), self.reference, self.inception, self.request.device, dry=self.request.random_weights
+            (side, side), self.reference, self.networks, self.request.device, dry=self.request.random_weights
         )
 
     def run(self) -> tuple[list[Record], Table]:

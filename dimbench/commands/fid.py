@@ -12,7 +12,7 @@ from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
 from dimbench.presets import Recipe
 
-FIXED = ("steps", "cfg", "sampler", "labels", "resolution")  # by a recipe
+FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor")  # by a recipe
 OF_DIGITS = 1000  # images
 
 
@@ -47,7 +47,9 @@ def run(
     weights: drawing.Weights = None,
     autoencoder: drawing.Autoencoder = None,
     reference: comparing.Reference = None,
+    extractor: comparing.ExtractorName = None,
     inception: comparing.Inception = None,
+    vgg: comparing.Vgg = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Keep no image on disk; an interrupted run then begins again.")
     ] = False,
@@ -60,9 +62,10 @@ def run(
     """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall."""
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
+    networks = comparing.Networks(extractor, inception, vgg)
     task: evaluating.Given | evaluating.Drawn
     if model is None and recipe is None:
-        task = evaluating.Given(images, reference, inception, device)
+        task = evaluating.Given(images, reference, networks, device)
     else:
         request = drawing.Request(
             name=model or "", num_images=num_images or 0, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
@@ -70,7 +73,7 @@ def run(
             random_weights=random_weights, dtype=dtype, compile=compile,
         )  # fmt: skip
         followed = _followed(recipe, ctx) if recipe else None
-        task = evaluating.Drawn(_completed(request, followed), followed, reference, inception, repeats, not stream)
+        task = evaluating.Drawn(_completed(request, followed), followed, reference, networks, repeats, not stream)
     if plan:
         typer.echo(task.plan())
         return

@@ -10,7 +10,6 @@ from dimbench import units
 from dimbench.commands import comparing, drawing, planning
 from dimbench.errors import UsageError
 from dimbench.report.tables import Table
-from dimbench.weights import catalog
 
 FEATURES = 10_000  # as many images as ADM's references hold
 
@@ -23,7 +22,9 @@ def run(
     ] = FEATURES,
     batch: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 64,
     device: drawing.Device = "cpu",
+    extractor: comparing.ExtractorName = None,
     inception: comparing.Inception = None,
+    vgg: comparing.Vgg = None,
 ) -> None:
     """Make a reference of real images that `fid --reference` takes: statistics, features, and what made them."""
     from dimbench.files import digest
@@ -33,13 +34,13 @@ def run(
     if out.suffix.lower() != ".npz":
         raise UsageError(f"--out {out} is not an npz; give a name that ends in .npz")
     found = open_images(images)
-    if found.size != (comparing.SIDE_OF_DIGITS,) * 2 and not (inception or catalog.shared("inception")):
-        comparing.refuse_if_missing(f"a reference of {images}", [comparing.absent_inception()])
-    extractor = comparing.find_extractor(found.size, inception, device)
-    typer.echo(planning.of_images(found, 0, extractor, batch), err=True)
+    networks = comparing.Networks(extractor, inception, vgg).found(found.size)
+    comparing.refuse_if_missing(f"a reference of {images}", networks.missing)
+    network = networks.open(device)
+    typer.echo(planning.of_images(found, 0, network, batch), err=True)
     _check_writable(out)
-    summary = comparing.summarised(found, extractor, features, batch)
-    write_reference(summary, extractor, found.size, out)
+    summary = comparing.summarised(found, network, features, batch)
+    write_reference(summary, network, found.size, out)
     height, width = found.size
     dimensions = len(summary.pool.mu)
     notes = lossy_warning(found, "The")
@@ -49,7 +50,7 @@ def run(
         str(out),
         f"{found.count:,}",
         f"{height} x {width}",
-        extractor.name,
+        network.name if summary.vgg is None else f"{network.name}, vgg16",
         units.size(out.stat().st_size),
         digest(out)[:16],
     )

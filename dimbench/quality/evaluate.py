@@ -18,7 +18,8 @@ Findings = tuple[dict[str, float], list[str]]  # metrics and warnings
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics` by name (fid, sfid, is_mean, is_std, kid_mean, kid_std, precision, recall), less those not measured.
+    """`metrics` by name (fid, sfid, is_mean, is_std, kid_mean, kid_std, precision, recall, and
+    by VGG precision_vgg, recall_vgg), less those not measured.
 
     `warnings` holds a sentence for each doubt and for each metric left out. A size is None where it is not known.
     """
@@ -37,6 +38,7 @@ def evaluate(generated: Summary, reference: Summary) -> Evaluation:
         _spatial(generated.spatial, reference.spatial),
         _score(generated),
         _feature_distances(generated.features, reference.features),
+        _by_vgg(generated.vgg, reference.vgg),
     ]
     metrics = {name: value for part, _ in findings for name, value in part.items()}
     warnings = [warning for _, part in findings for warning in part]
@@ -88,3 +90,10 @@ def _feature_distances(generated: Tensor | None, reference: Tensor | None) -> Fi
     kid_mean, kid_std = kernel_distance(generated, reference, subset_size)
     precision, recall = precision_recall(generated, reference)
     return {"kid_mean": kid_mean, "kid_std": kid_std, "precision": precision, "recall": recall}, warnings
+
+
+def _by_vgg(generated: Tensor | None, reference: Tensor | None) -> Findings:
+    """As Kynkaanniemi et al. 2019; small sets have been warned of."""
+    if generated is None or reference is None or min(len(generated), len(reference)) <= NEIGHBOURS:
+        return {}, []
+    return dict(zip(("precision_vgg", "recall_vgg"), precision_recall(generated, reference), strict=True)), []

@@ -23,8 +23,8 @@ class Extractor(Protocol):
     """What the metrics need: `features` of uint8 RGB images (N, 3, H, W), as CPU tensors.
 
     "pool" (N, D) are the features that FID, KID, precision and recall compare; "logits" (N, K) give the
-    Inception Score; "spatial" (N, S), where there are any, sFID. `sha256` is that of the weights, `resize` says what
-    is done to images of another size.
+    Inception Score; "spatial" (N, S), where there are any, sFID; "vgg" (N, V) a second precision and recall. `sha256`
+    is that of the weights, `resize` says what is done to images of another size.
     """
 
     name: str
@@ -71,11 +71,16 @@ def create_extractor(name: str, weights: Path | None = None, device: str | torch
 
     Raises UsageError for an unknown name and DimbenchError where weights are missing or are not the official ones.
     """
+    check_name(name)
+    return EXTRACTORS[name](weights, device)
+
+
+def check_name(name: str) -> None:
+    """Raise UsageError where no extractor is called so."""
     if name not in EXTRACTORS:
         near = difflib.get_close_matches(name, EXTRACTORS, n=1)
         hint = f" (did you mean {near[0]}?)" if near else ""
         raise UsageError(f"There is no feature extractor {name!r}{hint}: choose one of {', '.join(EXTRACTORS)}.")
-    return EXTRACTORS[name](weights, device)
 
 
 def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Features:

@@ -31,12 +31,15 @@ class InceptionExtractor:
     resize = "299 x 299, bilinear as in TensorFlow 1"
 
     def __init__(self, weights: Path | None = None, device: str | torch.device = "cpu") -> None:
-        path, self.sha256 = _official(weights)
+        remedy = f"download {INCEPTION_FILE} from {INCEPTION_HOME} (or {INCEPTION_TWIN}) and give it with --inception."
+        if weights is None:
+            raise DimbenchError(f"{self.name} needs weights that dimbench does not ship: {remedy}")
+        self.sha256 = check_official(weights, INCEPTION_SHA256, "Inception", remedy)
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
         self.device = torch.device(device)
         self.model = FeatureExtractorInceptionV3(
-            self.name, ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path), verbose=False
+            self.name, ["2048", "logits_unbiased"], feature_extractor_weights_path=str(weights), verbose=False
         ).to(self.device)
         self.model.Mixed_6d.branch1x1.register_forward_hook(self._keep_spatial)
 
@@ -49,19 +52,17 @@ class InceptionExtractor:
         return {"pool": pool.cpu(), "logits": logits.cpu(), "spatial": self._spatial.cpu()}
 
 
-def _official(weights: Path | None) -> tuple[Path, str]:
-    """The path given and its SHA-256: FIDs of other weights cannot be compared with published ones."""
-    remedy = (
-        f"download {INCEPTION_FILE} from {INCEPTION_HOME} (or {INCEPTION_TWIN}) and give its place with --inception."
-    )
-    if weights is None:
-        raise DimbenchError(f"{InceptionExtractor.name} needs weights that dimbench does not ship: {remedy}")
+def check_official(weights: Path, sha256: str, network: str, remedy: str) -> str:
+    """The SHA-256 of the file, which must begin with `sha256`: figures by other weights compare with no published ones.
+
+    Raises DimbenchError, which ends with the remedy, where the file is missing or another.
+    """
     if not weights.is_file():
-        raise DimbenchError(f"The Inception weights {weights} do not exist: {remedy}")
+        raise DimbenchError(f"The {network} weights {weights} do not exist: {remedy}")
     found = digest(weights)
-    if not found.startswith(INCEPTION_SHA256):
+    if not found.startswith(sha256):
         raise DimbenchError(
-            f"{weights} is not the official Inception (its SHA-256 begins with {found[:8]}, not {INCEPTION_SHA256}), "
+            f"{weights} is not the official {network} (its SHA-256 begins with {found[:8]}, not {sha256}), "
             f"or it was cut off: {remedy}"
         )
-    return weights, found
+    return found

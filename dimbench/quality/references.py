@@ -8,7 +8,7 @@
 | clean-fid's npz for KID | feats, (N, D) |
 | torch-fidelity's cache *-stat-fid-2048.pt | {mu, sigma} |
 | torch-fidelity's cache *-features-2048.pt | (N, D) |
-| dimbench's npz | mu, sigma, mu_s, sigma_s, pool (k, D), n, size, extractor, extractor_sha256, pixels_sha256 |
+| dimbench's npz | mu, sigma, mu_s, sigma_s, pool (k, D), vgg (k, V), n, size, the SHA-256 of networks and pixels |
 | a folder | pictures |
 """
 
@@ -32,8 +32,12 @@ from dimbench.quality.features import Extractor
 from dimbench.quality.images import ARRAY, BROKEN_ZIP, Images, cut_off, digit_images, open_images, open_npz_images
 from dimbench.quality.statistics import Statistics, statistics_of
 from dimbench.quality.summary import Summary, summarise
+from dimbench.quality.vgg import vgg_sha256
 
-STATISTICS = ("mu", "sigma", "mu_s", "sigma_s", "n", "size", "extractor", "extractor_sha256", "pool", "feats")
+STATISTICS = (
+    "mu", "sigma", "mu_s", "sigma_s", "n", "size", "extractor", "extractor_sha256", "pool", "feats",
+    "vgg", "vgg_sha256",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -50,11 +54,18 @@ class Reference:
     size: tuple[int, int] | None = None
     extractor: str | None = None
     extractor_sha256: str | None = None
+    vgg: Tensor | None = None
+    vgg_sha256: str | None = None
 
     @property
     def images_to_read(self) -> int:
         """How many images go through the extractor before anything can be compared."""
         return self.images.count if self.images and self.features is None else 0
+
+    @property
+    def has_vgg(self) -> bool:
+        """Whether features of VGG are here or can be had from the images."""
+        return self.vgg is not None or self.images_to_read > 0
 
     def check(self, extractor: Extractor, size: tuple[int, int]) -> list[str]:
         """Warnings for images of `size` (height, width) seen by this extractor.
@@ -62,9 +73,14 @@ class Reference:
         Raises UsageError where the reference was made for other images or by another extractor.
         """
         if self.extractor_sha256 and self.extractor_sha256 != extractor.sha256:
+            other = f"and not by {extractor.name}" if self.extractor != extractor.name else "with other weights"
             raise UsageError(
-                f"The reference {self.name} was made by {self.extractor} with other weights than {extractor.name}'s: "
-                "make it again with `dimbench stats`."
+                f"The reference {self.name} was made by {self.extractor} {other}: make it again with `dimbench stats`."
+            )
+        if self.vgg_sha256 and vgg_sha256(extractor) not in (None, self.vgg_sha256):
+            raise UsageError(
+                f"The reference {self.name} was made by a VGG of other weights than those given: make it again with "
+                "`dimbench stats`."
             )
         if self.size and size != self.size:
             raise UsageError(
@@ -95,7 +111,7 @@ class Reference:
         """What the metrics need of it; images, where there are any and features are not, go through the extractor."""
         if self.images is None or self.features is not None:
             assert self.pool is not None
-            return Summary(self.pool, self.spatial, self.features)
+            return Summary(self.pool, self.spatial, self.features, vgg=self.vgg)
         seen = summarise(extractor, self.images.batches(batch), self.images.count, on_images=on_images)
         if self.pool is None:
             return seen
@@ -142,6 +158,8 @@ def write_reference(summary: Summary, extractor: Extractor, size: tuple[int, int
         arrays |= {"mu_s": summary.spatial.mu.numpy(), "sigma_s": summary.spatial.sigma.numpy()}
     if summary.features is not None:
         arrays["pool"] = summary.features.numpy()
+    if summary.vgg is not None:
+        arrays |= {"vgg": summary.vgg.numpy(), "vgg_sha256": vgg_sha256(extractor)}
     known = {"n": summary.pool.n, "pixels_sha256": summary.pixels_sha256}
     arrays |= {name: value for name, value in known.items() if value is not None}
     arrays |= {"extractor": extractor.name, "extractor_sha256": extractor.sha256}
@@ -193,8 +211,11 @@ def _assembled(path: Path, found: Mapping[str, np.ndarray]) -> Reference:
     n = int(found["n"]) if "n" in found else None
     pool = _gaussian(found, "mu", "sigma", n, path)
     features = next((torch.from_numpy(found[name]) for name in ("pool", "feats") if name in found), None)
+    vgg = torch.from_numpy(found["vgg"]) if "vgg" in found else None
+    for known in (features, vgg):
+        if known is not None:
+            checked(known, "The reference's")
     if features is not None:
-        checked(features, "The reference's")
         pool = pool or statistics_of(features)
     return Reference(
         path.name,
@@ -205,6 +226,8 @@ def _assembled(path: Path, found: Mapping[str, np.ndarray]) -> Reference:
         size=(int(found["size"][0]), int(found["size"][1])) if "size" in found else None,
         extractor=str(found["extractor"]) if "extractor" in found else None,
         extractor_sha256=str(found["extractor_sha256"]) if "extractor_sha256" in found else None,
+        vgg=vgg,
+        vgg_sha256=str(found["vgg_sha256"]) if "vgg_sha256" in found else None,
     )
 
 

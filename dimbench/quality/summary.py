@@ -18,14 +18,15 @@ from dimbench.quality.statistics import RunningStatistics, Statistics
 @dataclass(frozen=True)
 class Summary:
     """A set of images: `pool` and, where there are any, `spatial` statistics; `features` (k, D) of its images, or of
-    some of them, for KID, precision and recall; mean and deviation of its Inception `score`; the SHA-256 of its
-    pixels, as RGB. None stands for what is not known."""
+    some of them, for KID, precision and recall, and of the same images by `vgg`; mean and deviation of its Inception
+    `score`; the SHA-256 of its pixels, as RGB. None stands for what is not known."""
 
     pool: Statistics
     spatial: Statistics | None = None
     features: Tensor | None = None
     score: tuple[float, float] | None = None
     pixels_sha256: str | None = None
+    vgg: Tensor | None = None
 
 
 class Summariser:
@@ -37,7 +38,7 @@ class Summariser:
         self.keep = total if keep is None else min(keep, total)
         self.running: dict[str, RunningStatistics] = {}
         self.score = RunningScore(total) if total >= SPLITS else None
-        self.kept: list[Tensor] = []
+        self.kept: dict[str, list[Tensor]] = {"pool": [], "vgg": []}
 
     def update(self, features: Features) -> None:
         """Add the features of a batch. Raises as RunningStatistics does."""
@@ -49,7 +50,8 @@ class Summariser:
             self.score.update(features["logits"])
         image = torch.arange(self.n, self.n + len(features["pool"]))
         chosen = (image + 1) * self.keep // self.total > image * self.keep // self.total
-        self.kept.append(features["pool"][chosen])
+        for name in features.keys() & self.kept.keys():
+            self.kept[name].append(features[name][chosen])
         self.n += len(image)
 
     def result(self, pixels_sha256: str | None = None) -> Summary:
@@ -59,9 +61,10 @@ class Summariser:
         return Summary(
             self.running["pool"].result(),
             self.running["spatial"].result() if "spatial" in self.running else None,
-            torch.cat(self.kept) if self.keep else None,
+            torch.cat(self.kept["pool"]) if self.keep else None,
             self.score.result() if self.score else None,
             pixels_sha256,
+            torch.cat(self.kept["vgg"]) if self.keep and self.kept["vgg"] else None,
         )
 
 

@@ -17,19 +17,23 @@ METRICS = {
     "kid_mean": "KID",
     "precision": "precision",
     "recall": "recall",
+    "precision_vgg": "precision (VGG)",
+    "recall_vgg": "recall (VGG)",
 }
 CLAIMS = {"fid": "fid", "sfid": "sfid", "is": "is_mean", "precision": "precision", "recall": "recall"}
+OPTIONAL = {"sfid", "precision_vgg", "recall_vgg"}  # most extractors have no spatial features, VGG is seldom at hand
 
 # All that two figures must share to be compared; the network and its weights are what is compared.
 PROTOCOL = (
     "extractor", "extractor_sha256", "resize", "uint8", "reference_sha256", "reference_images", "resolution",
-    "num_images", "labels", "sampler", "steps", "cfg", "guided_channels", "autoencoder", "dtype", "seed",
+    "num_images", "labels", "sampler", "steps", "cfg", "guided_channels", "autoencoder", "dtype", "seed", "vgg_sha256",
 )  # fmt: skip
 
 
 def protocol(conditions: Mapping[str, Any]) -> str:
-    """Eight digits that are equal where all conditions of PROTOCOL are."""
-    text = json.dumps([conditions.get(name) for name in PROTOCOL])
+    """Eight digits that are equal where all conditions of PROTOCOL are; VGG counts only where it was asked."""
+    names = PROTOCOL if conditions.get("vgg_sha256") else PROTOCOL[: PROTOCOL.index("vgg_sha256")]
+    text = json.dumps([conditions.get(name) for name in names])
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
@@ -90,8 +94,8 @@ def notes(records: Sequence[Record]) -> list[str]:
 def _measured(record: Record) -> dict[str, str]:
     n = _count(record.conditions["num_images"])
     found = {label.format(n=n): _number(record.metrics.get(name)) for name, label in METRICS.items()}
-    if "sfid" not in record.metrics:
-        del found[METRICS["sfid"].format(n=n)]  # most extractors have no spatial features
+    for name in OPTIONAL - record.metrics.keys():
+        del found[METRICS[name].format(n=n)]
     return {**found, "protocol": protocol(record.conditions)}
 
 
