@@ -19,7 +19,7 @@ TOUR = [
     for match in re.finditer(r"^\$ dimbench (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
 ]
 # These figures depend on the machine: times everywhere, and the last digits of what is drawn.
-MEASURED = ("sample", "fid")
+MEASURED = ("sample", "fid", "bench")
 
 
 def test_two_commands_set_everything_up() -> None:
