@@ -18,6 +18,7 @@ from dimbench.kernels import backends
 from dimbench.measure import ceilings, doubts, energy, hardware, memory, nvml, roofline, timing
 from dimbench.measure import device as devices
 from dimbench.measure.timing import OnProgress, Rules, Timed
+from dimbench.sampling.graph import captured
 
 Send = Callable[..., None]
 
@@ -53,7 +54,7 @@ class Measuring:
             held = self.device.probe.used()
             first = self._first_calls(subject)
             self.device.probe.reset()  # what the first call needed to search or to compile does not count
-            call = _graph(subject.call) if self.row.cuda_graph else subject.call
+            call = captured(subject.call)[0] if self.row.cuda_graph else subject.call
             rules = Rules.of(self.row.device, self.row.budget)
             timed = timing.measure(call, self.device.clock, rules, self._watch)
             launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else None
@@ -208,20 +209,6 @@ def _checked(call: Callable[[], Tensor]) -> Callable[[], Tensor]:
         return output
 
     return checked
-
-
-def _graph(call: Callable[[], Tensor]) -> Callable[[], object]:
-    """Replays the launches of one call, captured after calls on a stream of their own, as torch's manual has it."""
-    stream = torch.cuda.Stream()
-    stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        for _ in range(3):
-            call()
-    torch.cuda.current_stream().wait_stream(stream)
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        call()
-    return graph.replay
 
 
 def _compiler() -> dict[str, int]:

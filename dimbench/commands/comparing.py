@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +12,7 @@ import typer
 
 from dimbench import presets
 from dimbench.commands.emit import stepping
-from dimbench.errors import DimbenchError, UsageError
+from dimbench.errors import UsageError
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
@@ -71,15 +71,6 @@ def absent_inception() -> str:
     """Where the weights of the Inception network are to be had."""
     file = presets.shared_files()["inception"].files[0]
     return f"--inception FILE: the weights of the Inception network, {file.file} from {file.page}"
-
-
-def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
-    """Raise DimbenchError that lists what is missing to look at images that are there, if anything is."""
-    if missing:
-        raise DimbenchError(
-            f"{what} needs files that are not here; fetch them with `dimbench weights fetch NAME`, or give each with "
-            "its option:" + "".join(f"\n  {entry}" for entry in missing)
-        )
 
 
 @dataclass(frozen=True)

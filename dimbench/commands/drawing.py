@@ -56,6 +56,10 @@ Dtype = Annotated[
     Precision, typer.Option(help="Precision of the network and the autoencoder; the sampler's state stays float32.")
 ]
 Compile = Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile.")]
+CudaGraph = Annotated[
+    bool,
+    typer.Option("--cuda-graph", help="Replay the network's launches as a CUDA graph, which pays for small batches."),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(help="Checkpoint with official key names.", show_default="one that ships or was fetched, if any"),
@@ -70,6 +74,9 @@ Autoencoder = Annotated[
         show_default="ft-ema",
     ),
 ]
+
+
+DRY = ", or try the chain dry with --random-weights"
 
 
 @dataclass(frozen=True)
@@ -92,6 +99,7 @@ class Request:
     random_weights: bool
     dtype: Precision = Precision.FP32
     compile: bool = False
+    cuda_graph: bool = False
     latents: bool = False
     extendable: bool = False
 
@@ -155,13 +163,12 @@ class Request:
         return find_labels(self.labels, config.num_classes, config.null_label, config.label_dropout >= 1, self.seed)
 
 
-def refuse_if_missing(what: str, missing: Sequence[str]) -> None:
-    """Raise DimbenchError that lists what is missing, if anything is."""
+def refuse_if_missing(what: str, missing: Sequence[str], instead: str = "") -> None:
+    """Raise DimbenchError that lists what is missing, if anything is, and what can be done `instead`."""
     if missing:
         raise DimbenchError(
             f"{what} needs files that are not here; fetch them with `dimbench weights fetch NAME`, or by hand and give "
-            "each with its option, or try the chain dry with --random-weights:"
-            + "".join(f"\n  {entry}" for entry in missing)
+            f"each with its option{instead}:" + "".join(f"\n  {entry}" for entry in missing)
         )
 
 
@@ -207,6 +214,8 @@ class Drawing:
             raise UsageError(f"torch cannot use the device {self.request.device!r} here; give --device cpu") from None
         if self.request.dtype is Precision.TF32 and not self.request.device.startswith("cuda"):
             raise UsageError(f"--dtype tf32 is a mode of CUDA devices, not of {self.request.device}; give fp32 or bf16")
+        if self.request.cuda_graph and not self.request.device.startswith("cuda"):
+            raise UsageError(f"--cuda-graph needs a CUDA device and was given {self.request.device}; leave it out")
 
     def _load_weights(self) -> str:
         """Fill the network from its file; the first half of a fingerprint of the file."""
@@ -225,19 +234,22 @@ class Drawing:
         from dimbench.data.pixels import to_uint8
         from dimbench.sampling import autoencoder, precision
         from dimbench.sampling.batches import Batches
+        from dimbench.sampling.graph import Graphed
 
         device, dtype = self.request.device, self._weights_dtype
         precision.allow_tf32(self.request.dtype is Precision.TF32)
         network: Any = registry.for_inference(self.preset, self.model).to(device, dtype)
         if self.request.compile:
             network = torch.compile(network)
+        if dtype != torch.float32:
+            network = precision.around(network, dtype)
         decode = None
         if self.autoencoder:
             decode = self.autoencoder.to(device, dtype).decode
         elif self._decodes:
             decode = partial(autoencoder.stand_in, stride=self.preset.latent_stride)
         return Batches(
-            network if dtype == torch.float32 else precision.around(network, dtype),
+            Graphed(network) if self.request.cuda_graph else network,
             self.process,
             self.label_rule,
             self.settings,
@@ -288,6 +300,7 @@ class Drawing:
             "autoencoder": self.autoencoder.fingerprint if self.autoencoder else None,
             "dtype": self.request.dtype.value,
             "compile": self.request.compile,
+            "cuda_graph": self.request.cuda_graph,
             "device": self.request.device.partition(":")[0],
         }
 

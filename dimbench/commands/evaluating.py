@@ -40,7 +40,7 @@ class Given:
         if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2:
             reference = reference or (catalog.shared(comparing.statistics_name(height)) if height == width else None)
             missing = [*([] if reference else [comparing.absent_reference(height)]), *missing]
-        comparing.refuse_if_missing(f"the FID of {self.name}", missing)
+        drawing.refuse_if_missing(f"the FID of {self.name}", missing)
         self.comparison = comparing.Comparison(self.images.size, reference, networks, device)
 
     def plan(self) -> str:
@@ -123,7 +123,7 @@ class Drawn:
 
     def run(self) -> tuple[list[Record], Table]:
         """The records of all sets, and what is shown of them. DimbenchError where something is missing."""
-        drawing.refuse_if_missing(f"the FID of {self.request.preset.name}", self.missing)
+        drawing.refuse_if_missing(f"the FID of {self.request.preset.name}", self.missing, drawing.DRY)
         comparison, ready = self._comparison(), drawing.Drawing(self.request)
         typer.echo(self._plan(ready, comparison), err=True)
         if self.keep:

@@ -44,6 +44,7 @@ def run(
     device: drawing.Device = "cpu",
     dtype: drawing.Dtype = drawing.Precision.FP32,
     compile: drawing.Compile = False,
+    cuda_graph: drawing.CudaGraph = False,
     weights: drawing.Weights = None,
     autoencoder: drawing.Autoencoder = None,
     reference: comparing.Reference = None,
@@ -70,7 +71,7 @@ def run(
         request = drawing.Request(
             name=model or "", num_images=num_images or 0, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
             seed=seed, batch=batch, resolution=resolution, device=device, weights=weights, autoencoder=autoencoder,
-            random_weights=random_weights, dtype=dtype, compile=compile,
+            random_weights=random_weights, dtype=dtype, compile=compile, cuda_graph=cuda_graph,
         )  # fmt: skip
         followed = _followed(recipe, ctx) if recipe else None
         task = evaluating.Drawn(_completed(request, followed), followed, reference, networks, repeats, not stream)

@@ -38,6 +38,7 @@ def run(
     device: drawing.Device = "cpu",
     dtype: drawing.Dtype = drawing.Precision.FP32,
     compile: drawing.Compile = False,
+    cuda_graph: drawing.CudaGraph = False,
     weights: drawing.Weights = None,
     autoencoder: drawing.Autoencoder = None,
     random_weights: drawing.RandomWeights = False,
@@ -66,10 +67,11 @@ def run(
         random_weights,
         dtype,
         compile,
+        cuda_graph,
         latents=form is folder.Format.LATENTS,
         extendable=not sheet,
     )
-    drawing.refuse_if_missing(f"drawing with {request.preset.name}", request.missing())
+    drawing.refuse_if_missing(f"drawing with {request.preset.name}", request.missing(), drawing.DRY)
     records = output_file(None)
     filled = _sheet(out, request) if sheet else folder.fill(out, request, form or folder.Format.NPZ)
     if filled:

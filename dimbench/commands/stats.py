@@ -35,7 +35,7 @@ def run(
         raise UsageError(f"--out {out} is not an npz; give a name that ends in .npz")
     found = open_images(images)
     networks = comparing.Networks(extractor, inception, vgg).found(found.size)
-    comparing.refuse_if_missing(f"a reference of {images}", networks.missing)
+    drawing.refuse_if_missing(f"a reference of {images}", networks.missing)
     network = networks.open(device)
     typer.echo(planning.of_images(found, 0, network, batch), err=True)
     _check_writable(out)

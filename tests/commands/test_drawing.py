@@ -75,6 +75,7 @@ def test_labels_are_taken_in_turn(tmp_path: Path) -> None:
         (["--steps", 2, "--sampler", "magic"], "unknown sampler 'magic'"),
         (["--steps", 2, "--out", "a.jpg"], "a.jpg"),
         (["--steps", 2, "--device", "cuda:9"], "device"),
+        (["--steps", 2, "--cuda-graph"], "--cuda-graph needs a CUDA device and was given cpu"),
         (["--steps", 2, "--resolution", 9], "patches of 2"),
     ],
 )
