@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -134,8 +134,3 @@ def records(findings: Iterable[Finding]) -> list[dict[str, Any]]:
         }
         for finding in findings
     ]
-
-
-def rules_table(rules: Mapping[str, tuple[str, str]]) -> Table:
-    """The rules by which sources count: name -> (what it counts, where it is from)."""
-    return Table(("rule", "counts", "from"), [(name, *text) for name, text in rules.items()])
