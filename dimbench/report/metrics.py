@@ -13,8 +13,11 @@ HEADLINES: Mapping[str, Sequence[str]] = {
     "bench": ("seconds", "images_per_second", "mfu", "peak_bytes", "joules_per_image"),
     "flops": ("macs", "flops", "params"),
     "params": ("params", "params_dead"),
-    "fid": ("fid", "is_mean", "kid_mean", "precision", "recall"),
-}
+    "fid": (
+        "fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "is_mean", "kid_mean", "precision", "recall",
+        "precision_vgg", "recall_vgg",
+    ),
+}  # fmt: skip
 _LABELS = {
     "seconds": "time",
     "images_per_second": "images/s",
@@ -23,12 +26,15 @@ _LABELS = {
     "flops": "FLOPs (2 x MACs)",
     "params": "parameters",
     "fid": "FID",
+    "fid_mean": "mean FID",
+    "fid_spread": "spread of FID",
+    "fid_minimum": "minimum of FID",
     "sfid": "sFID",
     "is_mean": "IS",
     "kid_mean": "KID",
 }
 _UNITS = {"seconds": "s", "bytes": "B", "macs": "MACs", "flops": "FLOPs", "params": "parameters", "joules": "J"}
-_DISTANCES = ("fid", "sfid", "kid_mean")  # without a unit, smaller is better
+_DISTANCES = ("fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "kid_mean")  # without a unit, smaller is better
 _LONG = 1e5  # from here on a prefix reads better than digits
 EXACT = ("MACs", "FLOPs", "parameters")  # units that are counted
 

@@ -37,6 +37,11 @@ def protocol(conditions: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
 
+def label(metric: str, conditions: Mapping[str, Any]) -> str:
+    """ "fid" -> "FID-50,000", with the number of images it was computed from."""
+    return METRICS[metric].format(n=_count(conditions.get("num_images")))
+
+
 def side_by_side(records: Sequence[Record]) -> Table:
     """One column for each record, so for each protocol and network, one row for each metric; FIDs of unlike numbers of
     images stand in unlike rows. What a paper claims follows its record."""
@@ -52,23 +57,10 @@ def side_by_side(records: Sequence[Record]) -> Table:
     return Table(columns, _in_order(rows), notes=notes(records))
 
 
-def pivot(records: Sequence[Record], metric: str = "fid") -> Table:
-    """One metric of many records: a row for each network and its weights, a column for each protocol."""
-    protocols = {protocol(r.conditions): r.conditions for r in records}
-    rows: dict[tuple[str, Any], dict[str, str]] = {}
-    for record in records:
-        row = rows.setdefault((record.model, record.conditions.get("weights")), {})
-        row[protocol(record.conditions)] = _number(record.metrics.get(metric))
-    name = METRICS[metric]
-    columns = ["images of", *(f"{name.format(n=_count(c['num_images']))} {key}" for key, c in protocols.items())]
-    cells = [[model, *(row.get(key, "not measured") for key in protocols)] for (model, _), row in rows.items()]
-    return Table(columns, cells, notes=notes(records))
-
-
 def repeated(records: Sequence[Record], summary: Record) -> Table:
     """The records of several seeds, then mean, spread (standard deviation of the sample) and minimum of FID."""
     table = side_by_side(records)
-    n = METRICS["fid"].format(n=_count(summary.conditions["num_images"]))
+    n = label("fid", summary.conditions)
     figures = [_number(summary.metrics[f"fid_{name}"]) for name in ("mean", "spread", "minimum")]
     times = len(records)
     rows = [[*row, *(figures if row[0] == n else [""] * 3)] for row in table.rows]
@@ -92,10 +84,8 @@ def notes(records: Sequence[Record]) -> list[str]:
 
 
 def _measured(record: Record) -> dict[str, str]:
-    n = _count(record.conditions["num_images"])
-    found = {label.format(n=n): _number(record.metrics.get(name)) for name, label in METRICS.items()}
-    for name in OPTIONAL - record.metrics.keys():
-        del found[METRICS[name].format(n=n)]
+    names = [name for name in METRICS if name in record.metrics or name not in OPTIONAL]
+    found = {label(name, record.conditions): _number(record.metrics.get(name)) for name in names}
     return {**found, "protocol": protocol(record.conditions)}
 
 
@@ -117,7 +107,7 @@ def _fill(cells: dict[str, list[str]], column: int, figures: Mapping[str, str]) 
 
 def _in_order(rows: list[list[str]]) -> list[list[str]]:
     """FIDs first, the protocol last, whatever record brought a row."""
-    order = [label.format(n="") for label in METRICS.values()]
+    order = [name.format(n="") for name in METRICS.values()]
     return sorted(
         rows, key=lambda row: next((k for k, name in enumerate(order) if row[0].startswith(name)), len(order))
     )

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimbench import units
-from dimbench.report import conditions, metrics
+from dimbench.report import conditions, metrics, quality
 from dimbench.report.findings import GRAVE, Comparison, Findings, Outcome, Series, point
 from dimbench.report.tables import Cell
 
@@ -76,17 +76,25 @@ def tone(outcome: Outcome) -> str:
 
 
 def measured(findings: Findings) -> list[Grid]:
-    """One table per command, a row per model and conditions with its latest figures."""
-    return [_measured(command, rows) for command, rows in findings.by_command().items()]
+    """One table per command, a row per model and conditions with its latest figures; of image quality one per
+    protocol, for figures of unlike protocols must not stand in one column."""
+    grids = []
+    for command, rows in findings.by_command().items():
+        alike: dict[str, list[Series]] = {}
+        for row in rows:
+            title = f"{command}, protocol {quality.protocol(row.conditions)}" if command == "fid" else command
+            alike.setdefault(title, []).append(row)
+        grids += [_measured(command, group, title) for title, group in alike.items()]
+    return grids
 
 
-def _measured(command: str, rows: Sequence[Series]) -> Grid:
+def _measured(command: str, rows: Sequence[Series], title: str) -> Grid:
     same = conditions.shared([row.conditions for row in rows])
     names = metrics.shown(command, [row.latest["metrics"] for row in rows])
     sampled = [name for name in names if any(name in row.latest.get("samples", {}) for row in rows)]
     columns = ["model", "conditions"]
     for name in names:
-        columns += [metrics.label(name), *((INTERVAL, "IQR") if name in sampled else ())]
+        columns += [_heading(command, name, rows[0].conditions), *((INTERVAL, "IQR") if name in sampled else ())]
     cells = [
         [
             Cell(row.model),
@@ -95,7 +103,13 @@ def _measured(command: str, rows: Sequence[Series]) -> Grid:
         ]
         for row in rows
     ]
-    return _without_empty(Grid(columns, cells, command, conditions.words(same)))
+    return _without_empty(Grid(columns, cells, title, conditions.words(same)))
+
+
+def _heading(command: str, metric: str, conditions: Mapping[str, Any]) -> str:
+    if command == "fid" and metric in quality.METRICS:
+        return quality.label(metric, conditions)
+    return metrics.label(metric)
 
 
 def _figure(row: Series, name: str, sampled: bool) -> list[Cell]:

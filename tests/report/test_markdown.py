@@ -95,3 +95,24 @@ def test_environments_of_measurements_differ_by_value() -> None:
 def test_a_record_cannot_write_markup_of_its_own() -> None:
     text = render(bench("a|b <script> [x](y) `c` *d*\n# e"))
     assert r"| a\|b &lt;script&gt; \[x\](y) \`c\` \*d\* # e |" in text
+
+
+def fid(model: str, metrics: dict, **conditions: object) -> dict:
+    given = {"num_images": 1000, "seed": 0, **conditions}
+    return {**bench(model), "command": "fid", "conditions": given, "metrics": metrics, "samples": {}}
+
+
+def test_image_quality_of_unlike_protocols_shares_no_table() -> None:
+    text = render(
+        fid("a", {"fid": 1.0}, weights="1"),
+        fid("a", {"fid": 2.0}, weights="2"),
+        fid("b", {"fid": 3.0}, steps=50),
+        fid("c", {"fid": 4.0}, num_images=50_000),
+        fid("a", {"fid_mean": 1.5, "fid_minimum": 1.0}, seed="0, 1"),
+    )
+    tables = [part.splitlines() for part in text.split("#### Measured by fid, protocol ")[1:]]
+    assert [table[2].split(" | ")[1:] for table in tables] == [
+        ["conditions", "FID-1,000 |"], ["FID-1,000 |"], ["FID-50,000 |"], ["mean FID", "minimum of FID |"],
+    ]  # fmt: skip
+    assert [line for line in tables[0] if line.startswith("| a")] == ["| a | weights 1 | 1 |", "| a | weights 2 | 2 |"]
+    assert "| b | 3 |" in tables[1]

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from dimbench.report.quality import PROTOCOL, pivot, protocol, repeated, side_by_side
+from dimbench.report.quality import PROTOCOL, protocol, repeated, side_by_side
 from dimbench.results import Record
 
 CONDITIONS = {
@@ -29,19 +29,6 @@ def test_every_part_of_a_protocol_changes_it(name: str) -> None:
 def test_the_network_the_device_and_names_of_files_do_not() -> None:
     same = {"weights": "abc", "device": "cuda", "kernels": {}, "reference": "elsewhere.npz"}
     assert protocol({**CONDITIONS, **same}) == protocol(CONDITIONS)
-
-
-def test_unlike_protocols_stand_in_unlike_columns() -> None:
-    records = [record("a", 1.0, weights="1"), record("b", 2.0, weights="2"), record("a", 3.0, weights="1", steps=50)]
-    table = pivot(records)
-    one, other = (protocol(r.conditions) for r in (records[0], records[2]))
-    assert list(table.columns) == ["images of", f"FID-50,000 {one}", f"FID-50,000 {other}"]
-    assert cells(table) == [["a", "1", "3"], ["b", "2", "not measured"]]
-    assert any("differ in steps: " in note for note in table.notes)
-
-
-def test_checkpoints_of_one_network_are_rows() -> None:
-    assert len(pivot([record("a", 1.0, weights="1"), record("a", 2.0, weights="2")]).rows) == 2
 
 
 def test_unlike_numbers_of_images_stand_in_unlike_rows() -> None:
