@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -45,6 +45,7 @@ class Measuring:
         conditions = self._conditions()
         self.send("start", conditions=conditions, metrics={})
         cost = subjects.cost(self.row, self.preset, self.batch)
+        conditions |= self._foreseen(cost)
         self.send("start", conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
         if not self.device.on_gpu and not self._leave_room(cost):
             return
@@ -60,13 +61,12 @@ class Measuring:
             peaks = memory.peaks(self.device.probe, held)
             joules = self._joules(call)
         summary = stats.summarise(timed.seconds)
-        ran = ", ".join(f"{operator} {name}" for operator, name in sorted(kernels.items()))
         found = doubts.of_series(timed, summary, rules.target) + doubts.of_launches(launches)
         found += doubts.of_host(self.host_before, hardware.host(), torch.get_num_threads())
         found += doubts.of_gpu(self.gpu_states)
         self.send(
             "done",
-            conditions={**conditions, "kernel": ran or None, "form": subject.form, "sampler": subject.sampler},
+            conditions={**conditions, "kernel": _said(kernels), "form": subject.form, "sampler": subject.sampler},
             metrics={
                 **first,
                 **self._speed(timed, summary, cost),
@@ -79,8 +79,15 @@ class Measuring:
             environment={**results.describe_machine(), **self._environment()},
         )
 
+    def _foreseen(self, cost: Cost) -> dict[str, Any]:
+        """The conditions that a finished row knows from its run: a row that does not fit must have the same."""
+        with backends.use(self.row.kernel):
+            kernels = backends.foreseen(cost.operators, devices.DTYPES[self.row.dtype], self.row.device)
+        sampler = subjects.sampler_of(self.row, self.preset)
+        return {"kernel": _said(kernels), "form": cost.form, "sampler": sampler}
+
     def _conditions(self) -> dict[str, Any]:
-        """All that has to be equal for two rows to be compared, as far as it is known before the first call."""
+        """All that has to be equal for two rows to be compared, as far as the row says it."""
         row = self.row
         return {
             "mode": row.mode,
@@ -89,7 +96,6 @@ class Measuring:
             "dtype": row.dtype,
             "batch": self.batch,
             "resolution": row.resolution,
-            "kernel": row.kernel,
             "compile": row.compile,
             "cuda_graph": row.cuda_graph,
             "threads": torch.get_num_threads(),
@@ -196,6 +202,10 @@ class Measuring:
     def _environment(self) -> dict[str, Any]:
         gpu = self.device.gpu
         return {"cuda": torch.version.cuda, "driver": gpu.driver if gpu else None} if self.device.on_gpu else {}
+
+
+def _said(kernels: Mapping[str, str]) -> str | None:
+    return ", ".join(f"{operator} {name}" for operator, name in sorted(kernels.items())) or None
 
 
 def _checked(call: Callable[[], Tensor]) -> Callable[[], Tensor]:

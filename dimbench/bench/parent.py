@@ -66,7 +66,7 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                 event = child.events.get(timeout=max(0.0, deadline - monotonic()))
             except queue.Empty:
                 seen = f"it was stopped after {limit:.0f} s without an end"
-                return _too_big(row, known, doubt(seen, "give a longer --budget"))
+                return too_big(row, known, doubt(seen, "give a longer --budget"))
             match event.pop("event"):
                 case "progress":
                     on_progress(event["phase"], event["seconds"], event["median"])
@@ -76,18 +76,18 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                     event["warnings"] = tuple(event["warnings"])
                     return Record("bench", row.model, **{**event, "details": {**details, **event["details"]}})
                 case "too big":
-                    return _too_big(row, known, event["words"])
+                    return too_big(row, known, event["words"])
                 case "error":
                     kind = UsageError if event["code"] == UsageError.exit_code else DimbenchError
                     raise kind(f"{row.title}: {event['words']}")
                 case "end":
                     if child.killed():
                         seen = "the system ended it, as it does where memory runs out"
-                        return _too_big(row, known, doubt(seen, SMALLER))
+                        return too_big(row, known, doubt(seen, SMALLER))
                     raise DimbenchError(f"{row.title} failed: {child.last_words()}; run it alone to see if it repeats")
 
 
-def _too_big(row: Row, known: dict[str, Any], words: str) -> Record:
+def too_big(row: Row, known: dict[str, Any], words: str) -> Record:
     metrics = {**dict.fromkeys(_UNMEASURED), **known["metrics"]}
     return Record("bench", row.model, known["conditions"], metrics, warnings=(words,), details={"row": row.key})
 

@@ -31,7 +31,8 @@ _ON_TENSOR_CORES = {"linear", "matmul", "attention", "convolution"}
 @dataclass(frozen=True)
 class Cost:
     """What one image needs by the count: `macs` of a forward pass and of all that the row times, the share of products
-    among them, parameters; bytes of the weights, of inputs and outputs per batch, and at the peak beyond weights."""
+    among them, parameters; bytes of the weights, of inputs and outputs per batch, and at the peak beyond weights; the
+    operators it calls, and the `form` of a Subject."""
 
     macs: int
     macs_timed: int
@@ -40,6 +41,8 @@ class Cost:
     weights: int
     traffic: int
     activations: int
+    operators: frozenset[str]
+    form: str
 
 
 def cost(row: Row, preset: Preset, batch: int) -> Cost:
@@ -65,6 +68,8 @@ def cost(row: Row, preset: Preset, batch: int) -> Cost:
         weights=weights,
         traffic=calls * (item * numbers + 2 * item * inputs["x"].numel()),
         activations=live.peak * item // 4,
+        operators=frozenset(line.operator for line in bill.lines),
+        form=backbone.form_of(model, running),
     )
 
 
@@ -158,6 +163,13 @@ def _sampling(row: Row, preset: Preset, config: Any, eager: nn.Module, network: 
         return call
 
     return Subject(call_of(network), call_of(eager) if row.compile else None, form, sampler)
+
+
+def sampler_of(row: Row, preset: Preset) -> str | None:
+    """The sampler of a row of whole runs."""
+    if row.steps is None:
+        return None
+    return fixed_sampler(find_process(preset.diffusion), preset.diffusion["sampler"], row.steps)[0]
 
 
 def fixed_sampler(process: Process, own: str, calls: int) -> tuple[str, int]:

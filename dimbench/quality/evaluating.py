@@ -8,12 +8,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dimbench.conditions import PROTOCOL
 from dimbench.presets import Recipe
 from dimbench.progress import say
 from dimbench.quality import networks as comparing
 from dimbench.quality import plan as planning
 from dimbench.quality import repeating
-from dimbench.quality.protocol import METRICS, PROTOCOL, protocol
+from dimbench.quality.protocol import METRICS, protocol
 from dimbench.results import Record
 from dimbench.sampling import drawing
 from dimbench.sampling import request as requests

@@ -95,7 +95,7 @@ def every_outcome() -> list[dict[str, Any]]:
         compare("same", 1.002, width=0.01, batch=4),
         compare("slower", 1.123, confirmed=True),
         compare("unclear", 1.04, width=0.06, model="udit-l", reason="the interval is too wide to tell"),
-        compare("faster", 0.8, model="dim-h2"),
+        compare("faster", 0.8, model="dim-h2", confirmed=True),
         compare("slower", 1.09, model="sit-xl2"),
         compare("changed", None, model="dimsum-l2", base=0.2, new=None, margin=None, reason="NEW has no figure"),
         compare("worse", None, metric="fid", base=2.0, new=2.12, confirmed=True),

@@ -18,7 +18,7 @@ def test_comparisons_come_with_the_gravest_first() -> None:
         ("dimsum-l2", Outcome.LOST, "changed"),
         ("udit-l", Outcome.UNCLEAR, "unclear"),
         ("sit-xl2", Outcome.UNCLEAR, "slower, not confirmed"),
-        ("dim-h2", Outcome.BETTER, "faster"),
+        ("dim-h2", Outcome.BETTER, "faster, confirmed"),
         ("dit-xl2", Outcome.SAME, "same"),
         ("dit-xl2", Outcome.EQUAL, "equal"),
     ]
