@@ -75,7 +75,7 @@ class Measuring:
             },
             samples={"seconds": timed.seconds},
             details={**self._details(timed, summary, peaks), "launch_share": launches},
-            warnings=found,
+            doubts=[asdict(doubt) for doubt in found],
             environment={**results.describe_machine(), **self._environment()},
         )
 
@@ -113,7 +113,7 @@ class Measuring:
         needed = cost.weights + cost.activations
         if needed > available:
             seen = f"it needs about {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are available, and it was not run"
-            self.send("too big", words=doubts.doubt(seen, doubts.SMALLER))
+            self.send("too big", doubt=asdict(doubts.too_big(seen)))
             return False
         memory.limit_process(available)
         return True

@@ -95,6 +95,12 @@ class History:
         names = metrics.shown(self.command, [values])
         return not names or value(values[names[0]]) is not None
 
+    @property
+    def samples_without_interval(self) -> int:
+        """How many samples the latest times rest on, where they are too few for an interval; else 0."""
+        samples = self.latest.get("samples", {}).get("seconds", ())
+        return len(samples) if samples and stats.median_interval(samples) is None else 0
+
 
 @dataclass(frozen=True)
 class Point:
@@ -209,7 +215,8 @@ def point(record: Raw, metric: str) -> Point | None:
     """What a record says of a metric, from its raw series where it kept one; None where it was not measured."""
     samples = record.get("samples", {}).get(metric)
     if samples:
-        quartiles = stats.quantile(samples, 0.25), stats.quantile(samples, 0.75)
+        enough = len(samples) >= stats.QUARTILES_NEED
+        quartiles = (stats.quantile(samples, 0.25), stats.quantile(samples, 0.75)) if enough else None
         interval = stats.median_interval(samples)
         return Point(record["created"], stats.median(samples), interval, quartiles, len(samples))
     number = value(record["metrics"].get(metric))

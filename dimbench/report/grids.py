@@ -117,7 +117,9 @@ def _figure(row: History, name: str, sampled: bool) -> list[Cell]:
     found = point(row.latest, name)
     if found is None:
         return [Cell(units.NOT_MEASURED, tone="warn"), *[Cell("")] * (2 * sampled)]
-    figure = Cell(metrics.text(name, found.value), found.value, hint=metrics.text(name, found.value, full=True))
+    few = row.samples_without_interval if metrics.is_timed(name) else 0
+    said = metrics.text(name, found.value, digits=units.FEW_DIGITS if few else units.DIGITS)
+    figure = Cell(said + units.of_samples(few), found.value, hint=metrics.text(name, found.value, full=True))
     if not sampled:
         return [figure]
     interval = " to ".join(metrics.text(name, bound) for bound in found.interval or ())

@@ -9,6 +9,7 @@ import pytest
 
 from dimbench import results
 from dimbench.bench import hardware, memory, parent
+from dimbench.bench.doubts import Doubt
 from dimbench.bench.measuring import Measuring
 from dimbench.bench.rows import Row
 from dimbench.comparing import pairs
@@ -38,8 +39,9 @@ def measured(row: Row, **host: Any) -> dict[str, Any]:
     last = events[-1]
     if last.pop("event") == "too big":
         known = next(event for event in reversed(events) if event.get("event") == "start")
-        return parent.too_big(row, known, last["words"]).as_dict()
-    return results.Record("bench", row.model, **last).as_dict()
+        return parent.unmeasured(row, known, Doubt(**last["doubt"])).as_dict()
+    found = [Doubt(**doubt) for doubt in last.pop("doubts")]
+    return parent.with_doubts(results.Record("bench", row.model, **last), found).as_dict()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.title)
