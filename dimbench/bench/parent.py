@@ -55,7 +55,7 @@ def measure(row: Row, on_progress: OnProgress, command: Command = CHILD) -> Reco
 
 
 def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
-    known: dict[str, Any] = {"conditions": {**row.key, "device_name": None}, "metrics": {}}
+    known: dict[str, Any] = {"model": row.model, "conditions": {**row.key, "device_name": None}, "metrics": {}}
     known["conditions"].pop("model")
     details = {"row": row.key}
     limit = START + (COMPILING if row.compile else 0.0) + PATIENCE * row.budget
@@ -75,7 +75,7 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                 case "done":
                     found = [Doubt(**doubt) for doubt in event.pop("doubts")]
                     event["details"] = {**details, **event["details"]}
-                    return with_doubts(Record("bench", row.model, **event), found)
+                    return with_doubts(Record("bench", **event), found)
                 case "too big":
                     return unmeasured(row, known, Doubt(**event["doubt"]))
                 case "error":
@@ -91,7 +91,7 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
 def unmeasured(row: Row, known: dict[str, Any], why: Doubt) -> Record:
     """The record of a row that there is no time of."""
     metrics = {**dict.fromkeys(_UNMEASURED), **known["metrics"]}
-    return with_doubts(Record("bench", row.model, known["conditions"], metrics, details={"row": row.key}), [why])
+    return with_doubts(Record("bench", known["model"], known["conditions"], metrics, details={"row": row.key}), [why])
 
 
 def with_doubts(record: Record, found: Sequence[Doubt]) -> Record:

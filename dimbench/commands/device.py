@@ -35,8 +35,9 @@ def run(
 
     from dimbench.bench import ceilings, devices, doubts, hardware
     from dimbench.bench.parent import with_doubts
+    from dimbench.sampling import precision
 
-    devices.check(device)
+    precision.check_device(device)
     if threads:
         torch.set_num_threads(threads)
     before = hardware.host()

@@ -135,11 +135,6 @@ class VariancePreserving:
         return vp_sde.euler(network, x, noise if sampler == "euler-maruyama" else None, steps=steps, on_step=on_step)
 
 
-def upsampled(settings: Mapping[str, Any], factor: int) -> Mapping[str, Any]:
-    """A preset's [diffusion] table as it is for images of `factor` times the side that the weights were made for."""
-    return settings if factor == 1 else {**settings, **settings["upsampled"], "upsampling": factor}
-
-
 def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
     match settings["process"]:
@@ -150,3 +145,12 @@ def find_process(settings: Mapping[str, Any]) -> Process:
         case "variance-preserving":
             return VariancePreserving()
     return Transport(find_path(settings["path"]), settings["prediction"])
+
+
+USUAL: dict[str, Mapping[str, Any]] = {
+    "gaussian": {"process": "gaussian", "sampler": "ddpm"},
+    "flow": {"process": "transport", "path": "linear", "prediction": "velocity", "sampler": "heun2"},
+    "stable-diffusion": {"process": "stable-diffusion", "sampler": "dpmpp"},
+    "variance-preserving": {"process": "variance-preserving", "sampler": "euler-maruyama"},
+}
+"""What a network may have been trained on, in a word: a preset's [diffusion] table of the commonest kind."""
