@@ -76,7 +76,7 @@ RULES = {
         Rule(
             "macs",
             "one per multiply-add of linear, convolution, matmul and attention products, of the selective scan "
-            "(4 L E N + 3 L E) and of Haar as 2 x 2 convolutions",
+            "(4 L E N + 3 L E) and of Haar as 2 x 2 convolutions; a product of complex numbers is four",
             "dimbench's own",
             _macs,
         ),
