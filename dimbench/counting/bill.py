@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
+from inspect import signature
 from itertools import chain
 from math import prod
 from typing import Any
@@ -42,7 +43,23 @@ _MOVES = frozenset(
 )
 # norms, and where among their arguments the gain stands
 _GAINS = {"native_batch_norm": 1, "native_group_norm": 1, "native_layer_norm": 2}
+# methods that take a number out of a tensor
+_ASKS = frozenset(
+    (
+        "__array__",
+        "__bool__",
+        "__complex__",
+        "__float__",
+        "__index__",
+        "__int__",
+        "is_nonzero",
+        "item",
+        "numpy",
+        "tolist",
+    )
+)
 _CONVOLUTIONS = frozenset((F.conv1d, F.conv2d, F.conv3d))
+_MULTI_HEAD = signature(F.multi_head_attention_forward)
 _TRANSPOSED = frozenset((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d))
 
 Inputs = Mapping[str, Any] | tuple[Sequence[Any], Mapping[str, Any]]  # by name, or (in order, by name)
@@ -59,9 +76,9 @@ class Kind(StrEnum):
 
 @dataclass
 class Line:
-    """One operator of one module, all its calls together. `elements` counts outputs, `read` the first input's, `gained`
-    those that a norm also scaled; a dead line is work that official code does and we leave out, because nothing reads
-    it."""
+    """One operator of one module, all its calls together. `elements` counts outputs, `read` what a pool took in,
+    `gained` outputs that a norm also scaled, `plain` the multiply-adds of an attention that ran as bare matmuls; a dead
+    line is work that official code does and we leave out, because nothing reads it."""
 
     module: str
     operator: str
@@ -72,6 +89,7 @@ class Line:
     kind: Kind = Kind.COUNTED
     read: int = 0
     gained: int = 0
+    plain: int = 0
 
     @property
     def flops(self) -> int:
@@ -146,7 +164,7 @@ class _Ledger:
         self.lines: dict[tuple[str, str, bool], Line] = {}
         self.path = [""]
         self.muted = False
-        self.in_attention = False
+        self.in_attention = self.in_plain_attention = False
 
     def add(
         self,
@@ -158,6 +176,7 @@ class _Ledger:
         kind: Kind = Kind.COUNTED,
         read: int = 0,
         gained: int = 0,
+        plain: int = 0,
     ) -> None:
         if self.muted:
             return
@@ -168,6 +187,7 @@ class _Ledger:
         line.elements += elements
         line.read += read
         line.gained += gained
+        line.plain += plain
 
     @contextmanager
     def mute(self) -> Iterator[None]:
@@ -179,13 +199,13 @@ class _Ledger:
             self.muted = before
 
     @contextmanager
-    def attention(self) -> Iterator[None]:
-        """Products inside are those of scores and values."""
-        self.in_attention = True
+    def attention(self, plain: bool) -> Iterator[None]:
+        """Matmuls inside are those of scores and values."""
+        self.in_attention, self.in_plain_attention = True, plain
         try:
             yield
         finally:
-            self.in_attention = False
+            self.in_attention = self.in_plain_attention = False
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
@@ -218,7 +238,7 @@ class _Functions(TorchFunctionMode):
         if func is F.scaled_dot_product_attention:
             return self._attention(*args, **kwargs)
         if func is F.multi_head_attention_forward:
-            with self.ledger.attention():
+            with self.ledger.attention(plain=_MULTI_HEAD.bind(*args, **kwargs).arguments.get("need_weights", True)):
                 return func(*args, **kwargs)
         if func is F.adaptive_avg_pool2d:  # to one pixel it is a mean to the dispatcher
             with self.ledger.mute():
@@ -228,12 +248,10 @@ class _Functions(TorchFunctionMode):
             return output
         if func in _CONVOLUTIONS or func in _TRANSPOSED:
             return self._convolution(func, *args, **kwargs)
-        try:
-            return func(*args, **kwargs)
-        except (RuntimeError, TypeError) as error:
-            if "meta" in str(error) and any(isinstance(arg, Tensor) and arg.is_meta for arg in args):
-                raise NeedsValuesError(func.__name__) from error
-            raise
+        name = getattr(func, "__name__", "")
+        if name in _ASKS and isinstance(args[0], Tensor) and args[0].is_meta:
+            raise NeedsValuesError(name)
+        return func(*args, **kwargs)
 
     def _attention(self, query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
@@ -276,7 +294,8 @@ class _Operators(ShapesOnly):
         if macs is not None:
             if self.ledger.in_attention and operator in ("matmul", "baddbmm"):
                 operator = "linear" if _is_shared(args[1]) else "attention"
-            self.ledger.add(operator, macs, elements)
+            plain = macs if self.ledger.in_plain_attention and name == "bmm" and operator == "attention" else 0
+            self.ledger.add(operator, macs, elements, plain=plain)
         elif products.multiplies(func):
             known = func.namespace == "aten"
             self.ledger.add(operator if known else func.name(), 0, elements, kind=Kind.MISSING)

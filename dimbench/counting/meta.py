@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
@@ -59,6 +59,15 @@ def shapes_only() -> Iterator[None]:
     """Whatever is built or computed inside lies on the meta device."""
     with torch.device("meta"), ShapesOnly():
         yield
+
+
+def build(factory: Callable[[], nn.Module]) -> nn.Module:
+    """What `factory` builds, shapes only; where building asks for values it is built with them, and then loses them."""
+    try:
+        with shapes_only():
+            return factory()
+    except (RuntimeError, TypeError, NeedsValuesError):
+        return factory().to("meta")
 
 
 def _kinds(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[bool, bool]:
@@ -254,7 +263,15 @@ def _vector_norm(x: Tensor, order: float = 2, dims: list[int] | None = None, kee
     return _reduced(x, dims, keepdim) if x.is_floating_point() else NotImplemented
 
 
+def _to_copy(x: Tensor, *, dtype: torch.dtype | None = None, **kwargs: Any) -> Tensor:
+    """Wherever it goes, what has no values stays without."""
+    if kwargs.get("memory_format") not in (None, torch.preserve_format):
+        return NotImplemented
+    return torch.empty_like(x, dtype=dtype or x.dtype)
+
+
 _SHAPES: dict[str, Callable[..., Any]] = {
+    "_to_copy": _to_copy,
     "_log_softmax": _softmax,
     "_softmax": _softmax,
     "addmm": _added_product,

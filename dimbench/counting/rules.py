@@ -46,11 +46,24 @@ def _calflops(line: Line) -> float:
     return 0 if unseen or line.operator in ("attention", "causal_conv", "selective_scan") else line.macs
 
 
+# Per output element, besides one for what a norm's gain scales.
+_FVCORE_ELEMENTS = {
+    "layer_norm": 4,
+    "group_norm": 4,
+    "batch_norm": 4,
+    "frozen_batch_norm": 1,
+    "upsample_nearest2d": 1,
+    "upsample_bilinear2d": 4,
+    "grid_sampler_2d": 4,
+}
+
+
 def _fvcore(line: Line) -> float:
-    if line.operator == "layer_norm":
-        return 4 * line.elements
-    own = ("attention", "causal_conv", "selective_scan", "haar_tokens", "haar_tokens_inverse")
-    return 0 if line.operator in own else _macs(line)
+    if line.operator in ("linear", "convolution", "matmul"):
+        return _macs(line)
+    if line.operator == "adaptive_avg_pool2d":
+        return line.read
+    return _FVCORE_ELEMENTS.get(line.operator, 0) * line.elements + line.gained + line.plain
 
 
 def _torchprofile(line: Line) -> float:
@@ -95,7 +108,9 @@ RULES = {
         ),
         Rule(
             "fvcore",
-            "what fvcore 0.1.5 sees: no fused attention, causal convolution, scan or Haar; 4 per layer-norm element",
+            "what fvcore 0.1.5 sees: linear, convolution and matmul, no fused attention, baddbmm, scan or Haar; 4 per "
+            "element of a norm, 5 with a gain (1 and 2 of a frozen batch norm), 1 or 4 of what is resampled, 1 of what "
+            "is pooled adaptively",
             "facebookresearch/fvcore, fvcore/nn/jit_handles.py; its own name for the sum is flops",
             _fvcore,
         ),

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dimbench import backbone, presets
 from dimbench.counting.bill import Bill, trace
-from dimbench.counting.meta import NeedsValuesError, shapes_only
+from dimbench.counting.meta import NeedsValuesError, build, shapes_only
 from dimbench.counting.rules import RULES
 
 
@@ -361,7 +361,6 @@ ASKS: dict[str, Callable[[Tensor], Any]] = {
     "if": lambda x: 1 if (x > 0).all() else 0,
     "int": lambda x: torch.zeros(int(x.sum())),
     "tolist": lambda x: x.tolist(),
-    "cpu": lambda x: x.cpu(),
     "numpy": lambda x: x.numpy(),
     "equal": lambda x: torch.equal(x, x),
     "nonzero": lambda x: x.nonzero(),
@@ -381,6 +380,21 @@ def test_what_depends_on_values_is_said_in_one_sentence(case: str) -> None:
     with pytest.raises(NeedsValuesError, match="depends on the values"):
         bill_of(ASKS[case], ones(3, 5))
     bill_of(ASKS[case], ones(3, 5), device="cpu")
+
+
+def test_what_has_no_values_has_none_anywhere() -> None:
+    assert macs(bill_of(lambda x, y: x.cpu().to(torch.float64) @ y.double(), ones(3, 5), ones(5, 7))) == 105
+
+
+def test_a_network_whose_constructor_asks_for_values_is_built() -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList(nn.Linear(4, int(width)) for width in torch.linspace(4, 8, 3).tolist())
+
+    model = build(Deep)
+    assert [layer.out_features for layer in model.layers] == [4, 6, 8]
+    assert all(p.is_meta for p in model.parameters())
 
 
 def test_constants_made_on_the_way_keep_their_values() -> None:
