@@ -98,8 +98,11 @@ def _shape(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
         return output
     try:
         return func(*args, **kwargs)
-    except NotImplementedError:
-        raise NeedsValuesError(name) from None
+    except RuntimeError as error:
+        sized_by_values = torch.Tag.dynamic_output_shape in func.tags and name != "index"
+        if sized_by_values or isinstance(error, NotImplementedError):
+            raise NeedsValuesError(name) from error
+        raise
 
 
 def _quick_shape(func: Any, name: str, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:

@@ -392,7 +392,7 @@ def test_a_network_whose_constructor_asks_for_values_is_built() -> None:
             super().__init__()
             self.layers = nn.ModuleList(nn.Linear(4, int(width)) for width in torch.linspace(4, 8, 3).tolist())
 
-    model = build(Deep)
+    model: Any = build(Deep)
     assert [layer.out_features for layer in model.layers] == [4, 6, 8]
     assert all(p.is_meta for p in model.parameters())
 
