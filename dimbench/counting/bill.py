@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from dimbench.counting import products
-from dimbench.counting.meta import NeedsValuesError, ShapesOnly
+from dimbench.counting.meta import NeedsValuesError, ShapesOnly, autocast_to_shapes
 
 # aten's names for what the field calls otherwise
 _NAMES = {
@@ -140,7 +140,7 @@ def trace(model: nn.Module, inputs: Inputs, batch: int) -> Bill:
     weights and inputs the same trace counts what those made the network do.
     """
     ledger = _Ledger()
-    with torch.no_grad(), ledger.follow(model), _Operators(ledger), _Functions(ledger):
+    with torch.no_grad(), autocast_to_shapes(), ledger.follow(model), _Operators(ledger), _Functions(ledger):
         call(model, inputs)
     for path, module in model.named_modules():
         if dead := getattr(module, "dead_macs", 0):

@@ -61,6 +61,21 @@ def shapes_only() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def autocast_to_shapes() -> Iterator[None]:
+    """Modules that ask for autocast on their input's device get it; torch knows none for the meta device."""
+    init = torch.autocast.__init__
+
+    def lenient(self: torch.autocast, device_type: str, *args: Any, **kwargs: Any) -> None:
+        init(self, "cpu" if device_type == "meta" else device_type, *args, **kwargs)
+
+    torch.autocast.__init__ = lenient  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        torch.autocast.__init__ = init  # type: ignore[method-assign]
+
+
 def build(factory: Callable[[], nn.Module]) -> nn.Module:
     """What `factory` builds, shapes only; where building asks for values it is built with them, and then loses them."""
     try:
