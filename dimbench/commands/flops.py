@@ -1,19 +1,22 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dimbench import presets
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
-from dimbench.errors import UsageError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.presets import Preset
 from dimbench.progress import track
 from dimbench.report import bills
 from dimbench.results import Record
 from dimbench.sampling import decoding
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 class RuleName(StrEnum):
@@ -57,6 +60,12 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Count with our trace, fvcore and torch, and compare by operator.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where an operator multiplies and sums and no formula is known.")
+    ] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="Count on real tensors, where the cost depends on values; takes the time.")
+    ] = False,
     json: options.Json = False,
     csv: options.Csv = False,
     markdown: options.Markdown = False,
@@ -74,7 +83,9 @@ def run(
     records = []
     for preset in track(chosen, "counting"):
         conditions = {"resolution": resolution or preset.resolution, "batch": batch, "rule": rule.value, **image}
-        records.append(_count(preset, conditions, engine, breakdown is not None, check))
+        records.append(_count(preset, conditions, engine, breakdown is not None, check, real))
+    if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
+        raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")
     tables = [bills.summary(records)]
     if breakdown:
         tables += [bills.by_module(r) if breakdown is Breakdown.MODULE else bills.by_operator(r) for r in records]
@@ -83,19 +94,23 @@ def run(
     emit(records, tables, file, form)
 
 
-def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown: bool, check: bool) -> Record:
-    from dimbench import backbone
+def _count(
+    preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown: bool, check: bool, real: bool
+) -> Record:
     from dimbench.counting import costs as counting
     from dimbench.counting import engines
     from dimbench.counting.rules import RULES
 
     resolution, batch = conditions["resolution"], conditions["batch"]
-    counted = counting.count(preset.name, resolution, batch)
-    bill = counted.bill
     rule = RULES[conditions["rule"]]
+    rule.check(preset.name, preset.family)
+    counted = counting.count(preset.name, resolution, batch, real)
+    bill = counted.bill
     details: dict[str, Any] = {
         "rule": {"says": rule.says, "source": rule.source},
+        "counted_on": bill.counted_on,
         "uncounted": bill.uncounted,
+        "missing": bill.missing,
         "dead_macs": bill.dead_macs // batch,
         "claims": [
             {"prints": claim.gflops, "rule": claim.rule, "macs": counted.macs(claim.rule)}
@@ -104,17 +119,14 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
         ],
     }
     macs = counted.macs(rule.name)
-    if engine is Engine.FVCORE or check:
-        real = backbone.for_inference(preset, backbone.create_model(preset.name, resolution=resolution))
-        inputs = backbone.example_inputs(preset, real, 1)
-        by_fvcore, skipped = engines.fvcore(real, inputs)
-        if engine is Engine.FVCORE:
-            macs = sum(by_fvcore.values())
-            details.update(rule=engines.FVCORE_RULE, uncounted={name: [calls, None] for name, calls in skipped.items()})
-            conditions = {**conditions, "rule": "fvcore with handles"}
-        if check:
-            by_torch = engines.torch_counter(real, inputs)
-            details["check"] = {"dimbench": engines.ours(bill), "fvcore": by_fvcore, "torch": by_torch}
+    if engine is Engine.FVCORE:
+        by_fvcore, skipped = engines.apart(lambda: engines.fvcore(*_network(preset, resolution)))
+        macs = sum(by_fvcore.values())
+        skipped_calls = {name: [calls, None] for name, calls in skipped.items()}
+        details.update(rule=engines.FVCORE_RULE, uncounted=skipped_calls, missing={})
+        conditions = {**conditions, "rule": "fvcore with handles"}
+    if check:
+        details["check"], details["failed"] = engines.compare(lambda: _network(preset, resolution), bill)
     if breakdown:
         details["bill"] = rule.rows(bill)
     metrics = {**counted.params, "params_inference": counted.merged, "macs": macs, "flops": 2 * macs}
@@ -125,3 +137,11 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
             metrics["decode_macs"] = decoding.macs(resolution // preset.latent_stride)
     conditions = {**conditions, "engine": engine.value, "form": counted.form}
     return Record("flops", preset.name, conditions, metrics, details=details)
+
+
+def _network(preset: Preset, resolution: int) -> tuple[nn.Module, dict[str, Tensor]]:
+    """The network at inference, with weights, and what it is called with for one image."""
+    from dimbench import backbone
+
+    model = backbone.for_inference(preset, backbone.create_model(preset.name, resolution=resolution))
+    return model, backbone.example_inputs(preset, model, 1)

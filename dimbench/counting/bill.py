@@ -105,9 +105,9 @@ class Bill:
     real: bool = False
 
     @property
-    def counted_on(self) -> str:
-        """What the figures hold for."""
-        return f"counted on {self.batch} image{'s' * (self.batch > 1)}" if self.real else "counted on shapes"
+    def counted_on(self) -> int | None:
+        """How many images the figures hold for; None where shapes decide them."""
+        return self.batch if self.real else None
 
     @property
     def dead_macs(self) -> int:

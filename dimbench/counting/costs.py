@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cache
 
@@ -40,18 +41,19 @@ class Count:
         return {TRAINED: self.params["params"], MERGED: self.merged, ALL: self.params["params"] + fixed}[rule]
 
 
-def networks(preset: Preset, resolution: int) -> tuple[nn.Module, nn.Module]:
-    """The network as it is trained and as it runs at inference, shapes only."""
-    with shapes_only():
+def networks(preset: Preset, resolution: int, real: bool = False) -> tuple[nn.Module, nn.Module]:
+    """The network as it is trained and as it runs at inference, shapes only or with random weights."""
+    with nullcontext() if real else shapes_only():
         model = backbone.build(preset, resolution)
         return model, backbone.for_inference(preset, model)
 
 
 @cache
-def count(name: str, resolution: int, batch: int = 1) -> Count:
-    """The count of the preset `name` for `batch` images of `resolution` pixels per side; made once per process."""
+def count(name: str, resolution: int, batch: int = 1, real: bool = False) -> Count:
+    """The count of the preset `name` for `batch` images of `resolution` pixels per side, on shapes or on real tensors;
+    made once per process."""
     preset = presets.find(name)
-    model, running = networks(preset, resolution)
-    bill = trace(running, backbone.example_inputs(preset, model, batch, "meta"), batch)
+    model, running = networks(preset, resolution, real)
+    bill = trace(running, backbone.example_inputs(preset, model, batch, "cpu" if real else "meta"), batch)
     form = backbone.form_of(model, running)
     return Count(params.count(model), params.count(running)["params"], bill, form)

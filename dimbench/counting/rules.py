@@ -7,18 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimbench.counting.bill import Bill, Line
+from dimbench.errors import UsageError
 
 Weigh = Callable[[Line], float]
 
 
 @dataclass(frozen=True)
 class Rule:
-    """A way to add a bill up: `weigh` gives a line's share in multiply-adds."""
+    """A way to add a bill up: `weigh` gives a line's share in multiply-adds; a rule that knows modules by their names
+    holds for one `family`."""
 
     name: str
     says: str
     source: str
     weigh: Weigh
+    family: str | None = None
+
+    def check(self, model: str, family: str | None) -> None:
+        """UsageError where the rule was derived for another family than that of `model`."""
+        if self.family not in (None, family):
+            raise UsageError(
+                f"--rule {self.name} knows the modules of {self.family} by their names and holds for it alone, and "
+                f"{model} is none; give another rule"
+            )
 
     def macs(self, bill: Bill) -> int:
         """The sum over the bill, in multiply-adds."""
@@ -105,6 +116,7 @@ RULES = {
             "cond_proj",
             "Phung et al., arXiv 2411.04168, GFLOPs column: FLOPs of calflops 0.3 divided by 2",
             _calflops,
+            family="dimsum",
         ),
         Rule(
             "fvcore",
@@ -127,6 +139,7 @@ RULES = {
             "scan or out_proj",
             "DiCo, arXiv 2505.11196, tables 1 and 2, of DiM-H: inferred, since this sum gives their figures",
             _fvcore_fused,
+            family="dim",
         ),
         Rule(
             "scan-mamba",

@@ -8,8 +8,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import flop_registry
 
 from dimbench import presets, results
+from dimbench.counting import costs
 from dimbench.sampling import decoding
 from tests.console import dimbench, refused
 
@@ -104,9 +107,33 @@ def test_other_engines() -> None:
     assert "layer_norm" in shown
 
 
+def test_products_without_a_formula_are_shown_and_strict_fails_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dimbench("flops", "dimsum-digits", "--strict").code == 0
+    monkeypatch.delitem(flop_registry, torch.ops.dimbench.selective_scan)
+    costs.count.cache_clear()
+    try:
+        shown = dimbench("flops", "dimsum-digits", "--breakdown", "operator").stdout
+        assert "products not counted, for no formula is known: dimbench::selective_scan x" in shown
+        (record,) = json.loads(dimbench("flops", "dimsum-digits", "--json").stdout)
+        assert list(record["details"]["missing"]) == ["dimbench::selective_scan"]
+        assert "dimbench::selective_scan" in refused(1, "flops", "dimsum-digits", "--strict")
+    finally:
+        costs.count.cache_clear()
+
+
+def test_counting_on_real_tensors_says_on_how_many() -> None:
+    (shapes,) = json.loads(dimbench("flops", "dit-digits", "--json").stdout)
+    (real,) = json.loads(dimbench("flops", "dit-digits", "--real", "--batch", 2, "--json").stdout)
+    assert real["metrics"]["macs"] == shapes["metrics"]["macs"]
+    assert (shapes["details"]["counted_on"], real["details"]["counted_on"]) == (None, 2)
+    assert "counted on 2 images" in dimbench("flops", "dit-digits", "--real", "--batch", 2).stdout
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["flops", "dit-s8", "--rule", "calflops"], "--rule calflops knows the modules of dimsum"),
+        (["flops", "dimsum-digits", "--rule", "fvcore-fused"], "--rule fvcore-fused knows the modules of dim "),
         (["flops", "dit-xl3"], "unknown model 'dit-xl3'; did you mean"),
         (["flops", "xyz-*"], "no model matches"),
         (["params", "dit-s2", "--resolution", "100"], "resolution 100"),
