@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,10 @@ from dimbench.report import quality
 from dimbench.sampling import request as requests
 
 FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor")  # by a recipe
+DRAWING = (
+    "steps", "cfg", "sampler", "num_images", "labels", "seed", "repeats", "batch", "resolution", "dtype", "compile",
+    "cuda_graph", "weights", "autoencoder", "stream", "random_weights", "kernel",
+)  # fmt: skip
 OF_DIGITS = 1000  # images
 
 
@@ -70,6 +75,8 @@ def run(
     networks = comparing.Networks(extractor, inception, vgg)
     task: evaluating.OnDisk | evaluating.ToDraw
     if model is None and recipe is None:
+        if meant := _given(ctx, DRAWING):
+            raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
         task = evaluating.OnDisk(images, reference, networks, device)
     else:
         request = requests.Request(
@@ -95,11 +102,18 @@ def run(
 def _followed(name: str, ctx: typer.Context) -> Recipe:
     """The recipe, once it is known that no option contradicts it."""
     recipe = presets.find_recipe(name)
-    for option in FIXED:
-        source = ctx.get_parameter_source(option)
-        if source is not None and source.name == "COMMANDLINE":
-            raise UsageError(f"--{option} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
+    if fixed := _given(ctx, FIXED):
+        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
     return recipe
+
+
+def _given(ctx: typer.Context, names: Sequence[str]) -> str | None:
+    """The first of these options that was given, as it is typed."""
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            return name.replace("_", "-")
+    return None
 
 
 def _completed(request: requests.Request, recipe: Recipe | None) -> requests.Request:
