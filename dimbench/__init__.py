@@ -23,6 +23,8 @@ __all__ = ["DimbenchError", "__version__", "create_model", "list_models", "load_
 
 def __getattr__(name: str) -> Any:
     """Load a public name on first use, so that importing dimbench stays cheap."""
+    if name == "results":
+        return import_module("dimbench.results")
     if name not in _PUBLIC:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(_PUBLIC[name]), name)

@@ -85,7 +85,8 @@ def header(file: Path) -> Header:
         size, turned = (image.height, image.width), _orientation(image)
         if image.format != "TIFF" and turned in ON_ITS_SIDE:  # Pillow gives a TIFF's size as it is seen
             size = size[::-1]
-        return Header(size, _lossy(image, file), ";16" in str(image.tile), _transparent(image), turned != 1)
+        deep = ";16" in str(getattr(image, "tile", ""))
+        return Header(size, _lossy(image, file), deep, _transparent(image), turned != 1)
 
 
 def pixels(file: Path) -> Tensor:
@@ -160,7 +161,8 @@ def _is_lossless_webp(content: bytes) -> bool:
 def _transparent(image: Image.Image) -> bool:
     if not image.has_transparency_data:
         return False
-    return image.convert("RGBA").getchannel("A").getextrema()[0] < 255
+    alpha = np.asarray(image.convert("RGBA").getchannel("A"))
+    return bool((alpha < 255).any())
 
 
 def _has_all_rows(content: bytes) -> bool:
