@@ -78,8 +78,8 @@ def dpm_solver(
     """The sample that the solver reaches from x, (B, C, ...) noise, in `steps` network calls.
 
     method: dpm-solver++ works on the network's estimate of the data, dpm-solver on that of the noise. The grid is
-    uniform in time; a step of order o spans o of its intervals. `ask` is how the network is asked. `on_step(k, x)` sees the state after each step, k + 1
-    being the network calls made.
+    uniform in time; a step of order o spans o of its intervals. `ask` is how the network is asked. `on_step(k, x)` sees
+    the state after each step, k + 1 being the network calls made.
     """
     form = choose("solver", method, _FORMS)
 

@@ -25,9 +25,9 @@ _CANDIDATE_STEPS = (np.float32(DIFFUSION_STEPS) * _CANDIDATES).astype(np.int64)
 
 
 def upsampled(factor: int, *, strength: float = 1.0, share: float = 0.3) -> Ask:
-    """How to ask a network (x (B, C, h, w), t = 1000 times the time of dpm_solver) -> noise for images of `factor` times
-    its side: the means of its noise over factor x factor pixels are drawn towards those of the noise it sees in the
-    image reduced by `factor`.
+    """How to ask a network (x (B, C, h, w), t = 1000 times the time of dpm_solver) -> noise for images of `factor`
+    times its side: the means of its noise over factor x factor pixels are drawn towards those of the noise it sees in
+    the image reduced by `factor`.
 
     Only in the first `share` of the times, from noise on; `strength` 1 replaces the means.
     """
