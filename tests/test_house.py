@@ -24,7 +24,7 @@ FLOORS = (
     {"models"},
     {"layers"},
     {"kernels"},
-    {"errors", "files", "meta", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "files", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),

@@ -34,7 +34,8 @@ _ON_TENSOR_CORES = {"linear", "matmul", "attention", "convolution"}
 @dataclass(frozen=True)
 class Cost:
     """What one image needs by the count: `macs` of a forward pass and of all that the row times, the share of products
-    among them, parameters; bytes of the weights, of inputs and outputs per batch, and at the peak beyond weights."""
+    among them, parameters; bytes of the weights, of inputs and outputs per batch, and at the peak beyond weights; the
+    operators it calls, and the `form` of a Subject."""
 
     macs: int
     macs_timed: int
@@ -43,6 +44,8 @@ class Cost:
     weights: int
     traffic: int
     activations: int
+    operators: frozenset[str]
+    form: str
 
 
 def found(row: Row) -> Backbone:
@@ -76,6 +79,8 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
         weights=weights,
         traffic=calls * (item * numbers + 2 * item * x.numel()),
         activations=live.peak * item // 4,
+        operators=frozenset(line.operator for line in bill.lines),
+        form=backbone.form_of(model, running),
     )
 
 
