@@ -14,7 +14,7 @@ _PUBLIC = {
     "DimbenchError": "dimbench.errors",
     "create_model": "dimbench.registry",
     "list_models": "dimbench.registry",
-    "load_checkpoint": "dimbench.registry",
+    "load_checkpoint": "dimbench.weights.checkpoints",
     "table": "dimbench.papers.frame",
 }
 
