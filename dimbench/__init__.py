@@ -12,8 +12,8 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 _PUBLIC = {
     "DimbenchError": "dimbench.errors",
-    "create_model": "dimbench.registry",
-    "list_models": "dimbench.registry",
+    "create_model": "dimbench.backbone",
+    "list_models": "dimbench.backbone",
     "load_checkpoint": "dimbench.weights.checkpoints",
     "table": "dimbench.papers.frame",
 }
