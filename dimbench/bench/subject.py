@@ -20,7 +20,7 @@ from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import Process, Transport, find_process
 from dimbench.errors import DimbenchError
 from dimbench.presets import Preset
-from dimbench.sampling import autoencoder, draw
+from dimbench.sampling import decoding, draw
 from dimbench.weights import checkpoints
 
 TRAINING_PASSES = 3  # the backward pass computes two products for each of the forward pass
@@ -83,7 +83,7 @@ def build(row: Row, preset: Preset, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
     model = backbone.create_model(preset.name, resolution=row.resolution)
     if row.weights:
-        checkpoints.load_checkpoint(model, row.weights)
+        checkpoints.fill(model, row.weights)
     inputs = backbone.example_inputs(preset, model, batch, row.device)
     if row.mode == "train":
         return _training(row, find_process(preset.diffusion), model.to(row.device), inputs)
@@ -143,7 +143,7 @@ def _sampling(row: Row, preset: Preset, config: Any, eager: nn.Module, network: 
     draw.check(settings, process, labels, config.num_classes)
     shape = (config.in_channels, config.input_size, config.input_size)
     dtype = DTYPES[row.dtype]
-    decoder = autoencoder.from_pretrained(row.autoencoder).to(row.device, dtype) if row.autoencoder else None
+    decoder = decoding.load(row.autoencoder).to(row.device, dtype) if row.autoencoder else None
 
     def call_of(network: Any) -> Callable[[], Tensor]:
         def model(x: Tensor, t: Tensor, y: Tensor) -> Tensor:

@@ -117,7 +117,9 @@ def from_state(state: Mapping[str, Tensor], config: Mapping[str, Any] | None = N
     expected = network.state_dict()
     wrong = [name for name in {**expected, **weights} if _shape(expected.get(name)) != _shape(weights.get(name))]
     if wrong:
-        raise DimbenchError(f"{len(wrong)} weights are missing, unexpected or of another shape, {plain(wrong[0])} first")
+        raise DimbenchError(
+            f"{len(wrong)} weights are missing, unexpected or of another shape, {plain(wrong[0])} first"
+        )
     network.load_state_dict(weights, assign=True)
     return Autoencoder(network.float())
 

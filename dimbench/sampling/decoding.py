@@ -27,7 +27,11 @@ def missing(name: str) -> list[str]:
         home = presets.shared_files()[NAMED[name]].files[0].page
         return [f"--autoencoder FOLDER: the autoencoder {NAMED[name]}, {home}"]
     if hub.is_name(name):
-        return [] if hub.local(hub.parse(name)) else [f"--autoencoder {name}: `dimbench weights fetch {name}` asks the hub"]
+        return (
+            []
+            if hub.local(hub.parse(name))
+            else [f"--autoencoder {name}: `dimbench weights fetch {name}` asks the hub"]
+        )
     if not Path(name).exists():
         on_hub = f", or hf:{name} if it is one on the hub" if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else ""
         raise UsageError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,10 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from dimbench.errors import DimbenchError, plain
+from dimbench.files import digest
 from dimbench.layers.embed import sincos_2d
 from dimbench.weights import dit_names, layouts
 from dimbench.weights.layouts import Reading
-from dimbench.weights.opening import NETWORKS, Opened, config_beside, open_checkpoint
+from dimbench.weights.opening import NETWORKS, Opened, config_beside, files_of, open_checkpoint
 
 Shapes = Mapping[str, tuple[int, ...]]
 
@@ -56,6 +58,14 @@ def fill(model: nn.Module, source: str | Path | Mapping[str, Any]) -> list[str]:
         f"{where} does not hold the weights of this {type(model).__name__}: {passed[0][1]}; give a checkpoint "
         "of the same variant, resolution and label rows"
     )
+
+
+def fingerprint(path: Path) -> str:
+    """The first half of the SHA-256 of a file of weights, or of those of the several files of one checkpoint."""
+    digests = [digest(file) for file in files_of(path)]
+    if len(digests) > 1:
+        digests = [hashlib.sha256("".join(digests).encode()).hexdigest()]
+    return digests[0][:16]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,10 @@ _LENGTH = 512  # bytes: a tar archive names itself at byte 257
 _HEADER = 8  # bytes of the length before the JSON of a safetensors file
 
 _OTHERS = (
-    (b"version https://git-lfs", "is a Git LFS pointer and not the file it stands for; run `git lfs pull` where it lies"),
+    (
+        b"version https://git-lfs",
+        "is a Git LFS pointer and not the file it stands for; run `git lfs pull` where it lies",
+    ),
     (b"\x1f\x8b", "is compressed with gzip; unpack it first"),
     (b"BZh", "is compressed with bzip2; unpack it first"),
     (b"\xfd7zXZ", "is compressed with xz; unpack it first"),
@@ -39,7 +42,9 @@ def kind_of(path: Path) -> Kind:
         with path.open("rb") as file:
             head = file.read(_LENGTH)
     except OSError as error:
-        raise DimbenchError(f"{path} cannot be opened ({plain(error.strerror)}); make it readable, or copy it") from None
+        raise DimbenchError(
+            f"{path} cannot be opened ({plain(error.strerror)}); make it readable, or copy it"
+        ) from None
     if fault := _fault(path, head):
         raise DimbenchError(f"{path} {fault}")
     if head[_HEADER : _HEADER + 1] == b"{" and not head.startswith(b"PK\x03\x04"):

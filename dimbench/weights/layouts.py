@@ -1,4 +1,4 @@
-"""How weights lie in what a checkpoint holds: in containers, under prefixes, beside averages and what else training keeps.
+"""How weights lie in what a checkpoint holds: in containers, under prefixes, beside averages and other training state.
 
 No list of containers or prefixes is kept: a place holds a network's weights if tensors there end in the names of the
 network, whatever stands before them.
@@ -50,7 +50,9 @@ def readings(content: Mapping[Any, Any], known: Collection[str]) -> list[Reading
     found, others = [], []
     for path, tensors in _places(content, ()):
         groups = _groups(tensors, known)
-        found += [(len(known & state.keys()), Reading(state, _place(path, prefix), out)) for prefix, state, out in groups]
+        found += [
+            (len(known & state.keys()), Reading(state, _place(path, prefix), out)) for prefix, state, out in groups
+        ]
         if not groups:
             others.append(Reading(dict(tensors), _place(path, "")))
     most = max((hits for hits, _ in found), default=0)
@@ -64,9 +66,8 @@ def unnamed_averages(content: Mapping[Any, Any]) -> list[tuple[str, list[Tensor]
     for key, value in content.items():
         if isinstance(value, Mapping):
             found += [(f"{key}.{place}", tensors) for place, tensors in unnamed_averages(value)]
-        elif key == "shadow_params" and isinstance(value, Sequence) and value:
-            if all(isinstance(each, Tensor) for each in value):
-                found.append((key, list(value)))
+        elif key == "shadow_params" and isinstance(value, list) and all(isinstance(each, Tensor) for each in value):
+            found.append((key, value))
     return found
 
 
@@ -90,7 +91,9 @@ def _place(path: tuple[str, ...], prefix: str) -> str:
     return ".".join((*path, prefix)).strip(".")
 
 
-def _groups(tensors: Mapping[str, Tensor], known: frozenset[str]) -> list[tuple[str, dict[str, Tensor], tuple[str, ...]]]:
+def _groups(
+    tensors: Mapping[str, Tensor], known: frozenset[str]
+) -> list[tuple[str, dict[str, Tensor], tuple[str, ...]]]:
     """(what stands before the names, state, left out) for each prefix under which a good part of the names lies."""
     parts = {name: _parted(name, known) for name in tensors}
     counts = Counter(part[0] for part in parts.values() if part is not None)

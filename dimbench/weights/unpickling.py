@@ -49,8 +49,8 @@ def read_pickle(path: Path) -> Mapping[Any, Any]:
     DimbenchError where it holds anything else, nothing of which is then executed, or is damaged.
     """
     try:
-        with torch.serialization.safe_globals(_ALLOWED):
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file, torch.serialization.safe_globals(_ALLOWED):  # of a path it would heed the suffix
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise DimbenchError(_refusal(path, str(error))) from None
     except Exception as error:  # truncated zip, not a zip, bad header: torch has many errors of its own
