@@ -208,8 +208,8 @@ def _notes(taken: Reading, offers: Sequence[Reading], passed: Sequence[tuple[Rea
         for reading, faults in passed
         if reading.averaged
     ]
-    if taken.place:
-        others = [plain(repr(reading.place)) for reading in offers if reading is not taken]
+    others = [plain(repr(reading.place)) for reading in offers if reading is not taken]
+    if taken.averaged or others:
         instead = f", not those under {', '.join(others)}" if others else ""
         what = "averaged weights" if taken.averaged else "weights"
         said.append(f"The {what} under {plain(repr(taken.place))} were taken{instead}.")

@@ -42,7 +42,7 @@ def to_diffusers(preset: Preset, source: Path, folder: Path) -> list[str]:
     _write(folder / "config.json", lambda file: file.write_text(config, encoding="utf-8"))
     return [
         *notes,
-        "diffusers' DiT spaces the frequencies of its times a little wider than the authors' does: the outputs are equal "
+        "diffusers' DiT spaces the frequencies of its times a little wider than the authors' does: outputs are equal "
         "at time 0 and near each other elsewhere.",
     ]
 

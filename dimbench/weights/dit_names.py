@@ -66,7 +66,7 @@ def of_diffusers(names: Collection[str]) -> set[str]:
 
 def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The state dict of a DiT in diffusers' names."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for own, copies in _names(_depth(state, "blocks")).items():
         for parts in copies:
             pieces = state[own].chunk(len(parts))
@@ -79,7 +79,8 @@ def to_official(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     DimbenchError where the blocks' embedders are not copies of one another, which the authors' network cannot hold.
     """
-    found, used = {}, set()
+    found: dict[str, Tensor] = {}
+    used: set[str] = set()
     for own, copies in _names(_depth(state, "transformer_blocks")).items():
         here = [parts for parts in copies if all(part in state for part in parts)]
         if not here:

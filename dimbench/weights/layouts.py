@@ -7,14 +7,14 @@ network, whatever stands before them.
 from __future__ import annotations
 
 import re
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-_DEPTH = 8  # containers inside each other; no trainer nests as many
+_LIST = "shadow_params"  # what averages without names are called by the libraries that keep them
 _WRAPPERS = {"module", "_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
 """Attributes under which torch's wrappers keep what they wrap, anywhere in a name."""
 
@@ -48,13 +48,14 @@ def readings(content: Mapping[Any, Any], known: Collection[str]) -> list[Reading
     with more of them, then as the file has them. Without any, the first place that holds tensors at all."""
     known = frozenset(known)
     found, others = [], []
-    for path, tensors in _places(content, ()):
+    for path, holder in _containers(content):
+        tensors = {name: value for name, value in holder.items() if isinstance(name, str) and isinstance(value, Tensor)}
         groups = _groups(tensors, known)
         found += [
             (len(known & state.keys()), Reading(state, _place(path, prefix), out)) for prefix, state, out in groups
         ]
-        if not groups:
-            others.append(Reading(dict(tensors), _place(path, "")))
+        if tensors and not groups:
+            others.append(Reading(tensors, _place(path, "")))
     most = max((hits for hits, _ in found), default=0)
     near = [(hits, reading) for hits, reading in found if 2 * hits >= most]
     return [reading for _, reading in sorted(near, key=lambda pair: (not pair[1].averaged, -pair[0]))] or others[:1]
@@ -62,29 +63,29 @@ def readings(content: Mapping[Any, Any], known: Collection[str]) -> list[Reading
 
 def unnamed_averages(content: Mapping[Any, Any]) -> list[tuple[str, list[Tensor]]]:
     """Averages that are kept as a list in the order of the network's parameters, with their places."""
-    found = []
-    for key, value in content.items():
-        if isinstance(value, Mapping):
-            found += [(f"{key}.{place}", tensors) for place, tensors in unnamed_averages(value)]
-        elif key == "shadow_params" and isinstance(value, list) and all(isinstance(each, Tensor) for each in value):
-            found.append((key, value))
-    return found
+    lists = [((*path, _LIST), holder.get(_LIST)) for path, holder in _containers(content)]
+    return [
+        (_place(path, ""), value)
+        for path, value in lists
+        if isinstance(value, list) and all(isinstance(each, Tensor) for each in value)
+    ]
 
 
 def _says_average(place: str) -> bool:
     return bool(_AVERAGE.search(place.replace("EMA", "_ema_").lower()))
 
 
-def _places(content: Mapping[Any, Any], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Tensor]]]:
-    """Each dictionary that directly holds tensors under names, and the way to it."""
-    tensors = {name: value for name, value in content.items() if isinstance(name, str) and isinstance(value, Tensor)}
-    if tensors:
-        yield path, tensors
-    if len(path) == _DEPTH:
-        return
-    for name, value in content.items():
-        if isinstance(value, Mapping) and not _OPTIMISER.match(str(name)):
-            yield from _places(value, (*path, str(name)))
+def _containers(content: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, ...], Mapping[Any, Any]]]:
+    """Each dictionary inside, once, outer ones first, and the way to it; not those of an optimiser."""
+    seen = {id(content)}
+    waiting: deque[tuple[tuple[str, ...], Mapping[Any, Any]]] = deque([((), content)])
+    while waiting:
+        path, holder = waiting.popleft()
+        yield path, holder
+        for name, value in holder.items():
+            if isinstance(value, Mapping) and id(value) not in seen and not _OPTIMISER.match(str(name)):
+                seen.add(id(value))
+                waiting.append(((*path, str(name)), value))
 
 
 def _place(path: tuple[str, ...], prefix: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import warnings
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,8 +50,9 @@ def read_pickle(path: Path) -> Mapping[Any, Any]:
     DimbenchError where it holds anything else, nothing of which is then executed, or is damaged.
     """
     try:
-        with path.open("rb") as file, torch.serialization.safe_globals(_ALLOWED):  # of a path it would heed the suffix
-            content = torch.load(file, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(), path.open("rb") as file, torch.serialization.safe_globals(_ALLOWED):
+            warnings.simplefilter("ignore")  # of pickle's protocols
+            content = torch.load(file, map_location="cpu", weights_only=True)  # of a path it would heed the suffix
     except pickle.UnpicklingError as error:
         raise DimbenchError(_refusal(path, str(error))) from None
     except Exception as error:  # truncated zip, not a zip, bad header: torch has many errors of its own
