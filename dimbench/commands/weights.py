@@ -117,7 +117,7 @@ def check(names: Some = None) -> None:
     for entry in track(present, "checking"):
         try:
             found = "as it arrived" if ledger.recorded(entry.path) else "seen for the first time, now written down"
-            sha256 = ledger.check(entry.path)
+            sha256 = ledger.check(entry.path, entry.file)
         except DimbenchError as failure:
             failures.append(str(failure))
             continue
@@ -197,12 +197,12 @@ def _named(name: str, given: Any) -> Entry:
 def _take(file: Path, entry: Entry) -> None:
     """Copy the file to its place and write its SHA-256 down."""
     if file.resolve() == entry.path.resolve():
-        ledger.check(file)
+        ledger.check(file, entry.file)
     else:
         copied = entry.path.with_name(f"{entry.path.name}.import")
         with replacing(copied) as temporary:
             shutil.copyfile(file, temporary)
-        ledger.settle(copied, entry.path, str(file))
+        ledger.settle(copied, entry.path, str(file), entry.file)
     typer.echo(f"{entry.name} is at {entry.path}, where sample and fid find it.")
 
 
@@ -250,7 +250,7 @@ def _how(checkpoint: Checkpoint) -> str:
 def _state(entry: Entry) -> str:
     if entry.ships:
         return "ships" if entry.path.is_file() else "missing from the package"
-    return _STATES[ledger.state(entry.path)]
+    return _STATES[ledger.state(entry.path, entry.file)]
 
 
 def _fingerprint(entry: Entry) -> str:

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from dimbench.errors import DimbenchError, plain
 
+SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+"""Of files that are called weights; what they are, their bytes say."""
+
 _LENGTH = 512  # bytes: a tar archive names itself at byte 257
 _HEADER = 8  # bytes of the length before the JSON of a safetensors file
 

@@ -11,10 +11,9 @@ from typing import Any
 
 from dimbench.errors import DimbenchError, plain
 from dimbench.weights import hub
-from dimbench.weights.first_bytes import Kind, kind_of
+from dimbench.weights.first_bytes import SUFFIXES, Kind, kind_of
 from dimbench.weights.unpickling import damaged, read_pickle
 
-_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")  # the ones we would rather read first
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")  # what the hub's libraries call a network's weights
 _PART = re.compile(r"-\d{5}-of-\d{5}")
 _NOT_WEIGHTS = re.compile(
@@ -140,7 +139,7 @@ def _weights_of(folder: Path, inside: Sequence[str]) -> Path:
         if (folder / place).is_dir():
             return _weights_of(folder / place, ())
     raise DimbenchError(
-        f"the folder {folder} holds no file of weights ({', '.join(_SUFFIXES)} or an index of several) that can be "
+        f"the folder {folder} holds no file of weights ({', '.join(SUFFIXES)} or an index of several) that can be "
         "told from the others; give the file itself"
     )
 
@@ -161,7 +160,7 @@ def _in_order(folder: Path) -> Path | None:
     """The file directly in the folder that holds the whole network; None where there is none. DimbenchError where
     several might."""
     files = [file for file in sorted(folder.iterdir()) if file.is_file() and not _NOT_WEIGHTS.search(file.name)]
-    whole = [file for file in files if file.suffix.lower() in _SUFFIXES and not _PART.search(file.name)]
+    whole = [file for file in files if file.suffix.lower() in SUFFIXES and not _PART.search(file.name)]
     found = whole + [file for file in files if re.search(r"\.index(\.\w+)?\.json$", file.name)]
     named = [file for file in found if file.name.split(".")[0] in _STEMS or "ema" in _words(file)]
     if named:
