@@ -36,6 +36,7 @@ BESIDE = {
     ("bench", "weights"),
     ("quality", "weights"),
     ("sampling", "weights"),
+    ("training", "weights"),
     ("weights", "counting"),
     ("names", "errors"),
     ("files", "errors"),

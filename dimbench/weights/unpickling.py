@@ -66,7 +66,7 @@ def read_pickle(path: Path) -> Mapping[Any, Any]:
 
 def damaged(path: Path, error: BaseException) -> str:
     """The sentence for a file that its library could not read."""
-    reason = plain(error) or type(error).__name__
+    reason = plain(error).partition(". ")[0] or type(error).__name__
     if re.search(r"weights_only|torch\.load|pickle_module", reason):  # advice to read it unsafely
         reason = type(error).__name__
     return f"{path} cannot be read as a checkpoint ({reason}); it may be cut off: fetch it again and compare its size"
