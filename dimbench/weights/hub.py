@@ -69,9 +69,7 @@ def place_of(path: Path) -> Path:
 def fetch(name: Name) -> Path:
     """Bring the weights and settings of one folder into the cache; returns the folder. DimbenchError where the hub
     does not give them."""
-    from httpx import HTTPError
     from huggingface_hub import HfApi, hf_hub_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 
     try:
         listed = [Path(file) for file in HfApi().list_repo_files(name.repository)]
@@ -81,7 +79,9 @@ def fetch(name: Name) -> Path:
             inside = f", but in {', '.join(map(plain, holders[:6]))}: name one, as in {name}/FOLDER" if holders else ""
             raise DimbenchError(f"{name} holds no weights{inside or '; see its page for where they are'}")
         places = [Path(hf_hub_download(name.repository, file.as_posix())) for file in wanted]
-    except (HfHubHTTPError, HFValidationError, HTTPError, OSError, ValueError) as error:
+    except DimbenchError:
+        raise
+    except Exception as error:  # its own errors, and those of whatever HTTP library it uses
         raise DimbenchError(
             f"{name} was not fetched ({plain(error)}); look its name up on the hub, or fetch it where there is a way "
             "there and give the folder"

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from dimbench.errors import DimbenchError
-from dimbench.weights.checkpoints import fingerprint
+from dimbench.weights.checkpoints import fill, fingerprint
 from dimbench.weights.opening import open_checkpoint
 
 WEIGHTS = {f"blocks.{k}.weight": torch.full((2, 3), float(k)) for k in range(6)}
@@ -207,3 +207,33 @@ def test_folders_that_do_not_say_which_are_refused(tmp_path: Path) -> None:
     (tmp_path / "dcp").mkdir()
     (tmp_path / "dcp" / ".metadata").write_bytes(pickle.dumps({}))
     refused(tmp_path / "dcp", "distributed checkpoint")
+
+
+def test_a_network_inside_a_pipeline_of_diffusers_loads(tmp_path: Path) -> None:
+    from diffusers import UNet2DModel
+
+    def network() -> Any:
+        return UNet2DModel(
+            sample_size=8,
+            in_channels=1,
+            out_channels=1,
+            block_out_channels=(8, 8),
+            norm_num_groups=4,
+            layers_per_block=1,
+            down_block_types=("DownBlock2D",) * 2,
+            up_block_types=("UpBlock2D",) * 2,
+        )
+
+    whole, half, loaded = network(), network().half(), network()
+    half.save_pretrained(tmp_path / "unet", variant="fp16")
+    assert fill(loaded, tmp_path) == [
+        f"Of the folder {tmp_path}, unet/diffusion_pytorch_model.fp16.safetensors was taken."
+    ]
+    assert all(torch.equal(t, half.float().state_dict()[name]) for name, t in loaded.state_dict().items())
+    whole.save_pretrained(tmp_path / "unet", max_shard_size="20KB")
+    assert len(list(tmp_path.glob("unet/*-of-*"))) > 1
+    fill(loaded, tmp_path)
+    assert all(torch.equal(t, whole.state_dict()[name]) for name, t in loaded.state_dict().items())
+    torch.save({"state_dict": {f"unet.{name}": t for name, t in half.state_dict().items()}}, tmp_path / "single.ckpt")
+    fill(loaded, tmp_path / "single.ckpt")
+    assert all(torch.equal(t, half.state_dict()[name]) for name, t in loaded.state_dict().items())
