@@ -53,9 +53,7 @@ class Drawing:
 
     def _backbone(self) -> Backbone:
         """As the weights need it, with the labels asked for."""
-        found = self.request.backbone
-        if self.request.known and not self.request.random_weights:
-            found = found.fitted(self.request.known.config)
+        found = self.request.fitted
         return found.labelled(self.label_rule) if self.label_rule else found
 
     def _check_device(self) -> None:
