@@ -22,7 +22,7 @@ FLOORS = (
     {"models"},
     {"layers"},
     {"kernels"},
-    {"errors", "files", "names", "paths", "stats", "units"},
+    {"errors", "escaping", "files", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
