@@ -17,11 +17,11 @@ def summary(records: Sequence[Record]) -> Table:
     columns = ["model", "px", f"MACs ({rule})", "FLOPs (2 x MACs)", "paper prints", "its rule", "counted by its rule"]
     whole_image = "steps" in records[0].conditions
     if whole_image:
-        columns += ["passes", "MACs per image"]
+        columns += ["calls", "passes", "MACs per image"]
     rows = []
     for record in records:
         metrics = record.metrics
-        counts = [str(record.conditions["resolution"]), *(units.exact(int(metrics[m] or 0)) for m in ("macs", "flops"))]
+        counts = [size(record), *(units.exact(int(metrics[m] or 0)) for m in ("macs", "flops"))]
         claims = record.details["claims"] or [None]
         for position, claim in enumerate(claims):
             claimed = ["nothing", "", ""]
@@ -29,9 +29,16 @@ def summary(records: Sequence[Record]) -> Table:
                 claimed = [f"{claim['prints']} G", claim["rule"], units.giga(claim["macs"])]
             row = [record.model, *counts, *claimed] if position == 0 else [""] * 4 + claimed
             if whole_image:
-                row += [units.exact(int(metrics["passes_per_image"] or 0)), units.short(metrics["macs_per_image"] or 0)]
+                many = (units.exact(int(metrics[name] or 0)) for name in ("network_calls", "passes_per_image"))
+                row += [*many, units.short(metrics["run_macs"] or 0)]
             rows.append(row)
     return Table(columns, rows, notes=_notes(records))
+
+
+def size(record: Record) -> str:
+    """The resolution, or where there is none what the network was called with."""
+    conditions = record.conditions
+    return str(conditions.get("resolution") or conditions.get("inputs") or "its own")
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
@@ -46,12 +53,22 @@ def _notes(records: Sequence[Record]) -> list[str]:
     for record in records:
         found = ", ".join(_uncounted(name, *entry) for name, entry in record.details["uncounted"].items())
         notes.append(f"{record.model} uncounted (output elements): {found or 'nothing'}")
+        if missing := record.details["missing"]:
+            calls = ", ".join(f"{name} x {times}" for name, (times, _) in missing.items())
+            notes.append(f"{record.model} products not counted, for no formula is known: {calls}")
+        if images := record.details["counted_on"]:
+            notes.append(
+                f"{record.model} counted on {images} image{'s' * (images != 1)}; another may cost more or less."
+            )
     if "steps" in records[0].conditions:
         notes += [
-            f"MACs per image are the network's; decoding one of {record.conditions['resolution']} px with Stable "
-            f"Diffusion's autoencoder takes {units.short(record.metrics['decode_macs'] or 0)} more."
+            f"MACs per image of {record.model}: a run of {record.conditions['sampler']} as it is executed"
+            + (
+                f", {units.short(record.metrics['decode_macs'] or 0)} of them in Stable Diffusion's decoder."
+                if "decode_macs" in record.metrics
+                else "."
+            )
             for record in records
-            if "decode_macs" in record.metrics
         ]
     return list(dict.fromkeys(notes))
 
@@ -72,9 +89,10 @@ def by_operator(record: Record) -> Table:
         (name, units.exact(calls[name]), units.exact(count), units.exact(2 * count), units.share(count, total))
         for name, count in macs.most_common()
     ]
-    for name, (times, elements) in record.details["uncounted"].items():
-        if name not in macs:
-            rows.append((name, units.exact(times), "uncounted", f"{units.short(elements)} elements", ""))
+    for said, operators in (("not counted", record.details["missing"]), ("uncounted", record.details["uncounted"])):
+        for name, (times, elements) in operators.items():
+            if name not in macs:
+                rows.append((name, units.exact(times), said, f"{units.short(elements)} elements", ""))
     return Table(("operator", "calls", "MACs", "FLOPs (2 x MACs)", "share"), rows, title=_title(record))
 
 
@@ -102,6 +120,7 @@ def check(record: Record) -> Table:
     notes = (
         "fvcore runs with our handles for attention, scan and Haar; it adds 4 per layer-norm element (5 with gain).",
         "torch: FlopCounterMode, halved.",
+        *(f"{engine} could not count it: {why}" for engine, why in record.details["failed"].items()),
     )
     return Table(("operator", *engines, "verdict"), rows, title=_title(record), notes=notes)
 
