@@ -148,6 +148,7 @@ def test_each_piece_stays_text_in_every_format(piece: str) -> None:
     for text in (piece, f"{piece}x", f"x{piece}", f"{piece}1", f"{piece} {piece}"):
         for holds in EVERY:
             holds([(text, "other")])
+            holds([("other", text)])
         is_xml_of(text)
 
 

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dimbench import backbone, results
+from dimbench import preset_files, results
 from dimbench.errors import DimbenchError
 from dimbench.quality.images import open_images
 from dimbench.quality.references import read_reference
@@ -65,7 +65,7 @@ READERS: dict[str, tuple[str, bytes, Callable[[Path], object]]] = {
     "png": ("a.png", picture("PNG"), pictures_read),
     "jpeg": ("a.jpg", picture("JPEG"), pictures_read),
     "ppm": ("a.ppm", picture("PPM"), pictures_read),
-    "preset": ("a.toml", PRESET, lambda path: backbone.find(str(path))),
+    "preset": ("a.toml", PRESET, preset_files.read),
     "bmp": ("a.bmp", picture("BMP"), pictures_read),
 }
 

@@ -61,7 +61,8 @@ class Table:
     def markdown(self) -> str:
         """The table as GitHub reads it, with title and notes."""
         rules = ["---:" if self.right_aligned(index) else "---" for index in range(len(self.columns))]
-        lines = [f"**{markdown(self.title)}**\n"] if self.title else []
+        title = markdown(self.title)
+        lines = [f"**{title}**\n"] if title else []
         escaped = [[markdown(cell) for cell in row] for row in (self.columns, *self.rows)]
         for cells in (escaped[0], rules, *escaped[1:]):
             lines.append("| " + " | ".join(cells) + " |")
