@@ -203,6 +203,8 @@ def _checked(record: Any, where: str) -> dict[str, Any]:
             raise DimbenchError(f"{where} has no {name} that can be read; {_MEASURED}")
     if not _is_time(record["created"]) or not all(isinstance(text, str) for text in record.get("warnings", ())):
         raise DimbenchError(f"{where} has no time or no warnings that can be read; {_MEASURED}")
+    if not _is_whole(record["conditions"].get("num_images", 0)):
+        raise DimbenchError(f"{where} has no number for num_images; {_MEASURED}")
     whole = {"schema": record["schema"], **{name: _sound(record[name]) for name in kinds}}
     return {**whole, **_figures(record, whole, where)}
 

@@ -24,7 +24,7 @@ FLOORS = (
     {"models"},
     {"layers"},
     {"kernels"},
-    {"conditions", "errors", "files", "meta", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "escaping", "files", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),

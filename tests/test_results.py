@@ -69,6 +69,7 @@ def test_what_is_no_record_file(tmp_path: Path) -> None:
         ({"metrics": {"macs": True}}, "line 2 has True for macs"),
         ({"model": ["dit"]}, "line 2 has no model"),
         ({"created": "yesterday"}, "line 2 has no time"),
+        ({"conditions": {"num_images": "many"}}, "line 2 has no number for num_images"),
         ({"warnings": [1]}, "line 2 has no time or no warnings"),
         ({"warnings": "hot"}, "line 2 has no warnings"),
         ({"conditions": {"batch": [[[[[[[[1]]]]]]]]}}, "line 2 has no conditions that can be read"),

@@ -183,7 +183,7 @@ class ToDraw:
         return Record(
             "fid",
             ready.backbone.name,
-            {**conditions, "kernels": drawn.kernels},
+            conditions,
             {
                 **evaluation.metrics,
                 "network_calls": drawn.network_calls,

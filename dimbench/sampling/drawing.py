@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -135,7 +135,21 @@ class Drawing:
             "compile": self.request.compile,
             "cuda_graph": self.request.cuda_graph,
             "device": self.request.device.partition(":")[0],
+            **({"kernels": self.kernels} if self.kernels else {}),
         }
+
+    @cached_property
+    def kernels(self) -> dict[str, str]:
+        """Which backend runs each operator of the network, as one call shows."""
+        import torch
+
+        from dimbench.kernels import backends
+        from dimbench.sampling.noise import SampleNoise
+
+        fixed = self.request.compile or self.request.cuda_graph  # other rows would be compiled or recorded for nothing
+        with backends.watch() as used, torch.inference_mode():
+            self.batches.run.once(SampleNoise(0, range(self.batch if fixed else 1), self.request.device))
+        return used
 
     @property
     def warnings(self) -> list[str]:
@@ -203,10 +217,7 @@ class Drawing:
 
     def draw(self, indices: Sequence[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
         """The images of whole batches, kept in `store`; `drawn` follows."""
-        from dimbench.kernels import backends
-
-        with backends.watch() as self.drawn.kernels:
-            yield from self.batches.draw(indices, store, on_batches)
+        yield from self.batches.draw(indices, store, on_batches)
 
     @contextmanager
     def following(self, first: int, store: Shards | None) -> Iterator[OnBatches]:

@@ -16,12 +16,13 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dimbench import presets
+from dimbench import backbone, presets
 from dimbench.files import digest
 from dimbench.names import folded
 from dimbench.quality import features, repeating
 from dimbench.quality import plan as planning
 from dimbench.quality.evaluate import evaluate
+from dimbench.quality.protocol import protocol
 from dimbench.quality.summary import summary_of
 from dimbench.sampling.drawing import Drawing
 from dimbench.sampling.request import Request
@@ -180,9 +181,36 @@ def test_a_folder_of_other_images_is_not_reported_as_the_models(tmp_path: Path) 
 def test_all_that_decided_the_images_is_in_the_record(tmp_path: Path) -> None:
     (drawn,) = records(*SMALL)
     (found,) = records("fid", "--images", drawn_folder(tmp_path / "drawn"))
-    decided = {name: value for name, value in drawn["conditions"].items() if name != "kernels"}
-    assert found["conditions"].keys() - {"images", "images_sha256"} == decided.keys()
-    assert {name: found["conditions"][name] for name in decided} == decided
+    own = {"images", "images_sha256"}
+    assert found["conditions"].keys() - own == drawn["conditions"].keys()
+    assert {name: found["conditions"][name] for name in drawn["conditions"]} == drawn["conditions"]
+
+
+def test_upsampling_parts_protocols_and_its_absence_none() -> None:
+    usual = protocol({"steps": 20})
+    assert protocol({"steps": 20, "upsampling": 1}) == usual != protocol({"steps": 20, "upsampling": 2})
+
+
+def test_a_folder_is_of_one_kernel(tmp_path: Path) -> None:
+    words = [
+        "sample",
+        "dim-digits",
+        "--steps",
+        2,
+        "--num-images",
+        4,
+        "--batch",
+        2,
+        "--out",
+        tmp_path / "drawn",
+        "--kernel",
+    ]
+    assert dimbench(*words, "reference").code == 0
+    said = json.loads((tmp_path / "drawn" / "manifest.json").read_text())
+    assert said["kernels"]["selective_scan"] == "reference"
+    (found,) = records("fid", "--images", tmp_path / "drawn")
+    assert found["conditions"]["kernels"] == said["kernels"]
+    assert "holds images of another run (kernels" in refused(1, *words, "cpu")
 
 
 @pytest.mark.parametrize(
@@ -240,7 +268,8 @@ def test_a_disk_without_room_is_refused_before_drawing(monkeypatch: pytest.Monke
 
 
 def request(name: str, sampler: str, steps: int, cfg: float = 1.0) -> Request:
-    return Request(name, 4, steps, cfg, sampler, None, 0, 4, None, "cpu", None, None, random_weights=True)
+    found = backbone.find(name)
+    return Request(backbone=found, num_images=4, steps=steps, cfg=cfg, sampler=sampler, batch=4, random_weights=True)
 
 
 @pytest.mark.parametrize(
@@ -264,7 +293,20 @@ def test_an_adaptive_sampler_chooses_its_calls() -> None:
     assert planning.calls_per_image(request("sit-digits", "dopri5", 10)) is None
 
 
-@pytest.mark.parametrize(("tick", "tried"), [(1.0, 4), (2.0, 1)])
+def test_a_batch_is_measured_warm_and_whole() -> None:
+    """As on a GPU: a call takes as long for one image as for many, and the first of each number much longer."""
+    now, seen = 0.0, set()
+
+    def features(images: Tensor) -> None:
+        nonlocal now
+        now += 0.03 if len(images) in seen else 2.0
+        seen.add(len(images))
+
+    network = SimpleNamespace(features=features, resize="4 x 4")
+    assert planning.features_seconds(network, (4, 4), 250, lambda: now) == (pytest.approx(0.03), 250)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("tick", "tried"), [(0.5, 4), (1.0, 1)])
 def test_one_image_speaks_for_the_batch_where_a_batch_would_take_long(tick: float, tried: int) -> None:
     now = 0.0
 
