@@ -54,6 +54,8 @@ def count(name: str, resolution: int, batch: int = 1, real: bool = False) -> Cou
     made once per process."""
     preset = presets.find(name)
     model, running = networks(preset, resolution, real)
-    bill = trace(running, backbone.example_inputs(preset, model, batch, "cpu" if real else "meta"), batch)
+    with nullcontext() if real else shapes_only():
+        inputs = backbone.example_inputs(preset, model, batch, "cpu" if real else "meta")
+    bill = trace(running, inputs, batch)
     form = backbone.form_of(model, running)
     return Count(params.count(model), params.count(running)["params"], bill, form)
