@@ -16,13 +16,15 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"__main__", "cli"},
     {"commands"},
+    {"verbs"},
     {"comparing", "papers", "report"},
     {"bench", "quality", "sampling", "counting", "training", "weights"},
-    {"backbone", "results", "data", "diffusion", "presets", "progress"},
+    {"backbone", "own", "results", "data", "progress"},
+    {"arguments", "diffusion", "foreign", "presets", "preset_files"},
     {"models"},
     {"layers"},
     {"kernels"},
-    {"errors", "files", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "files", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
@@ -32,11 +34,16 @@ BESIDE = {
     ("bench", "counting"),
     ("quality", "sampling"),
     ("sampling", "counting"),
-    ("backbone", "presets"),
+    ("backbone", "own"),
+    ("own", "backbone"),
+    ("foreign", "arguments"),
+    ("presets", "preset_files"),
+    ("preset_files", "presets"),
     ("bench", "weights"),
     ("quality", "weights"),
     ("sampling", "weights"),
     ("weights", "counting"),
+    ("meta", "errors"),
     ("names", "errors"),
     ("files", "errors"),
 }
@@ -62,7 +69,7 @@ def imports(file: Path) -> set[str]:
 SOURCES = [
     (path.relative_to(ROOT / "dimbench").parts[0].removesuffix(".py"), path)
     for path in sorted((ROOT / "dimbench").rglob("*.py"))
-    if path != ROOT / "dimbench" / "__init__.py"
+    if path not in (ROOT / "dimbench" / "__init__.py", ROOT / "dimbench" / "bench" / "__init__.py")  # the public names
 ] + [("kernels", path) for path in sorted((ROOT / "kernels").rglob("*.py"))]
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from dimbench import presets, results, stats
+from dimbench import results, stats
+from dimbench.backbone import Backbone
 from dimbench.bench import ceilings, devices, doubts, energy, hardware, memory, nvml, roofline, timing
 from dimbench.bench import subject as subjects
 from dimbench.bench.rows import Row
@@ -17,39 +18,45 @@ from dimbench.bench.subject import Cost, Subject
 from dimbench.bench.timing import OnProgress, Rules, Timed
 from dimbench.errors import DimbenchError
 from dimbench.kernels import backends
+from dimbench.sampling import precision
 from dimbench.sampling.graph import captured
 
 Send = Callable[..., None]
 
 
 class Measuring:
-    """Sends "start" with what is known so far, again when more is, then "done" with all of it, or "too big"."""
+    """Measures `subject`, the row's own where None.
 
-    def __init__(self, row: Row, send: Send, on_progress: OnProgress) -> None:
+    Sends "start" with what is known so far, again when more is, then "done" with all of it, or "too big".
+    """
+
+    def __init__(self, row: Row, send: Send, on_progress: OnProgress, subject: Backbone | None = None) -> None:
         assert isinstance(row.batch, int)
         self.row = row
         self.batch = row.batch
         self.send = send
         self.on_progress = on_progress
-        self.preset = presets.find(row.model)
-        devices.check(row.device)
+        self.subject = subject or subjects.found(row)
+        precision.check_device(row.device)
         self.host_before = hardware.host()
         self.device = devices.find(row.device, results.describe_machine()["processor"])
         self.gpu_states = [self.device.gpu.state()] if self.device.gpu else []
         if row.threads:
             torch.set_num_threads(row.threads)
-        devices.set_precision(row.dtype)
+        precision.set_precision(row.dtype)
         torch.backends.cudnn.benchmark = True  # one shape per process: its search belongs to the first call
 
     def run(self) -> None:
         conditions = self._conditions()
-        self.send("start", conditions=conditions, metrics={})
-        cost = subjects.cost(self.row, self.preset, self.batch)
-        self.send("start", conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
+        model = self.subject.name
+        self.send("start", model=model, conditions=conditions, metrics={})
+        cost = subjects.cost(self.row, self.subject, self.batch)
+        conditions |= self._foreseen(cost)
+        self.send("start", model=model, conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
         if not self.device.on_gpu and not self._leave_room(cost):
             return
         with backends.use(self.row.kernel), backends.watch() as kernels:
-            subject = subjects.build(self.row, self.preset, self.batch)
+            subject = subjects.build(self.row, self.subject, self.batch)
             held = self.device.probe.used()
             first = self._first_calls(subject)
             self.device.probe.reset()  # what the first call needed to search or to compile does not count
@@ -60,13 +67,13 @@ class Measuring:
             peaks = memory.peaks(self.device.probe, held)
             joules = self._joules(call)
         summary = stats.summarise(timed.seconds)
-        ran = ", ".join(f"{operator} {name}" for operator, name in sorted(kernels.items()))
         found = doubts.of_series(timed, summary, rules.target) + doubts.of_launches(launches)
         found += doubts.of_host(self.host_before, hardware.host(), torch.get_num_threads())
         found += doubts.of_gpu(self.gpu_states)
         self.send(
             "done",
-            conditions={**conditions, "kernel": ran or None, "form": subject.form, "sampler": subject.sampler},
+            model=model,
+            conditions={**conditions, "kernel": _said(kernels), "form": subject.form, "sampler": subject.sampler},
             metrics={
                 **first,
                 **self._speed(timed, summary, cost),
@@ -75,12 +82,19 @@ class Measuring:
             },
             samples={"seconds": timed.seconds},
             details={**self._details(timed, summary, peaks), "launch_share": launches},
-            warnings=found,
+            doubts=[asdict(doubt) for doubt in found],
             environment={**results.describe_machine(), **self._environment()},
         )
 
+    def _foreseen(self, cost: Cost) -> dict[str, Any]:
+        """The conditions that a finished row knows from its run: a row that does not fit must have the same."""
+        with backends.use(self.row.kernel):
+            kernels = backends.foreseen(cost.operators, precision.DTYPES[self.row.dtype], self.row.device)
+        sampler = subjects.settings(self.row, self.subject).sampler if self.row.mode == "sample" else None
+        return {"kernel": _said(kernels), "form": cost.form, "sampler": sampler}
+
     def _conditions(self) -> dict[str, Any]:
-        """All that has to be equal for two rows to be compared, as far as it is known before the first call."""
+        """All that has to be equal for two rows to be compared, as far as the row says it."""
         row = self.row
         return {
             "mode": row.mode,
@@ -88,8 +102,7 @@ class Measuring:
             "device_name": self.device.name,
             "dtype": row.dtype,
             "batch": self.batch,
-            "resolution": row.resolution,
-            "kernel": row.kernel,
+            **self.subject.conditions,
             "compile": row.compile,
             "cuda_graph": row.cuda_graph,
             "threads": torch.get_num_threads(),
@@ -107,7 +120,7 @@ class Measuring:
         needed = cost.weights + cost.activations
         if needed > available:
             seen = f"it needs about {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are available, and it was not run"
-            self.send("too big", words=doubts.doubt(seen, doubts.SMALLER))
+            self.send("too big", doubt=asdict(doubts.too_big(seen)))
             return False
         memory.limit_process(available)
         return True
@@ -196,6 +209,10 @@ class Measuring:
     def _environment(self) -> dict[str, Any]:
         gpu = self.device.gpu
         return {"cuda": torch.version.cuda, "driver": gpu.driver if gpu else None} if self.device.on_gpu else {}
+
+
+def _said(kernels: Mapping[str, str]) -> str | None:
+    return ", ".join(f"{operator} {name}" for operator, name in sorted(kernels.items())) or None
 
 
 def _checked(call: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -6,9 +6,9 @@ the network do.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from inspect import signature
 from itertools import chain
@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
 from dimbench.counting import products
-from dimbench.counting.meta import NeedsValuesError, ShapesOnly, autocast_to_shapes
+from dimbench.meta import NeedsValuesError, ShapesOnly, autocast_to_shapes
 
 # aten's names for what the field calls otherwise
 _NAMES = {
@@ -62,7 +63,8 @@ _CONVOLUTIONS = frozenset((F.conv1d, F.conv2d, F.conv3d))
 _MULTI_HEAD = signature(F.multi_head_attention_forward)
 _TRANSPOSED = frozenset((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d))
 
-Inputs = Mapping[str, Any] | tuple[Sequence[Any], Mapping[str, Any]]  # by name, or (in order, by name)
+# by name, or (in order, by name), or what makes the call
+Inputs = Mapping[str, Any] | tuple[Sequence[Any], Mapping[str, Any]] | Callable[[], Any]
 
 
 class Kind(StrEnum):
@@ -94,6 +96,18 @@ class Line:
     @property
     def flops(self) -> int:
         return 2 * self.macs
+
+    def blank(self) -> Line:
+        """A line of the same place without a call."""
+        return Line(self.module, self.operator, dead=self.dead, kind=self.kind)
+
+    def gain(self, other: Line, times: int = 1) -> None:
+        """Add the calls of another line of the same place, or with `times` -1 take them off."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + times * getattr(other, name))
+
+
+_SUMS = ("count", "macs", "elements", "read", "gained", "plain")  # the fields of a line that grow with its calls
 
 
 @dataclass(frozen=True)
@@ -133,28 +147,41 @@ class Bill:
         return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
 
-def trace(model: nn.Module, inputs: Inputs, batch: int) -> Bill:
+def trace(model: nn.Module, inputs: Inputs, batch: int, alike: nn.Module | None = None) -> Bill:
     """The bill of one call of `model` on `inputs`.
 
     On the meta device only shapes are followed, and NeedsValuesError says where they do not decide the cost; with real
-    weights and inputs the same trace counts what those made the network do.
+    weights and inputs the same trace counts what those made the network do. Calls of its part `alike` with shapes alone
+    that are the same are taken to cost the same: one of each is followed.
     """
     ledger = _Ledger()
-    with torch.no_grad(), autocast_to_shapes(), ledger.follow(model), _Operators(ledger), _Functions(ledger):
+    with (
+        torch.no_grad(), autocast_to_shapes(), ledger.follow(model), _Operators(ledger), _Functions(ledger),
+        ledger.once(alike),
+    ):  # fmt: skip
         call(model, inputs)
     for path, module in model.named_modules():
         if dead := getattr(module, "dead_macs", 0):
             ledger.add("linear", batch * dead, batch * module.out_features, module=path, dead=True)
-    given = inputs.values() if isinstance(inputs, Mapping) else (*inputs[0], *inputs[1].values())
-    tensors = chain(model.parameters(), (x for x in given if isinstance(x, Tensor)))
-    return Bill(tuple(ledger.lines.values()), batch, real=not any(x.is_meta for x in tensors))
+    seen = chain(model.parameters(), _given(inputs))
+    return Bill(tuple(ledger.lines.values()), batch, real=not any(map(_is_shape, seen)))
 
 
 def call(model: nn.Module, inputs: Inputs) -> Any:
     """What `model` gives for `inputs`."""
+    if callable(inputs):
+        return inputs()
     if isinstance(inputs, Mapping):
         return model(**inputs)
     return model(*inputs[0], **inputs[1])
+
+
+def _given(inputs: Inputs) -> list[Any]:
+    return [] if callable(inputs) else tree_leaves(inputs)
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, Tensor) and value.is_meta
 
 
 class _Ledger:
@@ -221,6 +248,44 @@ class _Ledger:
 
     def _leave(self) -> None:
         self.path.pop()
+
+    @contextmanager
+    def once(self, module: nn.Module | None) -> Iterator[None]:
+        """Inside, a call of `module` with shapes it had before is booked as that one was, and not made."""
+        if module is None:
+            yield
+            return
+        forward, known = module.forward, {}
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            leaves, spec = tree_flatten((args, kwargs))
+            key = (spec, tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves))
+            if key not in known or not any(map(_is_shape, leaves)):
+                before = {place: replace(line) for place, line in self.lines.items()}
+                known[key] = forward(*args, **kwargs), self._since(before)
+                return known[key][0]
+            output, lines = known[key]
+            for line in lines:
+                place = (line.module, line.operator, line.dead)
+                self.lines.setdefault(place, line.blank()).gain(line)
+            return tree_map(lambda x: torch.empty_like(x) if isinstance(x, Tensor) else x, output)
+
+        module.forward = called
+        try:
+            yield
+        finally:
+            del module.forward
+
+    def _since(self, before: Mapping[tuple[str, str, bool], Line]) -> list[Line]:
+        """What was booked after `before`."""
+        grown = []
+        for place, line in self.lines.items():
+            old = before.get(place, line.blank())
+            if line.count > old.count:
+                grown.append(line.blank())
+                grown[-1].gain(line)
+                grown[-1].gain(old, -1)
+        return grown
 
 
 class _Functions(TorchFunctionMode):

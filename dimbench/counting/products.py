@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
-from dimbench.counting.meta import broadcast
+from dimbench.meta import broadcast
 
 Formula = Callable[..., int]  # (output, *args, **kwargs of the operator) -> multiply-adds
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from dimbench.diffusion import dpm_solver, vp_sde
-from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose
+from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose, evaluate
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
 from dimbench.diffusion.ode import sample_ode
 from dimbench.diffusion.schedules import schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
-from dimbench.diffusion.upsample_guidance import upsample_guided
+from dimbench.diffusion.upsample_guidance import upsampled
 
 
 class Process(Protocol):
@@ -109,9 +109,8 @@ class StableDiffusion:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
-        if self.upsampling > 1:
-            network = upsample_guided(network, self.upsampling)
-        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, on_step=on_step)
+        ask = upsampled(self.upsampling) if self.upsampling > 1 else evaluate
+        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, ask=ask, on_step=on_step)
 
 
 @dataclass(frozen=True)
@@ -135,11 +134,6 @@ class VariancePreserving:
         return vp_sde.euler(network, x, noise if sampler == "euler-maruyama" else None, steps=steps, on_step=on_step)
 
 
-def upsampled(settings: Mapping[str, Any], factor: int) -> Mapping[str, Any]:
-    """A preset's [diffusion] table as it is for images of `factor` times the side that the weights were made for."""
-    return settings if factor == 1 else {**settings, **settings["upsampled"], "upsampling": factor}
-
-
 def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
     match settings["process"]:
@@ -150,3 +144,12 @@ def find_process(settings: Mapping[str, Any]) -> Process:
         case "variance-preserving":
             return VariancePreserving()
     return Transport(find_path(settings["path"]), settings["prediction"])
+
+
+USUAL: dict[str, Mapping[str, Any]] = {
+    "gaussian": {"process": "gaussian", "sampler": "ddpm"},
+    "flow": {"process": "transport", "path": "linear", "prediction": "velocity", "sampler": "heun2"},
+    "stable-diffusion": {"process": "stable-diffusion", "sampler": "dpmpp"},
+    "variance-preserving": {"process": "variance-preserving", "sampler": "euler-maruyama"},
+}
+"""What a network may have been trained on, in a word: a preset's [diffusion] table of the commonest kind."""

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dimbench.quality.evaluate import Evaluation
     from dimbench.quality.features import Extractor
     from dimbench.quality.images import Images
+    from dimbench.quality.references import Reference
     from dimbench.quality.summary import FeatureSummary
 
 DIGITS, INCEPTION = "digits-classifier", "inception-v3-compat"
@@ -26,15 +27,21 @@ SIDE_OF_DIGITS = 8
 AT_ONCE = 256  # images that go through an extractor together where nothing says otherwise
 
 
-def statistics_name(pixels: int, data: str = "ImageNet") -> str:
+def statistics_name(size: tuple[int, int], data: str = "ImageNet") -> str:
     """What the published statistics of real images of this size are called, whether there are any or not."""
-    return f"adm-{data.lower().replace(' ', '-')}-{pixels}"
+    return f"adm-{data.lower().replace(' ', '-')}-{pixels(size)}"
 
 
-def absent_reference(pixels: int, data: str = "ImageNet") -> str:
+def pixels(size: tuple[int, int]) -> str:
+    """(256, 256) -> "256", (160, 320) -> "160x320"."""
+    height, width = size
+    return str(height) if height == width else f"{height}x{width}"
+
+
+def absent_reference(size: tuple[int, int], data: str = "ImageNet") -> str:
     """Where the reference statistics are to be had."""
-    published = presets.shared_files().get(statistics_name(pixels, data))
-    home = published.files[0].url if published else f"none is published for {data} at {pixels} pixels"
+    published = presets.shared_files().get(statistics_name(size, data))
+    home = published.files[0].url if published else f"none is published for {data} at {pixels(size)} pixels"
     return f"--reference FILE: the reference statistics, {home}; or make them with `dimbench stats`"
 
 
@@ -88,6 +95,17 @@ class Networks:
         return WithVGG(extractor, self.vgg, device) if self.vgg else extractor
 
 
+def opened_reference(place: Path | None, size: tuple[int, int]) -> Reference | None:
+    """The reference at `place`, None where none is given. Raises UsageError where it is of another size than `size`."""
+    from dimbench.quality.references import read_reference
+
+    if place is None:
+        return None
+    found = read_reference(place)
+    found.check_size(size)
+    return found
+
+
 def summarised(images: Images, extractor: Extractor, keep: int | None, batch: int = AT_ONCE) -> FeatureSummary:
     """What the metrics need of images on disk, with a progress bar."""
     from dimbench.quality.summary import summarise
@@ -102,7 +120,7 @@ class Against:
     def __init__(
         self,
         size: tuple[int, int],
-        reference: Path | None,
+        reference: Reference | None,
         networks: Networks,
         device: str = "cpu",
         dry: bool = False,
@@ -113,8 +131,7 @@ class Against:
         side = (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
         self.shrink = dry and networks.inception is None and size != side
         self.extractor = (replace(networks, extractor=DIGITS) if self.shrink else networks).open(device)
-        digits = self.shrink or (reference is None and size == side)
-        self.reference = references.held_back_digits() if digits else references.read_reference(_given(reference))
+        self.reference = references.held_back_digits() if self.shrink or reference is None else reference
         self.warnings = self.reference.check(self.extractor, side if self.shrink else size)
         if isinstance(self.extractor, WithVGG) and not self.reference.has_vgg:
             self.extractor = self.extractor.extractor
@@ -167,8 +184,3 @@ class Against:
         if not self.shrink:
             return images
         return adaptive_avg_pool2d(images.float(), SIDE_OF_DIGITS).round().byte()
-
-
-def _given(reference: Path | None) -> Path:
-    assert reference is not None, "refuse_if_missing comes first"
-    return reference

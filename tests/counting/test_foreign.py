@@ -14,8 +14,8 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimbench.counting.bill import Inputs, call, trace
-from dimbench.counting.meta import build
 from dimbench.counting.rules import RULES
+from dimbench.meta import build
 
 NOT_FETCHED: dict[str, Any] = {"lraspp_mobilenet_v3_large": {"weights_backbone": None}}
 VISION: dict[str, Callable[[], nn.Module]] = {

@@ -11,8 +11,8 @@ import torchvision.models as vision
 from torch import nn
 
 from dimbench.counting.bill import trace
-from dimbench.counting.meta import build
 from dimbench.counting.rules import RULES
+from dimbench.meta import build
 
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "batch norm, pooled": lambda: vision.resnet18(),

@@ -12,10 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dimbench import backbone, presets
+from dimbench import presets
 from dimbench.counting.bill import Bill, trace
-from dimbench.counting.meta import NeedsValuesError, build, shapes_only
 from dimbench.counting.rules import RULES
+from dimbench.meta import NeedsValuesError, build, shapes_only
+from tests import example
 
 
 class Calls(nn.Module):
@@ -421,8 +422,8 @@ def test_constants_made_on_the_way_keep_their_values() -> None:
 def test_training_makes_the_same_products(name: str) -> None:
     preset = presets.find(name)
     with shapes_only():
-        model = backbone.build(preset)
-    inputs = backbone.example_inputs(preset, model, 2, "meta")
+        model = example.built(preset)
+    inputs = example.inputs(model, 2, "meta")
     assert by_operator(trace(model.train(), inputs, 2)) == by_operator(trace(model.eval(), inputs, 2))
 
 
