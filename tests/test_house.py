@@ -42,6 +42,7 @@ BESIDE = {
     ("bench", "weights"),
     ("quality", "weights"),
     ("sampling", "weights"),
+    ("training", "weights"),
     ("weights", "counting"),
     ("meta", "errors"),
     ("names", "errors"),
