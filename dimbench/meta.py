@@ -85,6 +85,18 @@ def build(factory: Callable[[], nn.Module]) -> nn.Module:
         return factory().to("meta")
 
 
+def broadcast(*shapes: Sequence[int]) -> tuple[int, ...]:
+    """torch.broadcast_shapes, which loads a solver of equations on first use."""
+    rank = max(map(len, shapes))
+    sides = []
+    for column in zip(*((1,) * (rank - len(shape)) + tuple(shape) for shape in shapes), strict=True):
+        side = next((side for side in column if side != 1), 1)
+        if any(other not in (1, side) for other in column):
+            raise RuntimeError(f"shapes {', '.join(map(str, map(tuple, shapes)))} do not fit together")
+        sides.append(side)
+    return tuple(sides)
+
+
 def _kinds(args: Sequence[Any], kwargs: dict[str, Any]) -> tuple[bool, bool]:
     """Whether a call makes or takes tensors without values, and whether it takes any with them."""
     shapes, values = str(kwargs.get("device", "")) == "meta", False
@@ -134,18 +146,30 @@ def _quick_shape(func: Any, name: str, args: Sequence[Any], kwargs: dict[str, An
 
 def _pointwise(func: Any, args: Sequence[Any], kwargs: dict[str, Any], in_place: bool) -> Any:
     operands = [arg for arg in (*args, *kwargs.values()) if isinstance(arg, Tensor)]
-    shape = operands[0].shape
+    shape: tuple[int, ...] = operands[0].shape
     if any(operand.shape != shape for operand in operands):
-        shape = torch.broadcast_shapes(*(operand.shape for operand in operands))
+        shape = broadcast(*(operand.shape for operand in operands))
     if in_place:
         return args[0] if args[0].shape == shape else NotImplemented
     dtype = _dtype(func, args, kwargs)
     if dtype is None:
         return NotImplemented
-    for operand in operands:
-        if operand.shape == shape:
-            return torch.empty_like(operand, dtype=dtype)  # with its strides
-    return torch.empty(shape, dtype=dtype, device="meta")
+    whole = [operand for operand in operands if operand.shape == shape]
+    if not whole:
+        return torch.empty(shape, dtype=dtype, device="meta")
+    return _like(next((operand for operand in whole if 0 not in operand.stride()), whole[0]), dtype)
+
+
+def _like(x: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """torch.empty_like, whose kernel is one of the slow ones: x's shape, without gaps, its sides in memory as x's."""
+    if x.is_contiguous():
+        return x.new_empty(x.shape, dtype=dtype)
+    if 0 in x.stride():
+        return torch.empty_like(x, dtype=dtype)
+    strides, step = [0] * x.ndim, 1
+    for dim in sorted(range(x.ndim), key=lambda dim: (x.stride(dim), -dim)):
+        strides[dim], step = step, step * x.shape[dim]
+    return torch.empty_strided(x.shape, strides, dtype=dtype or x.dtype, device="meta")
 
 
 _dtypes: dict[Any, torch.dtype | None] = {}
@@ -219,18 +243,18 @@ def _layer_norm(x: Tensor, shape: list[int], *_: Any) -> tuple[Tensor, Tensor, T
 def _group_norm(x: Tensor, gain: Any, bias: Any, batch: int, channels: int, area: int, groups: int, *_: Any) -> Any:
     if x.numel() != batch * channels * area:
         return NotImplemented
-    return torch.empty_like(x), x.new_empty(batch, groups), x.new_empty(batch, groups)
+    return _like(x), x.new_empty(batch, groups), x.new_empty(batch, groups)
 
 
 def _batch_norm(x: Tensor, gain: Tensor | None, *rest: Any) -> tuple[Tensor, Tensor, Tensor]:
     channels = x.shape[1] if rest[3] else 0
     if gain is not None and gain.shape[0] != x.shape[1]:
         return NotImplemented
-    return torch.empty_like(x), x.new_empty(channels), x.new_empty(channels)
+    return _like(x), x.new_empty(channels), x.new_empty(channels)
 
 
 def _softmax(x: Tensor, dim: int, to_float: bool) -> Tensor:
-    return NotImplemented if to_float else torch.empty_like(x)
+    return NotImplemented if to_float else _like(x)
 
 
 def _embedding(table: Tensor, rows: Tensor, *_: Any, **__: Any) -> Tensor:
@@ -245,12 +269,37 @@ def _index(x: Tensor, indices: list[Tensor | None]) -> Tensor:
     leading = [index for index in indices if index is not None]
     if len(leading) < len(indices):
         return NotImplemented
-    shape = torch.broadcast_shapes(*(index.shape for index in leading))
+    shape = broadcast(*(index.shape for index in leading))
     return x.new_empty(*shape, *x.shape[len(leading) :])
 
 
+def _made(size: list[int], *, dtype: torch.dtype | None = None, **_: Any) -> Tensor:
+    return torch.empty(size, dtype=dtype, device="meta")
+
+
+def _made_like(x: Tensor, *_: Any, dtype: torch.dtype | None = None, **__: Any) -> Tensor:
+    return _like(x, dtype)
+
+
+def _repeat(x: Tensor, times: list[int]) -> Tensor:
+    sides = (1,) * (len(times) - x.ndim) + tuple(x.shape)
+    return x.new_empty([side * many for side, many in zip(sides, times, strict=True)])
+
+
+def _index_select(x: Tensor, dim: int, rows: Tensor) -> Tensor:
+    if x.ndim == 0 or rows.ndim != 1:
+        return NotImplemented
+    shape = list(x.shape)
+    shape[dim] = rows.shape[0]
+    return x.new_empty(shape)
+
+
+def _sort(x: Tensor, *_: Any, **__: Any) -> tuple[Tensor, Tensor]:
+    return _like(x), _like(x, torch.int64)
+
+
 def _unchanged(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return torch.empty_like(x)
+    return _like(x)
 
 
 def _cat(parts: list[Tensor], dim: int = 0) -> Tensor:
@@ -285,7 +334,7 @@ def _to_copy(x: Tensor, *, dtype: torch.dtype | None = None, **kwargs: Any) -> T
     """Wherever it goes, what has no values stays without."""
     if kwargs.get("memory_format") not in (None, torch.preserve_format):
         return NotImplemented
-    return torch.empty_like(x, dtype=dtype or x.dtype)
+    return _like(x, dtype)
 
 
 _SHAPES: dict[str, Callable[..., Any]] = {
@@ -301,13 +350,22 @@ _SHAPES: dict[str, Callable[..., Any]] = {
     "embedding": _embedding,
     "index": _index,
     "index_put": _unchanged,
+    "index_select": _index_select,
     "linalg_vector_norm": _vector_norm,
     "mean": _reduced,
     "mm": _product,
     "native_batch_norm": _batch_norm,
     "native_group_norm": _group_norm,
     "native_layer_norm": _layer_norm,
+    "ones_like": _made_like,
+    "rand": _made,
+    "rand_like": _made_like,
+    "randn": _made,
+    "randn_like": _made_like,
+    "repeat": _repeat,
     "roll": _unchanged,
     "stack": _stack,
+    "sort": _sort,
     "sum": _reduced,
+    "zeros_like": _made_like,
 }

@@ -58,7 +58,8 @@ def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 
     key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real)
     if key not in _KNOWN:
         model, running = skeleton(backbone, real)
-        x, t, given = example(backbone, batch, "cpu" if real else "meta")
+        with nullcontext() if real else shapes_only():
+            x, t, given = example(backbone, batch, "cpu" if real else "meta")
         bill = trace(running, lambda: backbone.call(running, x, t, given), batch)
         form = form_of(model, running)
         _KNOWN[key] = Count(parameters.count(model), parameters.count(running)["params"], bill, form)

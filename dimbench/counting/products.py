@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import flop_registry
 
+from dimbench.meta import broadcast
+
 Formula = Callable[..., int]  # (output, *args, **kwargs of the operator) -> multiply-adds
 
 
@@ -67,7 +69,7 @@ def scores(query: Sequence[int], key: Sequence[int], value: Sequence[int], group
     """The shape of query key^T in an attention of these shapes; `grouped` when queries share the heads of keys."""
     if grouped:
         key, value = ((*query[:-2], *shape[-2:]) for shape in (key, value))
-    return (*torch.broadcast_shapes(query[:-2], key[:-2], value[:-2]), query[-2], key[-2])
+    return (*broadcast(query[:-2], key[:-2], value[:-2]), query[-2], key[-2])
 
 
 def _fused_attention(output: Any, query: Tensor, key: Tensor, value: Tensor, *_: Any, **__: Any) -> int:
@@ -124,9 +126,9 @@ def _trilinear(
         for dim in sorted(missing):
             shape.insert(dim, 1)
         shapes.append(shape)
-    pair = torch.broadcast_shapes(*shapes[:2])
+    pair = broadcast(*shapes[:2])
     left = [1 if dim in summed and dim in expand3 else side for dim, side in enumerate(pair)]
-    return prod(pair) + prod(torch.broadcast_shapes(left, shapes[2]))
+    return prod(pair) + prod(broadcast(left, shapes[2]))
 
 
 def _recurrent_layer(output: Any, x: Tensor, inwards: Tensor, onwards: Tensor, *_: Any, **__: Any) -> int:

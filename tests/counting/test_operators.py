@@ -296,6 +296,17 @@ POINTWISE: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
     "one-dimensional convolution": (lambda x, w: F.conv1d(x, w, padding="same"), (ones(2, 3, 9), ones(4, 3, 3))),
     "unbatched convolution": (F.conv2d, (ones(3, 9, 7), ones(4, 3, 3, 2))),
     "embedding": (lambda w: F.embedding(w.new_zeros(2, 3, dtype=torch.int64), w), (ones(4, 5),)),
+    "noise": (lambda x: torch.randn(2, 3, device=x.device), (ones(1),)),
+    "noise in half": (lambda x: torch.rand(2, 3, dtype=torch.float16, device=x.device), (ones(1),)),
+    "noise like": (lambda x: torch.randn_like(x.mT, dtype=torch.float64), (ones(3, 5),)),
+    "ones like": (lambda x: torch.ones_like(x, dtype=torch.bool), (ones(3, 5),)),
+    "repeat": (lambda x: x.repeat(2, 1, 3), (ones(3, 5),)),
+    "index_select": (lambda x: x.index_select(-1, x.new_zeros(2, dtype=torch.int64)), (ones(3, 5),)),
+    "permuted": (lambda x, y: x.permute(2, 0, 1) + y.permute(2, 0, 1), (ones(3, 5, 2), ones(3, 5, 2))),
+    "a slice": (lambda x: x.chunk(2, -1)[0] * 2, (ones(3, 5, 4),)),
+    "a permuted slice": (lambda x, y: y + x.chunk(2, -1)[1].permute(2, 0, 1), (ones(3, 5, 4), ones(5))),
+    "expanded": (lambda x, y: x.expand(3, 5) * y.T, (ones(5), ones(5, 3))),
+    "sorted": (lambda x: x.argsort(-1), (ones(3, 5),)),
     "vector norm": (lambda x: torch.linalg.vector_norm(x, dim=-1), (ones(3, 5),)),
 }  # fmt: skip
 
