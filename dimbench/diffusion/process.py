@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dimbench.diffusion import dpm_solver, vp_sde
 from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose
+from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
 from dimbench.diffusion.ode import sample_ode
@@ -149,4 +150,6 @@ def find_process(settings: Mapping[str, Any]) -> Process:
             return StableDiffusion(settings.get("upsampling", 1))
         case "variance-preserving":
             return VariancePreserving()
+        case "flow":
+            return Flow(**{field.name: settings[field.name] for field in fields(Flow) if field.name in settings})
     return Transport(find_path(settings["path"]), settings["prediction"])
