@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dimbench import presets, registry
+from dimbench import presets
 from dimbench.diffusion.flow import Flow, flow_errors
 from dimbench.diffusion.guidance import guided, within
 from dimbench.errors import UsageError
 from dimbench.models import jit
+from dimbench.weights.checkpoints import load_checkpoint
 from tests import golden_data as golden
 from tests.models import relatives
 
@@ -103,7 +104,7 @@ def test_a_checkpoint_of_the_authors_is_loaded_without_its_wrapper() -> None:
     state = model.state_dict()
     averages = {f"model_ema{k}": {f"net.{name}": k * tensor for name, tensor in state.items()} for k in (1, 2)}
     untrained = {f"net.{name}": torch.zeros_like(tensor) for name, tensor in state.items()}
-    fresh = registry.load_checkpoint(jit.build(model.config), {"model": untrained, **averages, "epoch": 3})
+    fresh = load_checkpoint(jit.build(model.config), {"model": untrained, **averages, "epoch": 3})
     assert all(torch.equal(tensor, state[name]) for name, tensor in fresh.state_dict().items())
 
 
