@@ -41,13 +41,16 @@ _MOVES = frozenset(
 @dataclass
 class Line:
     """One operator of one module, all its calls together. `macs` is 0 where no formula is known; `elements` counts
-    outputs; a dead line is work that official code does and we leave out, because nothing reads it."""
+    outputs, `vectors` those of the last axis, `images` the batch once per call; a dead line is work that official code
+    does and we leave out, because nothing reads it."""
 
     module: str
     operator: str
     count: int = 0
     macs: int = 0
     elements: int = 0
+    vectors: int = 0
+    images: int = 0
     dead: bool = False
 
     @property
@@ -80,7 +83,7 @@ class Bill:
 
 def trace(model: nn.Module, inputs: Mapping[str, Any], batch: int) -> Bill:
     """The bill of `model(**inputs)`, whose tensors are on the meta device."""
-    ledger = _Ledger()
+    ledger = _Ledger(batch)
     with torch.no_grad(), ledger.follow(model), _Operators(ledger), _FusedAttention(ledger):
         model(**inputs)
     for path, module in model.named_modules():
@@ -92,16 +95,21 @@ def trace(model: nn.Module, inputs: Mapping[str, Any], batch: int) -> Bill:
 class _Ledger:
     """Collects lines under the module that is running."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
         self.lines: dict[tuple[str, str, bool], Line] = {}
         self.path = [""]
 
-    def add(self, operator: str, macs: int, elements: int, module: str | None = None, dead: bool = False) -> None:
+    def add(
+        self, operator: str, macs: int, elements: int, vectors: int = 0, module: str | None = None, dead: bool = False
+    ) -> None:
         path = self.path[-1] if module is None else module
         line = self.lines.setdefault((path, operator, dead), Line(path, operator, dead=dead))
         line.count += 1
         line.macs += macs
         line.elements += elements
+        line.vectors += vectors
+        line.images += self.batch
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
@@ -150,7 +158,8 @@ class _Operators(ShapesOnly):
         packet = func._overloadpacket
         name = packet.__name__
         if formula := flop_registry.get(packet):
-            self.ledger.add(plain_name(name), formula(*args, **kwargs, out_val=output) // 2, _elements(output))
+            macs, elements = formula(*args, **kwargs, out_val=output) // 2, _elements(output)
+            self.ledger.add(plain_name(name), macs, elements, _vectors(output))
         elif name not in _MOVES and not func.is_view and _elements(output):
             self.ledger.add(plain_name(name), 0, _elements(output))
         return output
@@ -164,3 +173,8 @@ def plain_name(name: str) -> str:
 def _elements(output: Any) -> int:
     first = output[0] if isinstance(output, (tuple, list)) else output
     return first.numel() if isinstance(first, Tensor) else 0
+
+
+def _vectors(output: Any) -> int:
+    first = output[0] if isinstance(output, (tuple, list)) else output
+    return first.numel() // first.shape[-1]

@@ -39,6 +39,20 @@ def guided(network: LabelledNetwork, scale: Scale, channels: int | None = 3) -> 
     return call
 
 
+def autoguided(network: LabelledNetwork, guide: LabelledNetwork, scale: Scale) -> LabelledNetwork:
+    """guide + scale * (network - guide) at the same x, t and y, for a guide that is a worse version of the network.
+
+    Karras et al. 2024 (arXiv 2406.02507).
+    """
+
+    def call(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        better, worse = network(x, t, y), guide(x, t, y)
+        s = scale(t).view(-1, *[1] * (x.ndim - 1)) if callable(scale) else scale
+        return worse + s * (better - worse)
+
+    return call
+
+
 def within(scale: float, low: float, high: float, *, ends: bool = False) -> Callable[[Tensor], Tensor]:
     """t (n,) -> `scale` between the times low and high, with `ends` at them too, and 1, no guidance, elsewhere.
 
