@@ -14,7 +14,7 @@ _PUBLIC = {
     "DimbenchError": "dimbench.errors",
     "create_model": "dimbench.backbone",
     "list_models": "dimbench.backbone",
-    "load_checkpoint": "dimbench.backbone",
+    "load_checkpoint": "dimbench.weights.checkpoints",
     "table": "dimbench.papers.frame",
 }
 

@@ -87,7 +87,8 @@ class Shared:
 @dataclass(frozen=True)
 class Preset:
     """One variant of a family. `resolution` is in pixels, `latent_stride` pixels of an image per side of a latent;
-    `counted` our own parameters and MACs at that resolution."""
+    `latent` is the mean and deviation by channel of the autoencoder's bare latents, where the family normalises by them
+    and not by the autoencoder's factor; `counted` our own parameters and MACs at that resolution."""
 
     name: str
     label: str
@@ -98,6 +99,7 @@ class Preset:
     backbone: str
     resolution: int
     latent_stride: int
+    latent: Mapping[str, Sequence[float]]
     config: Mapping[str, Any]
     diffusion: Mapping[str, Any]
     counted: Mapping[str, int]
@@ -135,6 +137,7 @@ def _read(file: Path) -> list[Preset]:
                 backbone=family["backbone"],
                 resolution=resolution,
                 latent_stride=variant.get("latent_stride", family["latent_stride"]),
+                latent=family.get("latent", {}),
                 config=variant["config"],
                 diffusion={**family["diffusion"], **variant.get("diffusion", {})},
                 counted=variant["counted"],

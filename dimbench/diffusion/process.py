@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -18,7 +18,10 @@ from dimbench.diffusion.ode import sample_ode
 from dimbench.diffusion.schedules import schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
+from dimbench.diffusion.two_times import ImprovedMeanFlow, MeanFlow
 from dimbench.diffusion.upsample_guidance import upsample_guided
+
+P = TypeVar("P")
 
 
 class Process(Protocol):
@@ -141,6 +144,12 @@ def upsampled(settings: Mapping[str, Any], factor: int) -> Mapping[str, Any]:
     return settings if factor == 1 else {**settings, **settings["upsampled"], "upsampling": factor}
 
 
+def _from(process: type[P], settings: Mapping[str, Any]) -> P:
+    """The process of those settings that it has fields for."""
+    known = {field.name for field in fields(process)} - {"samplers"}  # type: ignore[arg-type]
+    return process(**{name: value for name, value in settings.items() if name in known})
+
+
 def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
     match settings["process"]:
@@ -151,5 +160,9 @@ def find_process(settings: Mapping[str, Any]) -> Process:
         case "variance-preserving":
             return VariancePreserving()
         case "flow":
-            return Flow(**{field.name: settings[field.name] for field in fields(Flow) if field.name in settings})
+            return _from(Flow, settings)
+        case "mean-flow":
+            return _from(MeanFlow, settings)
+        case "improved-mean-flow":
+            return _from(ImprovedMeanFlow, settings)
     return Transport(find_path(settings["path"]), settings["prediction"])

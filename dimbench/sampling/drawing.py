@@ -100,6 +100,8 @@ class Drawing:
         decode = None
         if self.autoencoder:
             decode = self.autoencoder.to(device, dtype).decode
+            if self.preset.latent:
+                decode = autoencoder.normalised(decode, **self.preset.latent)
         elif self._decodes:
             decode = partial(autoencoder.stand_in, stride=self.preset.latent_stride)
         return Batches(
