@@ -67,17 +67,22 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Transport:
-    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken."""
+    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken. A network with
+    `noise_at` 1 is told 1 - t and predicts the velocity towards the noise."""
 
     path: Path
     prediction: str
+    noise_at: int = 0
     samplers: tuple[str, ...] = ("euler", "heun2", "midpoint", "rk4", "dopri5", "sde-euler", "sde-heun")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         start, end = training_interval(self.path, self.prediction)
         t = start + (end - start) * torch.rand(len(x), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
-        return transport_loss(network, x, noise, t, self.path, prediction=self.prediction)
+        return transport_loss(self._forwards(network), x, noise, t, self.path, prediction=self.prediction)
+
+    def _forwards(self, network: Network) -> Network:
+        return (lambda x, t: -network(x, 1 - t)) if self.noise_at else network
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
@@ -87,6 +92,7 @@ class Transport:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
+        network = self._forwards(network)
         common: dict[str, Any] = {"prediction": self.prediction, "points": steps, "on_step": on_step}
         if sampler.startswith("sde-"):
             return sample_sde(network, x, self.path, noise, method=sampler.removeprefix("sde-"), **common)
@@ -165,4 +171,4 @@ def find_process(settings: Mapping[str, Any]) -> Process:
             return _from(MeanFlow, settings)
         case "improved-mean-flow":
             return _from(ImprovedMeanFlow, settings)
-    return Transport(find_path(settings["path"]), settings["prediction"])
+    return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))

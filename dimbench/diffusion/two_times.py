@@ -48,7 +48,7 @@ def with_change(network: Network, z: Tensor, t: Tensor, r: Tensor, velocity: Ten
         return network(z, torch.stack([t, r], dim=1))
 
     with sdpa_kernel(SDPBackend.MATH):
-        out, change = torch.func.jvp(call, (z, t), (velocity, torch.ones_like(t)))
+        out, change, *_ = torch.func.jvp(call, (z, t), (velocity, torch.ones_like(t)))
     return out, change.detach()
 
 

@@ -286,7 +286,7 @@ def _swapped(tensor: Tensor) -> Tensor:
 
 def to_diffusers(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
     """The weights as diffusers' SD3Transformer2DModel names them. UsageError for options that it does not have."""
-    found = {}
+    found: dict[str, Tensor] = {}
     for name, tensor in state.items():
         names = _in_diffusers(name)
         tensor = _swapped(tensor) if _turned(name, config) else tensor

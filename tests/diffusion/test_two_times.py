@@ -97,7 +97,7 @@ def test_a_network_learns_from_the_loss(name: str) -> None:
 
 
 def test_times_in_the_wrong_order_are_refused() -> None:
-    with pytest.raises(UsageError, match="from 0.8 to 0.5 ends before it starts; give r of at most t"):
+    with pytest.raises(UsageError, match=r"from 0.8 to 0.5 ends before it starts; give r of at most t"):
         with_change(average, X, torch.full((3,), 0.5), torch.full((3,), 0.8), X)
 
 
