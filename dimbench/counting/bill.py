@@ -5,9 +5,9 @@ The trace runs on the meta device: shapes only, no weights, no arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import flop_registry
 
-from dimbench.counting.meta import ShapesOnly
+from dimbench.meta import ShapesOnly
 
 # aten's names for what the field calls otherwise
 _NAMES = {
@@ -38,6 +39,9 @@ _MOVES = frozenset(
 )
 
 
+Inputs = Mapping[str, Any] | Callable[[], Any]
+
+
 @dataclass
 class Line:
     """One operator of one module, all its calls together. `macs` is 0 where no formula is known; `elements` counts
@@ -56,6 +60,14 @@ class Line:
     @property
     def flops(self) -> int:
         return 2 * self.macs
+
+    def gain(self, other: Line) -> None:
+        """Add the calls of another line of the same place."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+_SUMS = ("count", "macs", "elements", "vectors", "images")  # the fields of a line that grow with its calls
 
 
 @dataclass(frozen=True)
@@ -81,11 +93,14 @@ class Bill:
         return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
 
-def trace(model: nn.Module, inputs: Mapping[str, Any], batch: int) -> Bill:
-    """The bill of `model(**inputs)`, whose tensors are on the meta device."""
+def trace(model: nn.Module, inputs: Inputs, batch: int, alike: nn.Module | None = None) -> Bill:
+    """The bill of `model` called with `inputs`, or of what `inputs` calls; tensors are on the meta device.
+
+    Calls of its part `alike` with tensors of the same shapes are taken to cost the same: one of each is followed.
+    """
     ledger = _Ledger(batch)
-    with torch.no_grad(), ledger.follow(model), _Operators(ledger), _FusedAttention(ledger):
-        model(**inputs)
+    with torch.no_grad(), ledger.follow(model), _Operators(ledger), _FusedAttention(ledger), ledger.once(alike):
+        inputs() if callable(inputs) else model(**inputs)
     for path, module in model.named_modules():
         if dead := getattr(module, "dead_macs", 0):
             ledger.add("linear", batch * dead, batch * module.out_features, module=path, dead=True)
@@ -125,6 +140,42 @@ class _Ledger:
 
     def _leave(self) -> None:
         self.path.pop()
+
+    @contextmanager
+    def once(self, module: nn.Module | None) -> Iterator[None]:
+        """Inside, a call of `module` with shapes it had before is booked as that one was, and not made."""
+        if module is None:
+            yield
+            return
+        forward, known = module.forward, {}
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            leaves, spec = tree_flatten((args, kwargs))
+            key = (spec, tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves))
+            if key not in known:
+                before = {place: replace(line) for place, line in self.lines.items()}
+                known[key] = forward(*args, **kwargs), self._since(before)
+                return known[key][0]
+            output, lines = known[key]
+            for line in lines:
+                place = (line.module, line.operator, line.dead)
+                self.lines.setdefault(place, Line(line.module, line.operator, dead=line.dead)).gain(line)
+            return tree_map(lambda x: torch.empty_like(x) if isinstance(x, Tensor) else x, output)
+
+        module.forward = called
+        try:
+            yield
+        finally:
+            del module.forward
+
+    def _since(self, before: Mapping[tuple[str, str, bool], Line]) -> list[Line]:
+        """What was booked after `before`."""
+        grown = []
+        for place, line in self.lines.items():
+            old = before.get(place, Line(line.module, line.operator))
+            if line.count > old.count:
+                grown.append(replace(line, **{name: getattr(line, name) - getattr(old, name) for name in _SUMS}))
+        return grown
 
 
 class _FusedAttention(TorchFunctionMode):

@@ -145,11 +145,6 @@ class VariancePreserving:
         return vp_sde.euler(network, x, noise if sampler == "euler-maruyama" else None, steps=steps, on_step=on_step)
 
 
-def upsampled(settings: Mapping[str, Any], factor: int) -> Mapping[str, Any]:
-    """A preset's [diffusion] table as it is for images of `factor` times the side that the weights were made for."""
-    return settings if factor == 1 else {**settings, **settings["upsampled"], "upsampling": factor}
-
-
 def _from(process: type[P], settings: Mapping[str, Any]) -> P:
     """The process of those settings that it has fields for."""
     known = {field.name for field in fields(process)} - {"samplers"}  # type: ignore[arg-type]
@@ -172,3 +167,12 @@ def find_process(settings: Mapping[str, Any]) -> Process:
         case "improved-mean-flow":
             return _from(ImprovedMeanFlow, settings)
     return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
+
+
+USUAL: dict[str, Mapping[str, Any]] = {
+    "gaussian": {"process": "gaussian", "sampler": "ddpm"},
+    "flow": {"process": "transport", "path": "linear", "prediction": "velocity", "sampler": "heun2"},
+    "stable-diffusion": {"process": "stable-diffusion", "sampler": "dpmpp"},
+    "variance-preserving": {"process": "variance-preserving", "sampler": "euler-maruyama"},
+}
+"""What a network may have been trained on, in a word: a preset's [diffusion] table of the commonest kind."""

@@ -57,6 +57,11 @@ class Config:
                 )
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def label_dropout(self) -> float:
         return self.class_dropout_prob
 
@@ -138,4 +143,4 @@ def build(config: Config) -> DiTDH:
     return DiTDH(config)
 
 
-inputs = class_conditional
+given = class_conditional

@@ -61,6 +61,11 @@ class Config:
             )
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int:
         """The label that means "no class"."""
         return self.num_classes
@@ -153,7 +158,7 @@ def build(config: Config) -> JiT:
     return JiT(config)
 
 
-inputs = class_conditional
+given = class_conditional
 
 
 def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:

@@ -51,6 +51,11 @@ class Config:
             )
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def label_dropout(self) -> float:
         return self.class_dropout_prob
 
@@ -125,4 +130,4 @@ def build(config: Config) -> LightningDiT:
     return LightningDiT(config)
 
 
-inputs = class_conditional
+given = class_conditional

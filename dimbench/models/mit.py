@@ -77,6 +77,11 @@ class Config:
             raise UsageError(f"label_dropout {self.label_dropout:g} leaves no label for 'no class'; give more than 0")
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int:
         """The label that means "no class"."""
         return self.num_classes
@@ -304,4 +309,4 @@ def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor
     return fitted
 
 
-inputs = class_conditional
+given = class_conditional

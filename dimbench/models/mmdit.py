@@ -3,6 +3,7 @@ and text as two streams with weights of their own that attend to each other."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,6 +15,7 @@ from dimbench.errors import UsageError
 from dimbench.layers.adaln import EPS, AdaLNFinalLayer, Norm, PlainNorm, modulate, modulation
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
+from dimbench.layers.inputs import Given, random_rows
 from dimbench.layers.mlp import BareSwiGlu, Mlp
 from dimbench.layers.norm import fine_rms_norm
 
@@ -66,21 +68,13 @@ class Config:
             raise UsageError(f"qk_norm {self.qk_norm!r} is unknown; known are {', '.join(QK_NORMS)}, or leave it out")
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def hidden_size(self) -> int:
         return HEAD * self.depth
-
-    @property
-    def num_classes(self) -> int:
-        """None is told to it."""
-        return 0
-
-    @property
-    def label_dropout(self) -> float:
-        return 0.0
-
-    @property
-    def null_label(self) -> None:
-        return None
 
 
 class BareRmsNorm(nn.Module):
@@ -315,11 +309,9 @@ def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor
     return from_diffusers(state, config) if any(name.startswith("transformer_blocks.") for name in state) else state
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """x standard normal, t of 0.5, and random text tokens and pooled vectors."""
+def given(config: Config, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
+    """Random text tokens and a random pooled vector."""
     return {
-        "x": torch.randn(batch, config.in_channels, config.input_size, config.input_size, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-        "y": torch.randn(batch, config.adm_in_channels, device=device),
-        "context": torch.randn(batch, config.context_tokens, config.context_dim, device=device),
+        "y": random_rows(rows, (config.adm_in_channels,), device, null),
+        "context": random_rows(rows, (config.context_tokens, config.context_dim), device, null),
     }

@@ -3,6 +3,7 @@ vector of a pretrained encoder that is denoised together with the image."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +14,7 @@ from dimbench.layers import initial
 from dimbench.layers.adaln import AdaLNZeroBlock, modulate, modulation, plain_norm
 from dimbench.layers.attention import SelfAttention
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
-from dimbench.layers.inputs import class_conditional
+from dimbench.layers.inputs import Given, class_conditional, random_rows
 from dimbench.layers.mlp import Mlp
 
 
@@ -45,6 +46,11 @@ class Config:
             )
         if self.cls_token_dim < 1:
             raise UsageError(f"cls_token_dim {self.cls_token_dim} is no width of a class vector; give 1 or more")
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
 
     @property
     def null_label(self) -> int | None:
@@ -123,7 +129,13 @@ def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor
     return {name: tensor for name, tensor in state.items() if not name.startswith("projectors.")}
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """As every class-conditional network's, and a class vector, standard normal."""
-    vector = torch.randn(batch, config.cls_token_dim, device=device)
-    return {**class_conditional(config, batch, device), "cls_token": vector}
+def given(
+    config: Config,
+    rows: Sequence[int],
+    device: str = "cpu",
+    null: bool = False,
+    labels: Callable[[int], int] | None = None,
+) -> Given:
+    """A class, and a class vector of noise."""
+    vector = random_rows(rows, (config.cls_token_dim,), device)
+    return {**class_conditional(config, rows, device, null, labels), "cls_token": vector}

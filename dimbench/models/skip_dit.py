@@ -48,6 +48,11 @@ class Config:
             raise UsageError(f"depth {self.depth} has no two halves; give an even number of at least 2")
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class", or None where the table has no such row."""
         return self.num_classes if self.label_dropout > 0 else None
@@ -99,4 +104,4 @@ def build(config: Config) -> SkipDiT:
     return SkipDiT(config)
 
 
-inputs = class_conditional
+given = class_conditional

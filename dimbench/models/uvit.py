@@ -3,6 +3,7 @@ between the halves of the blocks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from dimbench.errors import UsageError
 from dimbench.layers.attention import SelfAttention
 from dimbench.layers.embed import PatchEmbed, dropped, sinusoid, unpatchify
-from dimbench.layers.inputs import class_conditional
+from dimbench.layers.inputs import Given, class_conditional, random_rows
 from dimbench.layers.mlp import Mlp
 
 _norm = partial(nn.LayerNorm, eps=1e-5)
@@ -57,6 +58,11 @@ class Config:
                 f"U-ViT is told text or classes, not both: clip_dim {self.clip_dim} and num_classes {self.num_classes} "
                 "were given; set one to 0"
             )
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
 
     @property
     def null_label(self) -> int | None:
@@ -167,10 +173,18 @@ def build(config: Config) -> UViT:
     return UViT(config)
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """As every class-conditional network's, or with a text of random tokens."""
-    given = class_conditional(config, batch, device)
+def given(
+    config: Config,
+    rows: Sequence[int],
+    device: str = "cpu",
+    null: bool = False,
+    labels: Callable[[int], int] | None = None,
+) -> Given:
+    """A class, a random text, or nothing."""
+    if config.num_classes:
+        return class_conditional(config, rows, device, null, labels)
     if config.clip_dim:
-        del given["y"]
-        given["context"] = torch.randn(batch, config.num_clip_token, config.clip_dim, device=device)
-    return given
+        return {"context": random_rows(rows, (config.num_clip_token, config.clip_dim), device, null)}
+    if null:
+        raise UsageError("this U-ViT is told nothing and cannot be guided; leave out --cfg")
+    return {}

@@ -6,10 +6,11 @@ import pytest
 import torch
 
 import dimbench
-from dimbench import backbone, presets
-from dimbench.counting.meta import shapes_only
+from dimbench import presets
 from dimbench.counting.parameters import count
+from dimbench.meta import shapes_only
 from dimbench.presets import Claim, Preset
+from tests import example
 
 ALL = list(presets.all_presets().values())
 LARGE = 1e8  # parameters
@@ -26,10 +27,10 @@ def test_counts_in_the_preset_are_those_of_the_network(preset: Preset) -> None:
     from dimbench.counting.rules import RULES
 
     with shapes_only():
-        model = backbone.build(preset)
-        running = backbone.for_inference(preset, model)
+        model = example.built(preset)
+        running = example.of(preset).running(model)
     assert count(model)["params"] == preset.counted["params"]
-    bill = trace(running, backbone.example_inputs(preset, running, 1, "meta"), 1)
+    bill = trace(running, example.inputs(running, 1, "meta"), 1)
     assert RULES["macs"].macs(bill) == preset.counted["macs"]
 
 
@@ -40,11 +41,11 @@ def test_claims_agree_as_printed(preset: Preset) -> None:
 
     for claim in preset.claims:
         with shapes_only():
-            model = backbone.for_inference(preset, backbone.build(preset, claim.resolution))
+            model = example.of(preset).running(example.built(preset, claim.resolution))
         if claim.params:
             ours = count(model)["params"] + (count(model)["params_fixed"] if claim.params_rule == "all" else 0)
             assert abs(ours / 1e6 - float(claim.params.removesuffix("M"))) <= _params_slack(claim)
-        bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
+        bill = trace(model, example.inputs(model, 1, "meta"), 1)
         ours = RULES[claim.rule].macs(bill) / 1e9
         assert abs(ours - float(claim.gflops)) <= _slack(claim), claim
 
@@ -64,7 +65,7 @@ def _slack(claim: Claim) -> float:
 @pytest.mark.parametrize("preset", SMALL)
 def test_output_shape_and_values(preset: Preset) -> None:
     model = dimbench.create_model(preset.name)
-    inputs = backbone.example_inputs(preset, model, 2)
+    inputs = example.inputs(model, 2)
     with torch.no_grad():
         output = model(**inputs)
     assert not model.training
@@ -80,7 +81,7 @@ def test_every_live_parameter_learns(preset: Preset) -> None:
     with torch.no_grad():  # official starts are zero in many places, which stops gradients
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    model(**backbone.example_inputs(preset, model, 1)).square().mean().backward()
+    model(**example.inputs(model, 1)).square().mean().backward()
     dead = {
         f"{path}.{name}"
         for path, module in model.named_modules()

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from dimbench.diffusion.flow import Flow, flow_errors
-from dimbench.diffusion.guidance import LabelledNetwork, guided, within
+from dimbench.diffusion.guidance import ConditionedNetwork, guided, within
 from dimbench.errors import UsageError
 from dimbench.models import lightningdit
 from tests import golden_data as golden
@@ -24,7 +24,7 @@ def network(name: str) -> Any:
     return relatives.filled(lightningdit, golden.card(f"relatives/{name}.json"), **settings)
 
 
-def guided_network(case: dict[str, Any]) -> LabelledNetwork:
+def guided_network(case: dict[str, Any]) -> ConditionedNetwork:
     scale = within(case["cfg_scale"], case["cfg_interval_start"], 1.0, ends=True)
     return guided(network("lightningdit-tiny"), scale, 3)
 

@@ -133,4 +133,4 @@ def test_decoding_is_counted_as_torch_counts_it() -> None:
         decoder = autoencoder.Decoder(autoencoder.STABLE_DIFFUSION)
         with FlopCounterMode(display=False) as counter:
             decoder(torch.empty(1, 4, 32, 32))
-    assert 2 * decoding.macs(32) == counter.get_total_flops()
+    assert 2 * decoding.macs((4, 32, 32)) == counter.get_total_flops()
