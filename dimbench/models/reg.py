@@ -126,9 +126,4 @@ def build(config: Config) -> REG:
     return REG(config)
 
 
-def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """The weights without the projectors, which training alone has a use for."""
-    return {name: tensor for name, tensor in state.items() if not name.startswith("projectors.")}
-
-
 given = class_conditional
