@@ -24,7 +24,7 @@ _VARIANT = {
 }  # fmt: skip
 _FAMILY = {
     "family": str, "paper": str, "arxiv": str, "year": int, "backbone": str, "resolution": int, "latent_stride": int,
-    "diffusion": dict, "sampling": dict, "inputs": list, "variants": dict,
+    "latent": dict, "diffusion": dict, "sampling": dict, "inputs": list, "variants": dict,
 }  # fmt: skip
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _ENTRY: dict[str, type] = {
@@ -168,6 +168,7 @@ def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], fi
         backbone=_backbone(family["backbone"], file),
         resolution=resolution,
         latent_stride=variant.get("latent_stride", family.get("latent_stride", 8)),
+        latent=family.get("latent", {}),
         config=variant.get("config", {}),
         conditions=variant.get("conditions", {}),
         diffusion={**family.get("diffusion", {}), **variant.get("diffusion", {})},

@@ -88,7 +88,9 @@ class Shared:
 class Preset:
     """One variant of a family. `backbone` is a family of models/, or file.py:NAME, package.module:NAME or
     diffusers:CLASS with its `inputs`; `resolution` is in pixels, `latent_stride` pixels of an image per side of a
-    latent; `conditions` are what else decides its figures; `counted` our own parameters and MACs at that resolution."""
+    latent; `latent` is the mean and deviation by channel of the autoencoder's bare latents, where the family
+    normalises by them and not by the autoencoder's factor; `conditions` are what else decides its figures; `counted`
+    our own parameters and MACs at that resolution."""
 
     name: str
     label: str
@@ -99,6 +101,7 @@ class Preset:
     backbone: str
     resolution: int
     latent_stride: int
+    latent: Mapping[str, Sequence[float]]
     config: Mapping[str, Any]
     conditions: Mapping[str, Any]
     diffusion: Mapping[str, Any]

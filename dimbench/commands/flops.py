@@ -22,6 +22,7 @@ class RuleName(StrEnum):
     FVCORE = "fvcore"
     TORCHPROFILE = "torchprofile"
     FVCORE_FUSED = "fvcore-fused"
+    MODULATION_ONCE = "modulation-once"
     SCAN_MAMBA = "scan-mamba"
 
 

@@ -78,9 +78,10 @@ class Kind(StrEnum):
 
 @dataclass
 class Line:
-    """One operator of one module, all its calls together. `elements` counts outputs, `read` what a pool took in,
-    `gained` outputs that a norm also scaled, `plain` the multiply-adds of an attention that ran as bare matmuls; a dead
-    line is work that official code does and we leave out, because nothing reads it."""
+    """One operator of one module, all its calls together. `elements` counts outputs, `vectors` those of a product
+    along the last axis, `images` the batch once per call, `read` what a pool took in, `gained` outputs that a norm also
+    scaled, `plain` the multiply-adds of an attention that ran as bare matmuls; a dead line is work that official code
+    does and we leave out, because nothing reads it."""
 
     module: str
     operator: str
@@ -92,6 +93,8 @@ class Line:
     read: int = 0
     gained: int = 0
     plain: int = 0
+    vectors: int = 0
+    images: int = 0
 
     @property
     def flops(self) -> int:
@@ -107,7 +110,8 @@ class Line:
             setattr(self, name, getattr(self, name) + times * getattr(other, name))
 
 
-_SUMS = ("count", "macs", "elements", "read", "gained", "plain")  # the fields of a line that grow with its calls
+# the fields of a line that grow with its calls
+_SUMS = ("count", "macs", "elements", "read", "gained", "plain", "vectors", "images")
 
 
 @dataclass(frozen=True)
@@ -154,7 +158,7 @@ def trace(model: nn.Module, inputs: Inputs, batch: int, alike: nn.Module | None 
     weights and inputs the same trace counts what those made the network do. Calls of its part `alike` with shapes alone
     that are the same are taken to cost the same: one of each is followed.
     """
-    ledger = _Ledger()
+    ledger = _Ledger(batch)
     with (
         torch.no_grad(), autocast_to_shapes(), ledger.follow(model), _Operators(ledger), _Functions(ledger),
         ledger.once(alike),
@@ -187,7 +191,8 @@ def _is_shape(value: Any) -> bool:
 class _Ledger:
     """Collects lines under the module that is running."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
         self.lines: dict[tuple[str, str, bool], Line] = {}
         self.path = [""]
         self.muted = False
@@ -204,6 +209,7 @@ class _Ledger:
         read: int = 0,
         gained: int = 0,
         plain: int = 0,
+        vectors: int = 0,
     ) -> None:
         if self.muted:
             return
@@ -215,6 +221,8 @@ class _Ledger:
         line.read += read
         line.gained += gained
         line.plain += plain
+        line.vectors += vectors
+        line.images += self.batch
 
     @contextmanager
     def mute(self) -> Iterator[None]:
@@ -360,7 +368,7 @@ class _Operators(ShapesOnly):
             if self.ledger.in_attention and operator in ("matmul", "baddbmm"):
                 operator = "linear" if _is_shared(args[1]) else "attention"
             plain = macs if self.ledger.in_plain_attention and name == "bmm" and operator == "attention" else 0
-            self.ledger.add(operator, macs, elements, plain=plain)
+            self.ledger.add(operator, macs, elements, plain=plain, vectors=elements // max(1, output.shape[-1]))
         elif products.multiplies(func):
             known = func.namespace == "aten"
             self.ledger.add(operator if known else func.name(), 0, elements, kind=Kind.MISSING)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from dimbench.diffusion import dpm_solver, vp_sde
 from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose, evaluate
+from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
 from dimbench.diffusion.ode import sample_ode
 from dimbench.diffusion.schedules import schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
+from dimbench.diffusion.two_times import ImprovedMeanFlow, MeanFlow
 from dimbench.diffusion.upsample_guidance import upsampled
+
+P = TypeVar("P")
 
 
 class Process(Protocol):
@@ -63,17 +67,22 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Transport:
-    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken."""
+    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken. A network with
+    `noise_at` 1 is told 1 - t and predicts the velocity towards the noise."""
 
     path: Path
     prediction: str
+    noise_at: int = 0
     samplers: tuple[str, ...] = ("euler", "heun2", "midpoint", "rk4", "dopri5", "sde-euler", "sde-heun")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         start, end = training_interval(self.path, self.prediction)
         t = start + (end - start) * torch.rand(len(x), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
-        return transport_loss(network, x, noise, t, self.path, prediction=self.prediction)
+        return transport_loss(self._forwards(network), x, noise, t, self.path, prediction=self.prediction)
+
+    def _forwards(self, network: Network) -> Network:
+        return (lambda x, t: -network(x, 1 - t)) if self.noise_at else network
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
@@ -83,6 +92,7 @@ class Transport:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
+        network = self._forwards(network)
         common: dict[str, Any] = {"prediction": self.prediction, "points": steps, "on_step": on_step}
         if sampler.startswith("sde-"):
             return sample_sde(network, x, self.path, noise, method=sampler.removeprefix("sde-"), **common)
@@ -134,6 +144,12 @@ class VariancePreserving:
         return vp_sde.euler(network, x, noise if sampler == "euler-maruyama" else None, steps=steps, on_step=on_step)
 
 
+def _from(process: type[P], settings: Mapping[str, Any]) -> P:
+    """The process of those settings that it has fields for."""
+    known = {field.name for field in fields(process)} - {"samplers"}  # type: ignore[arg-type]
+    return process(**{name: value for name, value in settings.items() if name in known})
+
+
 def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
     match settings["process"]:
@@ -143,7 +159,13 @@ def find_process(settings: Mapping[str, Any]) -> Process:
             return StableDiffusion(settings.get("upsampling", 1))
         case "variance-preserving":
             return VariancePreserving()
-    return Transport(find_path(settings["path"]), settings["prediction"])
+        case "flow":
+            return _from(Flow, settings)
+        case "mean-flow":
+            return _from(MeanFlow, settings)
+        case "improved-mean-flow":
+            return _from(ImprovedMeanFlow, settings)
+    return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
 
 
 USUAL: dict[str, Mapping[str, Any]] = {

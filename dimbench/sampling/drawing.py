@@ -41,7 +41,11 @@ class Drawing:
         diffusion = self.backbone.diffusion
         self.process = find_process(diffusion)
         self.settings = run.Settings(
-            request.sampler or diffusion["sampler"], request.steps, request.cfg, diffusion["guided_channels"]
+            request.sampler or diffusion["sampler"],
+            request.steps,
+            request.cfg,
+            diffusion["guided_channels"],
+            diffusion.get("guided_interval"),
         )
         run.check(self.settings, self.process, self.backbone)
         self.model = backbone.created(self.backbone)
@@ -91,6 +95,8 @@ class Drawing:
         decode = None
         if self.autoencoder:
             decode = self.autoencoder.to(device, dtype).decode
+            if self.backbone.preset and self.backbone.preset.latent:
+                decode = autoencoder.normalised(decode, **self.backbone.preset.latent)
         elif self._decodes:
             decode = partial(autoencoder.stand_in, stride=self.backbone.stride)
         run = Run(self.backbone, network, self.process, self.settings, decode)

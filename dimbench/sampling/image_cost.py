@@ -45,7 +45,8 @@ def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float)
         raise UsageError(
             f"nothing says what process {backbone.name} was trained on; give --process, or a preset with [diffusion]"
         )
-    return Settings(sampler or diffusion["sampler"], steps, cfg, diffusion.get("guided_channels", 0))
+    channels, interval = diffusion.get("guided_channels", 0), diffusion.get("guided_interval")
+    return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval)
 
 
 def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int = 1) -> ImageCost:

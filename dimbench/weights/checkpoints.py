@@ -44,7 +44,8 @@ def fill(model: nn.Module, source: str | Path | Mapping[str, Any]) -> list[str]:
     opened = Opened(source, ()) if isinstance(source, Mapping) else open_checkpoint(Path(source))
     where = str(source) if opened.files else "the given state dict"
     expected = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
-    offers = [*_from_lists(model, opened.content), *_offers(opened.content, expected, where)]
+    content = _translated(model, opened.content)
+    offers = [*_from_lists(model, content), *_offers(content, expected, where)]
     passed: list[tuple[Reading, str]] = []
     for offer in offers:
         reading = _completed(model, _ready(offer, where), offers)
@@ -141,6 +142,12 @@ def _completed(model: nn.Module, reading: Reading, offers: Sequence[Reading]) ->
             elif reading.diffusers and name == dit_names.POSITIONS:
                 state[name] = own
     return replace(reading, state=state)
+
+
+def _translated(model: nn.Module, content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """Under our names, where the family knows the checkpoint's own (its `translated`)."""
+    translate = getattr(import_module(type(model).__module__), "translated", None)
+    return translate(content, model.config) if translate else content
 
 
 def _fitted(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

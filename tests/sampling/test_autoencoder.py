@@ -66,6 +66,14 @@ def test_encoding_samples_the_posterior() -> None:
     assert torch.allclose(ours.encode(images, noise), expected, atol=1e-5)
 
 
+def test_normalised_latents_are_brought_to_the_scale_that_the_decoder_knows() -> None:
+    bare = torch.randn(2, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    mean, std = [0.5, -1.0], [2.0, 4.0]
+    normal = (bare - torch.tensor(mean).view(2, 1, 1)) / torch.tensor(std).view(2, 1, 1)
+    seen = autoencoder.normalised(lambda latents: latents, mean, std)(normal)
+    torch.testing.assert_close(seen, autoencoder.SCALE * bare)
+
+
 def test_batches_are_cut_to_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = autoencoder.Autoencoder(small())
     whole, sizes, decode = ours.decode(LATENTS), [], ours.network.decode
