@@ -44,13 +44,13 @@ class PatchEmbed(nn.Module):
         return self.proj(x).flatten(2).transpose(1, 2)
 
 
-def unpatchify(tokens: Tensor, patch: int) -> Tensor:
-    """(N, T, patch^2 C) tokens of a square grid, channel fastest -> (N, C, h, h)."""
+def unpatchify(tokens: Tensor, patch: int, rows: int | None = None) -> Tensor:
+    """(N, T, patch^2 C) tokens, channel fastest, of a grid of so many `rows` (square where None) -> (N, C, h, w)."""
     batch, count, features = tokens.shape
-    side = math.isqrt(count)
-    channels = features // patch**2
-    grid = tokens.reshape(batch, side, side, patch, patch, channels)
-    return grid.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, side * patch, side * patch)
+    rows = math.isqrt(count) if rows is None else rows
+    columns, channels = count // rows, features // patch**2
+    grid = tokens.reshape(batch, rows, columns, patch, patch, channels)
+    return grid.permute(0, 5, 1, 3, 2, 4).reshape(batch, channels, rows * patch, columns * patch)
 
 
 class TimestepEmbedder(nn.Module):
