@@ -22,14 +22,14 @@ def sincos_2d(width: int, side: int) -> Tensor:
     return torch.as_tensor(table, dtype=torch.float32)[None]
 
 
-def sinusoid(t: Tensor, width: int) -> Tensor:
-    """(N,) times -> (N, width) features [cos(t f), sin(t f)], f_k = exp(-ln(10000) k / (width/2)).
+def sinusoid(t: Tensor, width: int, period: float = 10000) -> Tensor:
+    """(N,) times -> (N, width) features [cos(t f), sin(t f)], f_k = exp(-ln(period) k / (width/2)).
 
     All in float32 and in this order of operations: near t = 1000 one ulp of f_k moves the argument by 6e-5.
     """
     half = width // 2
     k = torch.arange(half, dtype=torch.float32, device=t.device)
-    angles = t.float()[:, None] * torch.exp(-math.log(10000) * k / half)
+    angles = t.float()[:, None] * torch.exp(-math.log(period) * k / half)
     return torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1)
 
 
@@ -42,6 +42,19 @@ class PatchEmbed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class BottleneckPatchEmbed(nn.Module):
+    """`PatchEmbed` as a product of two matrices of rank `rank` (Li & He 2025, arXiv 2511.13720); `bias` is that of the
+    first."""
+
+    def __init__(self, in_channels: int, width: int, patch: int, rank: int, *, bias: bool) -> None:
+        super().__init__()
+        self.proj1 = nn.Conv2d(in_channels, rank, kernel_size=patch, stride=patch, bias=bias)
+        self.proj2 = nn.Conv2d(rank, width, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj2(self.proj1(x)).flatten(2).transpose(1, 2)
 
 
 def unpatchify(tokens: Tensor, patch: int, rows: int | None = None) -> Tensor:
@@ -58,12 +71,13 @@ class TimestepEmbedder(nn.Module):
 
     features = 256
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, period: float = 10000) -> None:
         super().__init__()
+        self.period = period
         self.mlp = nn.Sequential(nn.Linear(self.features, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: Tensor) -> Tensor:
-        return self.mlp(sinusoid(t, self.features).to(self.mlp[0].weight.dtype))
+        return self.mlp(sinusoid(t, self.features, self.period).to(self.mlp[0].weight.dtype))
 
 
 class LabelEmbedder(nn.Module):
