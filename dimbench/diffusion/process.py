@@ -63,17 +63,21 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Transport:
-    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken."""
+    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken.
+
+    `reversed`: the network is told the share of noise, 1 - t, and estimates the velocity towards the noise.
+    """
 
     path: Path
     prediction: str
+    reversed: bool = False
     samplers: tuple[str, ...] = ("euler", "heun2", "midpoint", "rk4", "dopri5", "sde-euler", "sde-heun")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         start, end = training_interval(self.path, self.prediction)
         t = start + (end - start) * torch.rand(len(x), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
-        return transport_loss(network, x, noise, t, self.path, prediction=self.prediction)
+        return transport_loss(self._forwards(network), x, noise, t, self.path, prediction=self.prediction)
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
@@ -84,9 +88,14 @@ class Transport:
     ) -> Tensor:
         self.check(sampler, steps)
         common: dict[str, Any] = {"prediction": self.prediction, "points": steps, "on_step": on_step}
+        network = self._forwards(network)
         if sampler.startswith("sde-"):
             return sample_sde(network, x, self.path, noise, method=sampler.removeprefix("sde-"), **common)
         return sample_ode(network, x, self.path, method=sampler, **common)
+
+    def _forwards(self, network: Network) -> Network:
+        """The network as one from noise, t = 0, to data."""
+        return (lambda x, t: -network(x, 1 - t)) if self.reversed else network
 
 
 @dataclass(frozen=True)
@@ -149,4 +158,4 @@ def find_process(settings: Mapping[str, Any]) -> Process:
             return StableDiffusion(settings.get("upsampling", 1))
         case "variance-preserving":
             return VariancePreserving()
-    return Transport(find_path(settings["path"]), settings["prediction"])
+    return Transport(find_path(settings["path"]), settings["prediction"], settings.get("reversed", False))

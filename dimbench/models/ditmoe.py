@@ -73,6 +73,8 @@ class Config:
 class Expert(nn.Module):
     """SwiGLU without biases."""
 
+    optional = True  # inputs that choose others neither run nor teach it
+
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
         self.gate_proj = nn.Linear(width, hidden, bias=False)
