@@ -46,8 +46,14 @@ def test_intermediate_states() -> None:
 
 @pytest.mark.parametrize(
     ("size", "depth", "head"),
-    [("S/2-8E2A", 0, 0), ("S/2-16E2A", 0, 0), ("B/2-8E2A", 0, 0), ("L/2-8E2A", 0, 0)]
-    + [("XL/2-8E2A", 28, 72), ("G/2-16E2A", 40, 88)],
+    [
+        ("S/2-8E2A", 0, 0),
+        ("S/2-16E2A", 0, 0),
+        ("B/2-8E2A", 0, 0),
+        ("L/2-8E2A", 0, 0),
+        ("XL/2-8E2A", 28, 72),
+        ("G/2-16E2A", 40, 88),
+    ],
 )
 def test_counts_of_the_official_model(size: str, depth: int, head: int) -> None:
     norms = 4 * depth * head  # of queries and keys, which the table leaves out
