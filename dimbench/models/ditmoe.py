@@ -6,7 +6,6 @@ Every token runs the same number of experts, whichever the router chooses: a cou
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +15,7 @@ from dimbench.errors import UsageError
 from dimbench.layers import initial
 from dimbench.layers.adaln import EPS, AdaLNFinalLayer, modulate, modulation, plain_norm
 from dimbench.layers.attention import SelfAttention, attend, split_heads
+from dimbench.layers.auxiliary import with_loss
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
 
@@ -121,7 +121,7 @@ class Experts(nn.Module):
         routed = results * weights.flatten()[by_expert, None]
         mixed = self.shared_experts(tokens).index_add(0, rows, routed.to(x.dtype))
         if self.training:
-            mixed = _Balanced.apply(mixed, balancing_loss(scores, choice))
+            mixed = with_loss(mixed, balancing_loss(scores, choice))
         return mixed.view_as(x)
 
     def _loads(self, choice: Tensor) -> list[int]:
@@ -137,18 +137,6 @@ def balancing_loss(scores: Tensor, choice: Tensor) -> Tensor:
     experts = scores.shape[-1]
     share = F.one_hot(choice.flatten(), experts).float().mean(0)
     return BALANCE * (scores.mean(0) * experts * share).sum()
-
-
-class _Balanced(torch.autograd.Function):
-    """The first argument as it is; the second, a loss, gets the gradient 1."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, loss: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor]:
-        return gradients[0], torch.ones((), device=gradients[0].device)
 
 
 class NormedAttention(nn.Module):
