@@ -1,4 +1,4 @@
-"""DyDiT (Zhao et al., arXiv 2410.03456): DiT that leaves out heads and channels by the time, and tokens by their values.
+"""DyDiT (Zhao et al., arXiv 2410.03456): DiT that leaves out heads and channels by the time, tokens by their values.
 
 The published code computes everything and masks it; here only what is kept is gathered and computed, with equal
 results, unless `masked` asks for theirs. A count of shapes alone is that of everything kept, the upper bound.
@@ -20,6 +20,9 @@ from dimbench.layers.auxiliary import with_loss
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
+
+Masks = tuple[Tensor, Tensor, Tensor]
+"""1 where kept, else 0: heads (N, heads), groups of channels (N, groups), tokens (N, T, 1)."""
 
 TEMPERATURE = 5.0  # of the decisions in training
 RATIO_WEIGHT = 2.0
@@ -128,44 +131,40 @@ def kept_groups(logits: Tensor) -> Tensor:
 
 
 class Attention(SelfAttention):
-    """Self-attention of which heads can be left out."""
+    """Self-attention with all heads, those whose mask (N, heads) is 1, or the `heads` of these numbers alone."""
 
-    def masked(self, x: Tensor, kept: Tensor) -> Tensor:
-        """All heads, those with 0 in kept (N, heads) silenced."""
-        out = F.scaled_dot_product_attention(*split_heads(self.qkv(x), 3, self.heads)) * kept[:, :, None, None]
-        return self.proj(out.transpose(1, 2).flatten(2))
-
-    def gathered(self, x: Tensor, heads: Tensor) -> Tensor:
-        """These heads alone."""
-        count, split = len(heads), (self.heads, -1)
-        if count == self.heads:
-            return self(x)
-        weight = self.qkv.weight.unflatten(0, (3, *split))[:, heads].flatten(0, 2)
-        bias = self.qkv.bias.unflatten(0, (3, *split))[:, heads].flatten()
+    def forward(self, x: Tensor, mask: Tensor | None = None, heads: Tensor | None = None) -> Tensor:
+        qkv, proj = self.qkv, self.proj.weight
+        weight, bias, count = qkv.weight, qkv.bias, self.heads
+        if heads is not None and len(heads) < count:
+            split, count = (count, -1), len(heads)
+            weight = weight.unflatten(0, (3, *split))[:, heads].flatten(0, 2)
+            bias = bias.unflatten(0, (3, *split))[:, heads].flatten()
+            proj = proj.unflatten(1, split)[:, heads].flatten(1)
         out = attend(*split_heads(F.linear(x, weight, bias), 3, count))
-        return F.linear(out, self.proj.weight.unflatten(1, split)[:, heads].flatten(1), self.proj.bias)
+        if mask is not None:
+            out = (out.unflatten(-1, (count, -1)) * mask[:, None, :, None]).flatten(-2)
+        return F.linear(out, proj, self.proj.bias)
 
 
 class GroupedMlp(Mlp):
-    """A feed-forward network of which groups of hidden channels can be left out."""
+    """A feed-forward network with all its hidden channels, with the groups whose mask (N, groups) is 1, or with the
+    `chosen` groups alone."""
 
     def __init__(self, width: int, hidden: int, groups: int) -> None:
         super().__init__(width, hidden)
         self.groups = groups
 
-    def masked(self, x: Tensor, kept: Tensor) -> Tensor:
-        """All channels, those with 0 in kept (N, groups) silenced."""
-        hidden = self.fc1(x).unflatten(-1, (self.groups, -1)) * kept[:, None, :, None]
-        return self.fc2(F.gelu(hidden.flatten(-2), approximate="tanh"))
-
-    def gathered(self, x: Tensor, groups: Tensor) -> Tensor:
-        """These groups alone."""
+    def forward(self, x: Tensor, mask: Tensor | None = None, chosen: Tensor | None = None) -> Tensor:
+        weight, bias, back = self.fc1.weight, self.fc1.bias, self.fc2.weight
         split = (self.groups, -1)
-        if len(groups) == self.groups:
-            return self(x)
-        weight, bias = (part.unflatten(0, split)[groups].flatten(0, 1) for part in (self.fc1.weight, self.fc1.bias))
-        hidden = F.gelu(F.linear(x, weight, bias), approximate="tanh")
-        return F.linear(hidden, self.fc2.weight.unflatten(1, split)[:, groups].flatten(1), self.fc2.bias)
+        if chosen is not None and len(chosen) < self.groups:
+            weight, bias = (part.unflatten(0, split)[chosen].flatten(0, 1) for part in (weight, bias))
+            back = back.unflatten(1, split)[:, chosen].flatten(1)
+        hidden = F.linear(x, weight, bias)
+        if mask is not None:
+            hidden = (hidden.unflatten(-1, split) * mask[:, None, :, None]).flatten(-2)
+        return F.linear(F.gelu(hidden, approximate="tanh"), back, self.fc2.bias)
 
 
 class Block(nn.Module):
@@ -181,31 +180,26 @@ class Block(nn.Module):
         self.mlp_rate = Rate(width, heads)
         self.token_selection = TokenSelection(width)
 
-    def complete(self, x: Tensor, c: Tensor) -> Tensor:
-        """DiT's block."""
+    def forward(self, x: Tensor, c: Tensor, time: Tensor | None = None, masks: list[Masks] | None = None) -> Tensor:
+        """DiT's block without `time`. With it what the routers keep, all rows having the first row's time; or, with a
+        list for the `masks`, everything, then masked."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, dim=-1)
-        x = x + gate_a[:, None] * self.attn(modulate(plain_norm(x), shift_a, scale_a))
-        return x + gate_m[:, None] * self.mlp(modulate(plain_norm(x), shift_m, scale_m))
-
-    def masked(self, x: Tensor, c: Tensor, time: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
-        """Everything, then masked; with the masks (N, heads), (N, groups) and (N, T, 1)."""
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, dim=-1)
-        heads = with_first(decided(self.attn_rate(time), self.training))
-        groups = with_first(decided(self.mlp_rate(time), self.training))
-        x = x + gate_a[:, None] * self.attn.masked(modulate(plain_norm(x), shift_a, scale_a), heads)
-        tokens = decided(self.token_selection(x), self.training)
-        update = self.mlp.masked(modulate(plain_norm(x), shift_m, scale_m), groups)
-        return x + tokens * gate_m[:, None] * update, (heads, groups, tokens)
-
-    def gathered(self, x: Tensor, c: Tensor, time: Tensor) -> Tensor:
-        """Only what is kept; all rows have the first row's time."""
-        shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, dim=-1)
-        heads, groups = kept_groups(self.attn_rate(time[:1])[0]), kept_groups(self.mlp_rate(time[:1])[0])
-        x = x + gate_a[:, None] * self.attn.gathered(modulate(plain_norm(x), shift_a, scale_a), heads)
+        whole = modulate(plain_norm(x), shift_a, scale_a)
+        if time is None:
+            x = x + gate_a[:, None] * self.attn(whole)
+            return x + gate_m[:, None] * self.mlp(modulate(plain_norm(x), shift_m, scale_m))
+        if masks is not None:
+            heads = with_first(decided(self.attn_rate(time), self.training))
+            groups = with_first(decided(self.mlp_rate(time), self.training))
+            x = x + gate_a[:, None] * self.attn(whole, heads)
+            tokens = decided(self.token_selection(x), self.training)
+            masks.append((heads, groups, tokens))
+            return x + tokens * gate_m[:, None] * self.mlp(modulate(plain_norm(x), shift_m, scale_m), groups)
+        x = x + gate_a[:, None] * self.attn(whole, heads=kept_groups(self.attn_rate(time[:1])[0]))
         places = kept_places(self.token_selection(x).flatten())
         images, tokens = places // x.shape[1], x.flatten(0, 1)
         normed = plain_norm(tokens[places]) * (1 + scale_m[images]) + shift_m[images]
-        update = gate_m[images] * self.mlp.gathered(normed, groups)
+        update = gate_m[images] * self.mlp(normed, chosen=kept_groups(self.mlp_rate(time[:1])[0]))
         return tokens.index_add(0, places, update.to(x.dtype)).view_as(x)
 
 
@@ -242,7 +236,7 @@ class DyDiT(nn.Module):
         c = time + self.y_embedder(y)
         if complete:
             for block in self.blocks:
-                tokens = block.complete(tokens, c)
+                tokens = block(tokens, c)
         elif self.training or self.config.masked:
             tokens = self._masked(tokens, c, time)
         else:
@@ -250,12 +244,12 @@ class DyDiT(nn.Module):
         return unpatchify(self.final_layer(tokens, c), self.config.patch_size)
 
     def _masked(self, tokens: Tensor, c: Tensor, time: Tensor) -> Tensor:
-        shares = []
+        """In training with the loss of the ratio; the authors' further one, of the complete network, is left out."""
+        masks: list[Masks] = []
         for block in self.blocks:
-            tokens, masks = block.masked(tokens, c, time)
-            shares.append(kept_share(masks, self.config))
+            tokens = block(tokens, c, time, masks)
         if self.training:
-            off = torch.stack(shares).mean() - self.config.target
+            off = torch.stack([kept_share(each, self.config) for each in masks]).mean() - self.config.target
             tokens = with_loss(tokens, RATIO_WEIGHT * off.square())
         return tokens
 
@@ -264,7 +258,7 @@ class DyDiT(nn.Module):
         for rows in rows_of_times(t):
             part = tokens[rows]
             for block in self.blocks:
-                part = block.gathered(part, c[rows], time[rows])
+                part = block(part, c[rows], time[rows])
             tokens = tokens.index_copy(0, rows, part)
         return tokens
 
@@ -277,7 +271,7 @@ def rows_of_times(t: Tensor) -> list[Tensor]:
     return [(which == place).nonzero()[:, 0] for place in range(len(times))]
 
 
-def kept_share(masks: tuple[Tensor, Tensor, Tensor], config: Config) -> Tensor:
+def kept_share(masks: Masks, config: Config) -> Tensor:
     """The share of a block's attention and feed-forward products that its masks keep, on average over the batch."""
     heads, groups, tokens = masks
     count, width = config.side**2, config.hidden_size

@@ -118,7 +118,7 @@ def test_only_what_is_kept_is_computed(heads: int, groups: int, tokens: int) -> 
         block.token_selection.mlp_head[2].bias.fill_(tokens - 0.5)
         x, c = golden.latents(3, 16, 32), golden.latents(3, 32)
         with FlopCounterMode(display=False) as counter:
-            block.gathered(x, c, c)
+            block(x, c, c)
     width, count, rows = 32, 16, 3
     attention = rows * count * 4 * width**2 * heads // 4
     feed_forward = rows * count * tokens * 8 * width**2 * groups // 4
