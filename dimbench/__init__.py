@@ -12,9 +12,9 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 _PUBLIC = {
     "DimbenchError": "dimbench.errors",
-    "create_model": "dimbench.registry",
-    "list_models": "dimbench.registry",
-    "load_checkpoint": "dimbench.registry",
+    "create_model": "dimbench.backbone",
+    "list_models": "dimbench.backbone",
+    "load_checkpoint": "dimbench.backbone",
     "table": "dimbench.papers.frame",
 }
 

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import dimbench
+from dimbench import names
 from dimbench.errors import UsageError
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -193,7 +191,7 @@ def recipes() -> dict[str, Recipe]:
 
 def find_recipe(name: str) -> Recipe:
     """The recipe called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
-    return _find(name, recipes(), "recipe", "dimbench recipes")
+    return names.find(name, recipes(), "recipe", "see `dimbench recipes`")
 
 
 def family_label(family: str) -> str:
@@ -212,24 +210,9 @@ def shared_files() -> dict[str, Shared]:
     }
 
 
-def folded(name: str) -> str:
-    """The name without case and separators: DiT-XL/2 and dit_xl2 are one."""
-    return "".join(letter for letter in name.lower() if letter.isalnum() or letter in "*?[]!")
-
-
 def find(name: str) -> Preset:
     """The preset called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
-    return _find(name, all_presets(), "model", "dimbench list")
-
-
-def _find(name: str, known: Mapping[str, T], what: str, command: str) -> T:
-    """The entry called `name`; `what` it is and the `command` that lists them stand in the UsageError."""
-    names = {folded(each): each for each in known}
-    if folded(name) in names:
-        return known[names[folded(name)]]
-    near = difflib.get_close_matches(folded(name), names, n=4, cutoff=0.5)
-    hint = f"did you mean {' or '.join(names[key] for key in near)}?" if near else f"see `{command}`"
-    raise UsageError(f"unknown {what} {name!r}; {hint}")
+    return names.find(name, all_presets(), "model", "see `dimbench list`")
 
 
 def match(patterns: Sequence[str]) -> list[Preset]:
@@ -247,4 +230,4 @@ def _wildcard(pattern: str) -> list[Preset]:
     """The presets whose names match as they are written, or else, where none does, without case and separators."""
     presets = all_presets()
     as_written = [preset for name, preset in presets.items() if fnmatchcase(name, pattern.lower())]
-    return as_written or [p for name, p in presets.items() if fnmatchcase(folded(name), folded(pattern))]
+    return as_written or [p for name, p in presets.items() if fnmatchcase(names.folded(name), names.folded(pattern))]

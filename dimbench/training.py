@@ -22,7 +22,7 @@ OnStep = Callable[[int, float], None]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class TrainingRecipe:
     """AdamW at `lr`, warmed up over `warmup` steps and then lowered to zero along a cosine; `ema` is the share of the
     average that stays at each step."""
 
@@ -57,7 +57,7 @@ class Training:
     misses nothing.
     """
 
-    def __init__(self, model: nn.Module, process: Process, recipe: Recipe) -> None:
+    def __init__(self, model: nn.Module, process: Process, recipe: TrainingRecipe) -> None:
         self.model = model.train()
         self.process = process
         self.recipe = recipe

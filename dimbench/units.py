@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+NOT_MEASURED = "not measured"
+
 _PREFIXES = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 

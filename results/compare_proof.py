@@ -23,13 +23,13 @@ import torch
 
 from dimbench import presets
 from dimbench.commands import calibrate
-from dimbench.commands.checkouts import Side
-from dimbench.commands.emit import stepping
-from dimbench.commands.rounds import Comparison, Judge, Progress, Runner, Series
+from dimbench.comparing import pairs
+from dimbench.comparing.checkouts import Side
+from dimbench.comparing.estimate import Noise
+from dimbench.comparing.judge import Change, judge
+from dimbench.comparing.rounds import Judge, Progress, Runner, Series, TwoSided
+from dimbench.progress import stepping
 from dimbench.report import changes as shown
-from dimbench.report import pairs
-from dimbench.report.compare import Change, judge
-from dimbench.report.estimate import Noise
 from dimbench.results import Record, append, describe_machine, read
 
 FILE = Path(__file__).with_name("compare-proof.jsonl")
@@ -45,11 +45,12 @@ ROUNDS = 10
 
 def timed(budget: float) -> float:
     """The median seconds of a network call, in this process."""
-    from dimbench import registry, series
-    from dimbench.measure import timing
+    from dimbench import backbone
+    from dimbench import stats as series
+    from dimbench.bench import timing
 
-    model = registry.create_model(MODEL)
-    inputs = registry.example_inputs(presets.find(MODEL), model, BATCH)
+    model = backbone.create_model(MODEL)
+    inputs = backbone.example_inputs(presets.find(MODEL), model, BATCH)
     with torch.inference_mode():
         return series.median(timing.measure(lambda: model(**inputs), timing.HOST, timing.Rules(budget=budget)).seconds)
 
@@ -89,10 +90,10 @@ def calibrated(budget: float, rounds: int) -> dict[str, Any]:
     return stored("calibrate")[-1]
 
 
-def compare(run: Runner, noise: Noise, seed: int, progress: Progress) -> tuple[Change, Comparison]:
+def compare(run: Runner, noise: Noise, seed: int, progress: Progress) -> tuple[Change, TwoSided]:
     """One whole comparison as the command makes it, with its doublings and its confirmation."""
     verdicts: Judge = lambda found: judge(found, {}, [noise] * len(found))  # noqa: E731
-    comparison = Comparison(SIDES, run, seed, verdicts, (), progress)
+    comparison = TwoSided(SIDES, run, seed, verdicts, (), progress)
     comparison.measure([MODEL], ROUNDS)
     return comparison.changes()[0], comparison
 

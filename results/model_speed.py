@@ -14,9 +14,10 @@ from pathlib import Path
 
 import torch
 
-from dimbench import presets, registry, series
+from dimbench import backbone, presets
+from dimbench import stats as series
+from dimbench.bench.alternating import alternate, ratios
 from dimbench.kernels import backends
-from dimbench.measure.pairs import alternate, ratios
 from dimbench.results import Record, append
 
 THREADS = 2
@@ -31,8 +32,8 @@ Call = Callable[[], object]
 def network(name: str) -> Call:
     """One forward pass of the network as it runs at inference."""
     preset = presets.find(name)
-    model = registry.for_inference(preset, registry.create_model(name))
-    inputs = registry.example_inputs(preset, model, 1)
+    model = backbone.for_inference(preset, backbone.create_model(name))
+    inputs = backbone.example_inputs(preset, model, 1)
     return lambda: model(**inputs)
 
 

@@ -11,14 +11,14 @@ from dimbench import presets
 from dimbench.data import digits
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.training import Recipe, Training
+from dimbench.training import Training, TrainingRecipe
 
 SMALL = {"hidden_size": 32, "depth": 1, "num_heads": 2}
-RECIPE = Recipe(steps=12, batch=8)
+RECIPE = TrainingRecipe(steps=12, batch=8)
 NAMES = ["dit-digits", "sit-digits", "dimsum-digits"]
 
 
-def start(name: str, recipe: Recipe = RECIPE) -> Training:
+def start(name: str, recipe: TrainingRecipe = RECIPE) -> Training:
     model = dimbench.create_model(name, seed=recipe.seed, **SMALL)
     return Training(model, find_process(presets.find(name).diffusion), recipe)
 
@@ -47,18 +47,18 @@ def test_a_resumed_run_is_the_same_to_the_bit(name: str, tmp_path: Path) -> None
 
 def test_seeds_decide_the_run() -> None:
     assert advance(start("dit-digits"), 3) == advance(start("dit-digits"), 3)
-    assert advance(start("dit-digits"), 3) != advance(start("dit-digits", Recipe(steps=12, batch=8, seed=1)), 3)
+    assert advance(start("dit-digits"), 3) != advance(start("dit-digits", TrainingRecipe(steps=12, batch=8, seed=1)), 3)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_falls(name: str) -> None:
-    losses = advance(start(name, Recipe(steps=150, batch=32, lr=3e-3, warmup=10)), 150)
+    losses = advance(start(name, TrainingRecipe(steps=150, batch=32, lr=3e-3, warmup=10)), 150)
     # the scatter of a mean over 20 batches of 32 is about 2 %
     assert sum(losses[-20:]) < 0.8 * sum(losses[:20])
 
 
 def test_the_rate_rises_then_falls_to_zero() -> None:
-    recipe = Recipe(steps=1000, warmup=100, lr=1e-3)
+    recipe = TrainingRecipe(steps=1000, warmup=100, lr=1e-3)
     assert recipe.lr_at(0) == pytest.approx(1e-5)
     assert recipe.lr_at(99) == recipe.lr_at(100) == 1e-3
     assert recipe.lr_at(550) == pytest.approx(5e-4)
@@ -66,7 +66,7 @@ def test_the_rate_rises_then_falls_to_zero() -> None:
 
 
 def test_the_average_lags_behind_the_weights() -> None:
-    training = start("dit-digits", Recipe(steps=12, batch=8, ema=0.5))
+    training = start("dit-digits", TrainingRecipe(steps=12, batch=8, ema=0.5))
     name = "final_layer.linear.weight"
     before = training.average[name].clone()
     advance(training, 1)
@@ -88,7 +88,7 @@ def test_what_cannot_be_resumed_is_named(tmp_path: Path) -> None:
     training = start("dit-digits")
     training.save(tmp_path / "run.ckpt")
     with pytest.raises(DimbenchError, match="another lr"):
-        start("dit-digits", Recipe(steps=12, batch=8, lr=1.0)).resume(tmp_path / "run.ckpt")
+        start("dit-digits", TrainingRecipe(steps=12, batch=8, lr=1.0)).resume(tmp_path / "run.ckpt")
     with pytest.raises(DimbenchError, match="not a checkpoint this run can go on from"):
         start("dimsum-digits").resume(tmp_path / "run.ckpt")
     (tmp_path / "cut.ckpt").write_bytes((tmp_path / "run.ckpt").read_bytes()[:1000])
@@ -107,7 +107,7 @@ def test_a_loss_that_is_not_finite_stops_the_run() -> None:
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"batch": -1}, {"lr": 0.0}, {"ema": 1.0}])
 def test_recipes_are_checked(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError):
-        Recipe(**settings)  # type: ignore[arg-type]
+        TrainingRecipe(**settings)  # type: ignore[arg-type]
 
 
 def test_an_unwritable_place_is_named(tmp_path: Path) -> None:

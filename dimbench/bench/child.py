@@ -14,7 +14,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import Any
 
-from dimbench.bench.plan import Row
+from dimbench.bench.rows import Row
 from dimbench.errors import DimbenchError
 
 Send = Callable[..., None]
@@ -28,9 +28,9 @@ def main() -> None:
     threading.Thread(target=_leave_with_parent, daemon=True).start()
     send = _channel()
     # torch comes with these
+    from dimbench.bench import doubts
     from dimbench.bench.measuring import Measuring
-    from dimbench.measure import doubts
-    from dimbench.measure.memory import is_out_of_memory
+    from dimbench.bench.memory import is_out_of_memory
 
     try:
         Measuring(row, send, _rarely(send)).run()

@@ -9,15 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimbench import presets, results, series
+from dimbench import presets, results, stats
+from dimbench.bench import ceilings, devices, doubts, energy, hardware, memory, nvml, roofline, timing
 from dimbench.bench import subject as subjects
-from dimbench.bench.plan import Row
+from dimbench.bench.rows import Row
 from dimbench.bench.subject import Cost, Subject
+from dimbench.bench.timing import OnProgress, Rules, Timed
 from dimbench.errors import DimbenchError
 from dimbench.kernels import backends
-from dimbench.measure import ceilings, doubts, energy, hardware, memory, nvml, roofline, timing
-from dimbench.measure import device as devices
-from dimbench.measure.timing import OnProgress, Rules, Timed
 from dimbench.sampling.graph import captured
 
 Send = Callable[..., None]
@@ -60,7 +59,7 @@ class Measuring:
             launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else None
             peaks = memory.peaks(self.device.probe, held)
             joules = self._joules(call)
-        summary = series.summarise(timed.seconds)
+        summary = stats.summarise(timed.seconds)
         ran = ", ".join(f"{operator} {name}" for operator, name in sorted(kernels.items()))
         found = doubts.of_series(timed, summary, rules.target) + doubts.of_launches(launches)
         found += doubts.of_host(self.host_before, hardware.host(), torch.get_num_threads())
@@ -135,7 +134,7 @@ class Measuring:
         self.on_progress("energy", 0.0, 0.0)
         return energy.joules_per_call(call, self.device.clock, self.device.joules)
 
-    def _speed(self, timed: Timed, summary: series.Summary, cost: Cost) -> dict[str, float | None]:
+    def _speed(self, timed: Timed, summary: stats.Summary, cost: Cost) -> dict[str, float | None]:
         images = self.batch * timed.calls_per_second
         known = ceilings.load(self.device.name, self.device.threads)
         rate = known.macs_per_second.get(self.row.dtype) if known else None
@@ -181,7 +180,7 @@ class Measuring:
         available = self.host_before.available
         return peaks.activations / available if available else None
 
-    def _details(self, timed: Timed, summary: series.Summary, peaks: memory.Peaks) -> dict[str, Any]:
+    def _details(self, timed: Timed, summary: stats.Summary, peaks: memory.Peaks) -> dict[str, Any]:
         """How it was measured, and the state of the machine."""
         return {
             "stopped": timed.reason,

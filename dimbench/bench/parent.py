@@ -17,9 +17,9 @@ from time import monotonic, sleep
 from typing import IO, Any
 
 from dimbench.bench import best_batch
-from dimbench.bench.plan import BEST, Row
+from dimbench.bench.doubts import SMALLER, doubt
+from dimbench.bench.rows import BEST, Row
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.measure.doubts import SMALLER, doubt
 from dimbench.results import Record
 
 Command = tuple[str, ...]

@@ -9,16 +9,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimbench import registry
-from dimbench.bench.plan import Row
+from dimbench import backbone
+from dimbench.bench.devices import DTYPES
+from dimbench.bench.memory import LivePeak
+from dimbench.bench.rows import Row
+from dimbench.counting import parameters as params
+from dimbench.counting.bill import trace
+from dimbench.counting.meta import shapes_only
+from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import Process, Transport, find_process
 from dimbench.errors import DimbenchError
-from dimbench.measure import flops, params
-from dimbench.measure.device import DTYPES
-from dimbench.measure.memory import LivePeak
-from dimbench.measure.shapes import shapes_only
 from dimbench.presets import Preset
 from dimbench.sampling import autoencoder, draw
+from dimbench.weights import checkpoints
 
 TRAINING_PASSES = 3  # the backward pass computes two products for each of the forward pass
 ADAM_STATES = 2
@@ -42,14 +45,14 @@ class Cost:
 def cost(row: Row, preset: Preset, batch: int) -> Cost:
     """Counted on shapes alone. Training keeps gradients and Adam's two averages beside the weights."""
     with shapes_only():
-        model = registry.build(preset, row.resolution)
-        running = model if row.mode == "train" else registry.for_inference(preset, model)
+        model = backbone.build(preset, row.resolution)
+        running = model if row.mode == "train" else backbone.for_inference(preset, model)
     images = 2 * batch if row.cfg else batch
-    inputs = registry.example_inputs(preset, model, images, "meta")
+    inputs = backbone.example_inputs(preset, model, images, "meta")
     with LivePeak() as live:
-        bill = flops.trace(running, inputs, images)
+        bill = trace(running, inputs, images)
     item = 4 if row.mode == "train" else DTYPES[row.dtype].itemsize
-    macs = flops.RULES["macs"].macs(bill) // images
+    macs = RULES["macs"].macs(bill) // images
     matmul = sum(line.macs for line in bill.lines if line.operator in _ON_TENSOR_CORES and not line.dead) // images
     calls = (row.steps or 1) * (2 if row.cfg else 1) * (TRAINING_PASSES if row.mode == "train" else 1)
     numbers = sum(p.numel() for p in running.parameters())
@@ -78,14 +81,14 @@ class Subject:
 
 def build(row: Row, preset: Preset, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
-    model = registry.create_model(preset.name, resolution=row.resolution)
+    model = backbone.create_model(preset.name, resolution=row.resolution)
     if row.weights:
-        registry.load_checkpoint(model, row.weights)
-    inputs = registry.example_inputs(preset, model, batch, row.device)
+        checkpoints.load_checkpoint(model, row.weights)
+    inputs = backbone.example_inputs(preset, model, batch, row.device)
     if row.mode == "train":
         return _training(row, find_process(preset.diffusion), model.to(row.device), inputs)
-    running = registry.for_inference(preset, model).to(row.device, DTYPES[row.dtype])
-    form = registry.form_of(model, running)
+    running = backbone.for_inference(preset, model).to(row.device, DTYPES[row.dtype])
+    form = backbone.form_of(model, running)
     network = torch.compile(running) if row.compile else running
     if row.mode == "sample":
         return _sampling(row, preset, model.config, running, network, batch, form)
@@ -121,7 +124,7 @@ def _training(row: Row, process: Process, model: nn.Module, inputs: dict[str, Te
         return call
 
     compiled = torch.compile(model) if row.compile else model
-    return Subject(call_of(compiled), call_of(model) if row.compile else None, registry.AS_TRAINED)
+    return Subject(call_of(compiled), call_of(model) if row.compile else None, backbone.AS_TRAINED)
 
 
 def _sampling(row: Row, preset: Preset, config: Any, eager: nn.Module, network: Any, batch: int, form: str) -> Subject:

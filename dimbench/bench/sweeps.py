@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dimbench import presets
-from dimbench.bench import plan
-from dimbench.bench.plan import Row
+from dimbench import names, presets
+from dimbench.bench import rows as plan
+from dimbench.bench.rows import Row
 from dimbench.errors import UsageError
 
 
@@ -44,12 +43,7 @@ def all_sweeps() -> dict[str, Sweep]:
 
 def find(name: str) -> Sweep:
     """The sweep called `name`. UsageError names what is near."""
-    known = all_sweeps()
-    if name in known:
-        return known[name]
-    near = difflib.get_close_matches(name, known, n=2, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(known)}"
-    raise UsageError(f"unknown sweep {name!r}; {hint}")
+    return names.find(name, all_sweeps(), "sweep")
 
 
 def _sweep(name: str) -> Sweep:

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from dimbench.commands import options
-from dimbench.commands.emit import table_format, track, writing
+from dimbench.commands.emit import table_format, writing
 from dimbench.papers import claims
+from dimbench.progress import track
 
 
 def run(
@@ -28,7 +29,8 @@ def run(
     A figure agrees if our count gives it as it is printed, rounded or cut off, by the rule `macs` or by
     the rule its source counted by; then it is said how much that rule leaves out.
     """
-    from dimbench.report import audit, audit_page
+    from dimbench.report import audit_page
+    from dimbench.report import audit_table as audit
 
     form = table_format(json, csv, markdown)
     gathered = claims.gather(pattern)
@@ -45,6 +47,6 @@ def run(
 
 def _rules() -> dict[str, tuple[str, str]]:
     """What each rule counts and where it is from."""
-    from dimbench.measure.flops import RULES
+    from dimbench.counting.rules import RULES
 
     return {rule.name: (rule.says, rule.source) for rule in RULES.values()}

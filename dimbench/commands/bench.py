@@ -7,12 +7,14 @@ from typing import Annotated
 import typer
 
 from dimbench import presets
-from dimbench.bench import plan
-from dimbench.commands import decoding, measuring, options
-from dimbench.commands.drawing import refuse_if_missing
+from dimbench.bench import rows as plan
+from dimbench.bench import running
+from dimbench.commands import options
 from dimbench.commands.emit import output_file, show, table_format
 from dimbench.errors import UsageError
 from dimbench.report import speed
+from dimbench.sampling import decoding
+from dimbench.sampling.request import refuse_if_missing
 from dimbench.weights import catalog
 
 
@@ -26,10 +28,10 @@ def run(
     mode: Annotated[
         Mode, typer.Option(help="A network call, or a training step: forward, loss, backward, AdamW.")
     ] = Mode.INFERENCE,
-    device: measuring.Device = "cpu",
+    device: options.Device = "cpu",
     dtype: Annotated[
-        measuring.Dtype, typer.Option(help="Numbers of weights and products; tf32: float32 with products in TF32.")
-    ] = measuring.Dtype.FP32,
+        options.Dtype, typer.Option(help="Numbers of weights and products; tf32: float32 with products in TF32.")
+    ] = options.Dtype.FP32,
     batch: Annotated[
         str, typer.Option(help="Images per call, one or several such as 1,8; best searches the fastest that fits.")
     ] = "1",
@@ -45,7 +47,7 @@ def run(
         str | None,
         typer.Option(help="Backend of the operators, such as cpu or triton.", show_default="the best that runs"),
     ] = None,
-    threads: measuring.Threads = None,
+    threads: options.Threads = None,
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Time whole sampling runs of so many network calls.", show_default="one call"),
@@ -58,7 +60,7 @@ def run(
         Path | None,
         typer.Option(help="Checkpoint with official key names; it hardly matters to the time.", show_default="random"),
     ] = None,
-    budget: measuring.Budget = 60.0,
+    budget: options.BenchBudget = 60.0,
     json: options.Json = False,
     csv: options.Csv = False,
     markdown: options.Markdown = False,
@@ -88,9 +90,9 @@ def run(
         weights=str(weights) if weights else None,
         budget=budget,
     )
-    measuring.check(rows)
+    running.check(rows)
     file = output_file(out)
-    ran = measuring.run(rows, file)
+    ran = running.run(rows, file)
     if ran.records:
         show(ran.records, [speed.table(ran.records)], form)
     ran.raise_failures()

@@ -1,25 +1,22 @@
 from __future__ import annotations
 
 import math
-import platform
 import shlex
 import statistics
 from collections.abc import Sequence
 from functools import partial
-from statistics import stdev
 from typing import Annotated
 
 import typer
 
 from dimbench import paths, presets, results, units
-from dimbench.commands import checkouts, options
-from dimbench.commands.checkouts import Side
-from dimbench.commands.emit import emit, output_file, stepping
-from dimbench.commands.rounds import Series
-from dimbench.errors import DimbenchError
-from dimbench.report import pairs
-from dimbench.report.compare import NOISE_FACTOR, Pair
-from dimbench.report.estimate import LEVEL, Noise, estimate
+from dimbench.commands import options
+from dimbench.commands.emit import emit, output_file
+from dimbench.comparing import checkouts, noise
+from dimbench.comparing.checkouts import Side
+from dimbench.comparing.estimate import LEVEL, Noise
+from dimbench.comparing.judge import NOISE_FACTOR
+from dimbench.progress import stepping
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
@@ -41,33 +38,9 @@ def run(
     results.check_writable(paths.calibrations_file())
     side = Side("dimbench", checkouts.here(), tuple(shlex.split(bench)))
     with stepping("calibrating", rounds) as progress:
-        series = Series((side, side), partial(checkouts.bench, budget=budget), seed, progress)
-        series.extend([model], rounds)
-    measured = [pair for pair in pairs.of_rounds(series.rounds[model]) if pair.metric == "seconds"]
-    if not measured or not all(pair.countable for pair in measured):
-        raise DimbenchError(f"bench measured no time of {model}; give a model and options that run here")
-    records = [record(pair) for pair in measured]
-    results.append(records, paths.calibrations_file())
+        run_bench = partial(checkouts.bench, budget=budget)
+        records = noise.calibrate(side, model, run_bench, rounds, seed, progress)
     emit(records, [_table(records)], file, "json" if json else "rich")
-
-
-def known() -> dict[str, Noise]:
-    """The noise of this host's devices by their name, as they were calibrated last."""
-    file = paths.calibrations_file()
-    found = results.read(file) if file.is_file() else []
-    here = [entry for entry in found if entry["conditions"]["host"] == platform.node()]
-    return {entry["conditions"].get("device_name", ""): Noise(entry["metrics"]["deviation"]) for entry in here}
-
-
-def record(pair: Pair) -> Record:
-    found, deviation = estimate(pair.values()), stdev(pair.values())
-    return Record(
-        "calibrate",
-        pair.model,
-        {"host": platform.node(), **pair.conditions},
-        {"noise": math.expm1(found.half_width), "deviation": deviation, "bias": math.expm1(found.mean)},
-        samples={"first": list(filter(None, pair.base)), "second": list(filter(None, pair.new))},
-    )
 
 
 def _table(records: Sequence[Record]) -> Table:

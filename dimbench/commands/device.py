@@ -6,19 +6,20 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dimbench import results, units
-from dimbench.commands import measuring, options
-from dimbench.commands.emit import emit, output_file, stepping, table_format
+from dimbench.commands import options
+from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.errors import UsageError
+from dimbench.progress import stepping
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
 if TYPE_CHECKING:
-    from dimbench.measure.ceilings import Ceilings
+    from dimbench.bench.ceilings import Ceilings
 
 
 def run(
-    device: measuring.Device = "cpu",
-    threads: measuring.Threads = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
     budget: Annotated[float, typer.Option(help="Seconds for each figure at most.")] = 2.0,
     json: options.Json = False,
     csv: options.Csv = False,
@@ -32,8 +33,7 @@ def run(
     file = output_file(out)
     import torch
 
-    from dimbench.measure import ceilings, doubts, hardware
-    from dimbench.measure import device as devices
+    from dimbench.bench import ceilings, devices, doubts, hardware
 
     devices.check(device)
     if threads:

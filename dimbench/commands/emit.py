@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
 
 import typer
 
@@ -14,11 +13,6 @@ from dimbench import paths, results
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
 from dimbench.report.tables import Table
-
-if TYPE_CHECKING:
-    from rich.progress import Progress, ProgressColumn
-
-T = TypeVar("T")
 
 
 def output_file(out: Path | None) -> Path:
@@ -60,56 +54,3 @@ def writing(file: Path, option: str) -> Iterator[Path]:
             yield temporary
     except OSError as error:
         raise DimbenchError(f"cannot write to {file} ({error.strerror}); give another file with {option}") from None
-
-
-def track(items: Sequence[T], what: str) -> Iterator[T]:
-    """The items one by one, with a progress bar and the time left on stderr when there are several."""
-    from rich.console import Console
-    from rich.progress import track as bar
-
-    if len(items) < 2:
-        return iter(items)
-    return iter(bar(items, description=what, console=Console(stderr=True), transient=True))
-
-
-@contextmanager
-def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[..., None]]:
-    """A progress bar with the time left on stderr; call the result with the steps done, perhaps a few words, and the
-    total where it has become another."""
-    from rich.progress import MofNCompleteColumn, TextColumn
-
-    with _bar(MofNCompleteColumn(), TextColumn("{task.fields[words]}")) as bar:
-        task = bar.add_task(what, total=total, completed=done, words="")
-
-        def progress(done: float, words: str = "", total: float | None = None) -> None:
-            bar.update(task, completed=done, words=words, total=total)
-
-        yield progress
-
-
-@contextmanager
-def transferring(what: str) -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar in bytes with the time left on stderr; call the result with the bytes here and those in all."""
-    from rich.progress import DownloadColumn, TransferSpeedColumn
-
-    bar = _bar(DownloadColumn(), TransferSpeedColumn())
-    task = bar.add_task(what, total=None)
-
-    def progress(here: int, in_all: int | None) -> None:
-        bar.start()  # nothing is shown before something comes
-        bar.update(task, completed=here, total=in_all)
-
-    try:
-        yield progress
-    finally:
-        if bar.live.is_started:
-            bar.stop()
-
-
-def _bar(*counts: ProgressColumn) -> Progress:
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), *counts)
-    times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
-    return Progress(*columns, *times, console=Console(stderr=True))

@@ -7,10 +7,14 @@ from typing import Annotated
 import typer
 
 from dimbench import presets
-from dimbench.commands import comparing, drawing, evaluating, options, recipes
+from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
 from dimbench.presets import Recipe
+from dimbench.quality import evaluating, repeating
+from dimbench.quality import networks as comparing
+from dimbench.report import quality
+from dimbench.sampling import request as requests
 
 FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor")  # by a recipe
 OF_DIGITS = 1000  # images
@@ -28,34 +32,34 @@ def run(
     real: Annotated[
         bool, typer.Option("--real", help="Take real training digits for the images: the floor of the digits' FID.")
     ] = False,
-    steps: drawing.Steps = 250,
-    cfg: drawing.Cfg = 1.0,
-    sampler: drawing.Sampler = None,
+    steps: options.Steps = 250,
+    cfg: options.Cfg = 1.0,
+    sampler: options.Sampler = None,
     num_images: Annotated[
         int | None, typer.Option(min=2, help="Images to draw.", show_default="1000 digits, else 50000")
     ] = None,
-    labels: drawing.Labels = None,
-    seed: drawing.Seed = 0,
+    labels: options.Labels = None,
+    seed: options.Seed = 0,
     repeats: Annotated[
         int, typer.Option(min=1, help="Sets of images, of the seeds from --seed on: mean, spread and minimum of FID.")
     ] = 1,
-    batch: drawing.Batch = 125,
+    batch: options.Batch = 125,
     resolution: options.Resolution = None,
-    device: drawing.Device = "cpu",
-    dtype: drawing.Dtype = drawing.Precision.FP32,
-    compile: drawing.Compile = False,
-    cuda_graph: drawing.CudaGraph = False,
-    weights: drawing.Weights = None,
-    autoencoder: drawing.Autoencoder = None,
-    reference: comparing.Reference = None,
-    extractor: comparing.ExtractorName = None,
-    inception: comparing.Inception = None,
-    vgg: comparing.Vgg = None,
+    device: options.Device = "cpu",
+    dtype: options.DrawDtype = options.Dtype.FP32,
+    compile: options.Compile = False,
+    cuda_graph: options.CudaGraph = False,
+    weights: options.Weights = None,
+    autoencoder: options.Autoencoder = None,
+    reference: options.Reference = None,
+    extractor: options.ExtractorName = None,
+    inception: options.Inception = None,
+    vgg: options.Vgg = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Keep no image on disk; an interrupted run then begins again.")
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")] = False,
-    random_weights: drawing.RandomWeights = False,
+    random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
     json: options.Json = False,
     out: options.Out = None,
@@ -64,23 +68,27 @@ def run(
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
     networks = comparing.Networks(extractor, inception, vgg)
-    task: evaluating.Given | evaluating.Drawn
+    task: evaluating.OnDisk | evaluating.ToDraw
     if model is None and recipe is None:
-        task = evaluating.Given(images, reference, networks, device)
+        task = evaluating.OnDisk(images, reference, networks, device)
     else:
-        request = drawing.Request(
+        request = requests.Request(
             name=model or "", num_images=num_images or 0, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
             seed=seed, batch=batch, resolution=resolution, device=device, weights=weights, autoencoder=autoencoder,
             random_weights=random_weights, dtype=dtype, compile=compile, cuda_graph=cuda_graph,
         )  # fmt: skip
         followed = _followed(recipe, ctx) if recipe else None
-        task = evaluating.Drawn(_completed(request, followed), followed, reference, networks, repeats, not stream)
+        task = evaluating.ToDraw(_completed(request, followed), followed, reference, networks, repeats, not stream)
     if plan:
         typer.echo(task.plan())
         return
     file = output_file(out)
-    records, table = task.run()
-    emit(records, [table], file, "json" if json else "rich")
+    found = task.run()
+    if found.together:
+        table = quality.repeated(found.sets, found.together)
+    else:
+        table = quality.side_by_side([*found.sets, *([found.floor] if found.floor else [])])
+    emit(found.records, [table], file, "json" if json else "rich")
     task.finish()
 
 
@@ -94,9 +102,9 @@ def _followed(name: str, ctx: typer.Context) -> Recipe:
     return recipe
 
 
-def _completed(request: drawing.Request, recipe: Recipe | None) -> drawing.Request:
+def _completed(request: requests.Request, recipe: Recipe | None) -> requests.Request:
     """The request with what the recipe says, and a number of images."""
     if recipe:
-        request = recipes.request(recipe, request)
-    usual = OF_DIGITS if request.pixels == comparing.SIDE_OF_DIGITS else recipes.IMAGES
+        request = repeating.request(recipe, request)
+    usual = OF_DIGITS if request.pixels == comparing.SIDE_OF_DIGITS else repeating.IMAGES
     return replace(request, num_images=request.num_images or usual)

@@ -6,16 +6,18 @@ from typing import Annotated, Any
 import typer
 
 from dimbench import presets
-from dimbench.commands import decoding, options
-from dimbench.commands.emit import emit, output_file, table_format, track
+from dimbench.commands import options
+from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.errors import UsageError
 from dimbench.presets import Preset
+from dimbench.progress import track
 from dimbench.report import bills
 from dimbench.results import Record
+from dimbench.sampling import decoding
 
 
 class RuleName(StrEnum):
-    """The names of dimbench.measure.flops.RULES, here so that --help needs no torch; a test compares the two."""
+    """The names of dimbench.counting.rules.RULES, here so that --help needs no torch; a test compares the two."""
 
     MACS = "macs"
     DIT_PAPER = "dit-paper"
@@ -82,13 +84,15 @@ def run(
 
 
 def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown: bool, check: bool) -> Record:
-    from dimbench import counting, registry
-    from dimbench.measure import engines, flops
+    from dimbench import backbone
+    from dimbench.counting import costs as counting
+    from dimbench.counting import engines
+    from dimbench.counting.rules import RULES
 
     resolution, batch = conditions["resolution"], conditions["batch"]
     counted = counting.count(preset.name, resolution, batch)
     bill = counted.bill
-    rule = flops.RULES[conditions["rule"]]
+    rule = RULES[conditions["rule"]]
     details: dict[str, Any] = {
         "rule": {"says": rule.says, "source": rule.source},
         "uncounted": bill.uncounted,
@@ -101,8 +105,8 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
     }
     macs = counted.macs(rule.name)
     if engine is Engine.FVCORE or check:
-        real = registry.for_inference(preset, registry.create_model(preset.name, resolution=resolution))
-        inputs = registry.example_inputs(preset, real, 1)
+        real = backbone.for_inference(preset, backbone.create_model(preset.name, resolution=resolution))
+        inputs = backbone.example_inputs(preset, real, 1)
         by_fvcore, skipped = engines.fvcore(real, inputs)
         if engine is Engine.FVCORE:
             macs = sum(by_fvcore.values())
@@ -112,7 +116,7 @@ def _count(preset: Preset, conditions: dict[str, Any], engine: Engine, breakdown
             by_torch = engines.torch_counter(real, inputs)
             details["check"] = {"dimbench": engines.ours(bill), "fvcore": by_fvcore, "torch": by_torch}
     if breakdown:
-        details["bill"] = bill.rows(rule)
+        details["bill"] = rule.rows(bill)
     metrics = {**counted.params, "params_inference": counted.merged, "macs": macs, "flops": 2 * macs}
     if "steps" in conditions:
         calls = conditions["steps"] * (2 if conditions["guided"] else 1)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimbench import series
+from dimbench import stats
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, stepping, table_format
+from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.errors import UsageError
-from dimbench.report.operators import timings
+from dimbench.progress import stepping
+from dimbench.report.kernel_times import timings
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from dimbench.kernels.backends import Backends, Size
 
 
-class Dtype(StrEnum):
+class KernelDtype(StrEnum):
     FP32 = "fp32"
     BF16 = "bf16"
     FP16 = "fp16"
@@ -42,7 +43,7 @@ def run(
     channels: Annotated[int, typer.Option("--channels", "-E", min=1, help="Channels.")] = 1024,
     states: Annotated[int, typer.Option("--states", "-N", min=1, help="States per channel of the scan.")] = 16,
     batch: Annotated[int, typer.Option(min=1, help="Images.")] = 1,
-    dtype: Annotated[Dtype, typer.Option(help="Type of what comes by position.")] = Dtype.FP32,
+    dtype: Annotated[KernelDtype, typer.Option(help="Type of what comes by position.")] = KernelDtype.FP32,
     device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")] = "cpu",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Threads of the CPU.", show_default="torch's choice, all cores")
@@ -65,7 +66,7 @@ def run(
     _check_device(device)
     if threads:
         torch.set_num_threads(threads)
-    types = {Dtype.FP32: torch.float32, Dtype.BF16: torch.bfloat16, Dtype.FP16: torch.float16}
+    types = {KernelDtype.FP32: torch.float32, KernelDtype.BF16: torch.bfloat16, KernelDtype.FP16: torch.float16}
     sizes = [backends.Size(batch, each, channels, states, types[dtype], device) for each in length]
     if not bench:
         _list(chosen, sizes[0], form)
@@ -132,7 +133,8 @@ def _time(operator: Backends, size: Size, names: Sequence[str], conditions: dict
     """One record per backend and floor; ratios are to the first."""
     import torch
 
-    from dimbench.measure import operators, pairs
+    from dimbench.bench import alternating as pairs
+    from dimbench.bench import backend_calls as operators
 
     example = operator.example(size)
     backward = conditions["pass"] == "backward"
@@ -147,7 +149,7 @@ def _time(operator: Backends, size: Size, names: Sequence[str], conditions: dict
         metrics = {
             **_with_interval("seconds", samples),
             **_with_interval("ratio", ratios),
-            "seconds_per_token": series.median(samples) / size.batch / size.length,
+            "seconds_per_token": stats.median(samples) / size.batch / size.length,
         }
         here = {
             "kernel": name,
@@ -166,5 +168,5 @@ def _time(operator: Backends, size: Size, names: Sequence[str], conditions: dict
 
 
 def _with_interval(name: str, samples: Sequence[float]) -> dict[str, float | None]:
-    low, high = series.median_interval(samples) or (None, None)
-    return {name: series.median(samples), f"{name}_low": low, f"{name}_high": high}
+    low, high = stats.median_interval(samples) or (None, None)
+    return {name: stats.median(samples), f"{name}_low": low, f"{name}_high": high}

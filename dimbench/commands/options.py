@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -49,3 +50,85 @@ ForBench = Annotated[
     str, typer.Option("--bench", help="Options of bench for both sides, such as '--batch 8'.", show_default="none")
 ]
 OrderSeed = Annotated[int, typer.Option(help="Seed of the order in which the two sides run.")]
+
+
+class Dtype(StrEnum):
+    """The names of dimbench.bench.devices.DTYPES, here so that --help needs no torch; a test compares the two."""
+
+    FP32 = "fp32"
+    TF32 = "tf32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+
+
+Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or cuda:N.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Threads of the CPU.", show_default="torch's choice, all cores")
+]
+BenchBudget = Annotated[float, typer.Option(help="Seconds for warm-up and samples of a row at most.")]
+
+
+Steps = Annotated[int, typer.Option(min=1, help="Sampler steps; for a time grid, its points.")]
+Cfg = Annotated[float, typer.Option(help="Scale of classifier-free guidance; 1 is none.")]
+Sampler = Annotated[str | None, typer.Option(help="Sampler.", show_default="the family's own")]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        help="random: uniform over the classes; balanced: all classes in turn; or labels such as 3 or 0,1,2, in turn.",
+        show_default="balanced",
+    ),
+]
+Seed = Annotated[int, typer.Option(help="Noise and label of image k depend on the seed and on k alone.")]
+Batch = Annotated[
+    int, typer.Option(min=1, help="Images per network call; changes the last bits of an image, not its noise or label.")
+]
+DrawDtype = Annotated[
+    Dtype, typer.Option(help="Precision of the network and the autoencoder; the sampler's state stays float32.")
+]
+Compile = Annotated[bool, typer.Option("--compile", help="Run the network through torch.compile.")]
+CudaGraph = Annotated[
+    bool,
+    typer.Option("--cuda-graph", help="Replay the network's launches as a CUDA graph, which pays for small batches."),
+]
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Checkpoint with official key names.", show_default="one that ships or was fetched, if any"),
+]
+RandomWeights = Annotated[
+    bool, typer.Option("--random-weights", help="A dry run with the untrained network: its numbers mean nothing.")
+]
+Autoencoder = Annotated[
+    str | None,
+    typer.Option(
+        help="What decodes latents: ft-ema, ft-mse, a folder that diffusers saved, an old .pt or .ckpt file, a hub id.",
+        show_default="ft-ema",
+    ),
+]
+
+
+Reference = Annotated[
+    Path | None,
+    typer.Option(
+        help="Real images to compare with: statistics, features or images, as npz, torch-fidelity's .pt or folder.",
+        show_default="ImageNet's, if fetched; held-back digits",
+    ),
+]
+Inception = Annotated[
+    Path | None,
+    typer.Option(help="Weights of the Inception network.", show_default="those fetched; digits need none"),
+]
+ExtractorName = Annotated[
+    str | None,
+    typer.Option(
+        "--extractor",
+        help="Network whose features are compared: digits-classifier or inception-v3-compat.",
+        show_default="the former for 8 x 8 pixels, else the latter",
+    ),
+]
+Vgg = Annotated[
+    Path | None,
+    typer.Option(
+        help="Weights of VGG16, for precision and recall by its features too.",
+        show_default="those fetched, beside Inception",
+    ),
+]

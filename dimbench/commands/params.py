@@ -6,8 +6,9 @@ import typer
 
 from dimbench import presets, units
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, table_format, track
+from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.presets import Preset
+from dimbench.progress import track
 from dimbench.report.tables import Table
 from dimbench.report.trees import tree
 from dimbench.results import Record
@@ -38,8 +39,8 @@ def run(
 
 
 def _count(preset: Preset, resolution: int | None, breakdown: bool) -> Record:
-    from dimbench import counting
-    from dimbench.measure import params
+    from dimbench.counting import costs as counting
+    from dimbench.counting import parameters as params
 
     conditions = {"resolution": resolution or preset.resolution}
     model, running = counting.networks(preset, conditions["resolution"])

@@ -1,27 +1,20 @@
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dimbench import presets
-from dimbench.commands.emit import track, writing
-from dimbench.errors import DimbenchError, UsageError
-from dimbench.papers import frame, published
-from dimbench.papers.published import Published
-from dimbench.presets import Preset
-from dimbench.report import timings
+from dimbench import names, presets
+from dimbench.commands.emit import writing
+from dimbench.errors import UsageError
+from dimbench.report import gallery
 from dimbench.report.tables import Table
 
 if TYPE_CHECKING:
-    from dimbench.report import plots
+    pass
 
 ENDINGS = ("png", "svg", "pdf")
-LARGEST = ("dit-xl2", "sit-xl2", "udit-l", "dim-h2", "dimsum-l2")
 
 
 def run(
@@ -49,210 +42,15 @@ def run(
 ) -> None:
     """Draw costs, times and published FIDs."""
     if name is None:
-        rows = [(known, " ".join((draw.__doc__ or "").split())) for known, draw in PLOTS.items()]
+        rows = [(known, " ".join((draw.__doc__ or "").split())) for known, draw in gallery.PLOTS.items()]
         Table(("name", "what"), rows, notes=("`dimbench plot NAME --out FILE.png` draws one.",)).show()
         return
-    draw = _find(name)
-    file = out or Path(f"{_name(draw)}.png")
+    name, draw = names.find(name, {each: (each, draw) for each, draw in gallery.PLOTS.items()}, "plot")
+    file = out or Path(f"{name}.png")
     ending = file.suffix.removeprefix(".").lower()
     if ending not in ENDINGS:
         raise UsageError(f"--out {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
     chosen = presets.match(models) if models else []
     with writing(file, "--out") as temporary:
-        draw(Request(chosen, resolution, records), temporary, ending)
+        draw(gallery.Asked(chosen, resolution, records), temporary, ending)
     typer.echo(f"{file}", err=True)
-
-
-class Request:
-    """What is asked of a plot: `models` (empty: all it can show), the resolution, and the record files."""
-
-    def __init__(self, models: Sequence[Preset], resolution: int, files: Sequence[Path] | None) -> None:
-        self.models = models
-        self.resolution = resolution
-        self.files = files
-
-    def wants(self, model: str) -> bool:
-        return not self.models or model in {preset.name for preset in self.models}
-
-    def costs(self, names: Sequence[str], resolution: int | None = None) -> dict[str, Any]:
-        """The counts of the models, at the resolution asked for."""
-        from dimbench import counting
-
-        distinct = list(dict.fromkeys(names))
-        return {name: counting.count(name, resolution or self.resolution) for name in track(distinct, "counting")}
-
-    def fids(self, keep: Callable[[Published], bool]) -> list[Published]:
-        """The published FIDs to show. DimbenchError where none is left."""
-        if found := [entry for entry in published.fids(self.resolution) if self.wants(entry.model) and keep(entry)]:
-            return found
-        raise DimbenchError(
-            f"no published FID of these models at {self.resolution} pixels is known; `dimbench table` lists what is"
-        )
-
-
-def gflops_fid(request: Request, file: Path, form: str) -> None:
-    """GFLOPs of one pass against published FID, all families counted by one rule."""
-    from dimbench.report import plots
-
-    found = request.fids(lambda entry: True)
-    fair = {presets.find(entry.model).family for entry in found if entry.like}
-    others = [entry for entry in found if presets.find(entry.model).family not in fair]
-    best = {(entry.model, entry.conditions["cfg"]): entry for entry in sorted(others, key=lambda entry: -entry.fid)}
-    shown = [*(entry for entry in found if entry.like), *best.values()]
-    costs = request.costs([entry.model for entry in shown])
-    points = []
-    for entry in shown:
-        label = _size(entry.model)
-        if not entry.like:
-            label += f" ({entry.conditions['training']}, cfg {entry.conditions['cfg']:g})"
-        points.append(plots.Point(costs[entry.model].macs("macs") / 1e9, entry.fid, _family(entry.model), label,
-                                  hollow=not entry.like))  # fmt: skip
-    around = plots.Frame(
-        f"Cost of one pass and FID, ImageNet {request.resolution} x {request.resolution}",
-        "multiply-adds of one pass (GMACs, rule macs)",
-        "FID-50K, as published (lower is better)",
-        "Filled: 400K training steps of batch 256, no guidance. Hollow: other conditions, in brackets, not comparable.",
-        log_x=True,
-        log_y=True,
-    )
-    plots.scatter(points, _families(), around, file, form)
-
-
-def params_macs(request: Request, file: Path, form: str) -> None:
-    """Parameters against multiply-adds of one pass, of every size whose cost is printed."""
-    from dimbench.report import plots
-
-    listed = request.models or [p for p in presets.all_presets().values() if p.claims and p.resolution == 256]
-    costs = request.costs([preset.name for preset in listed])
-    points = [
-        plots.Point(count.params["params"] / 1e6, count.macs("macs") / 1e9, _family(name), _size(name))
-        for name, count in costs.items()
-    ]
-    around = plots.Frame(
-        f"Parameters and cost of one pass at {request.resolution} x {request.resolution}",
-        "trained parameters (millions)",
-        "multiply-adds of one pass (GMACs, rule macs)",
-        log_x=True,
-        log_y=True,
-    )
-    plots.scatter(points, _families(), around, file, form)
-
-
-def macs_operator(request: Request, file: Path, form: str) -> None:
-    """Where multiply-adds go: linear layers, attention, convolution, scan."""
-    from dimbench.measure.engines import ours
-    from dimbench.report import plots
-
-    names = [preset.name for preset in request.models] or LARGEST
-    costs = request.costs(names)
-    bars = {
-        presets.find(name).label: {part.replace("_", " "): macs / 1e9 for part, macs in ours(count.bill).items()}
-        for name, count in costs.items()
-    }
-    size = request.resolution
-    around = plots.Frame(f"Where the work is, {size} x {size}", "multiply-adds of one pass (GMACs, rule macs)", "")
-    plots.stacked(bars, around, file, form)
-
-
-def pareto(request: Request, file: Path, form: str) -> None:
-    """Cost of a whole image, guidance and steps included, against published FID, with the front of the best."""
-    from dimbench.report import plots
-
-    known = request.fids(lambda entry: bool(entry.checkpoint))
-    best = {(entry.model, entry.passes): entry for entry in sorted(known, key=lambda entry: -entry.fid)}
-    placed = [entry for entry in best.values() if entry.passes]
-    left_out = sorted({presets.find(entry.model).label for entry in known if not entry.passes})
-    if not placed:
-        raise DimbenchError(f"the passes per image of {', '.join(left_out)} are not published; name other models")
-    costs = request.costs([entry.model for entry in placed])
-    points = [
-        plots.Point((entry.passes or 0) * costs[entry.model].macs("macs") / 1e12, entry.fid, _family(entry.model),
-                    f"{_size(entry.model)}, {entry.conditions['training'].split()[0]}, cfg {entry.conditions['cfg']:g}")
-        for entry in placed
-    ]  # fmt: skip
-    missing = f" Not placed, for its passes per image are not published: {', '.join(left_out)}." if left_out else ""
-    around = plots.Frame(
-        f"Cost of an image and FID, ImageNet {request.resolution} x {request.resolution}",
-        "multiply-adds of one image without the autoencoder (TMACs, rule macs)",
-        "FID-50K, as published (lower is better)",
-        "Each model's best at each cost; training lengths differ. The line is the front: nothing published has a lower "
-        f"FID for less.{missing}",
-        log_x=True,
-        log_y=True,
-    )
-    plots.scatter(points, _families(), around, file, form, front=timings.front(points))
-
-
-def latency_resolution(request: Request, file: Path, form: str) -> None:
-    """Seconds of one pass against resolution, with the resolutions where one model overtakes another."""
-    from dimbench.report import plots
-
-    around = plots.Frame("Latency against resolution", "image side (pixels)", "seconds of one pass (lower is better)")
-    _timed(request, "resolution", "seconds", around, file, form)
-
-
-def throughput_batch(request: Request, file: Path, form: str) -> None:
-    """Images per second of one pass against batch size."""
-    from dimbench.report import plots
-
-    around = plots.Frame("Throughput against batch", "images per batch", "images per second (higher is better)")
-    _timed(request, "batch", "images_per_second", around, file, form)
-
-
-PLOTS: dict[str, Callable[[Request, Path, str], None]] = {
-    "gflops-fid": gflops_fid,
-    "params-macs": params_macs,
-    "macs-operator": macs_operator,
-    "pareto": pareto,
-    "latency-resolution": latency_resolution,
-    "throughput-batch": throughput_batch,
-}
-
-
-def _timed(request: Request, axis: str, metric: str, around: plots.Frame, file: Path, form: str) -> None:
-    from dimbench.report import plots
-
-    known = [record for record in frame.known_records(request.files) if request.wants(record["model"])]
-    sweep = timings.sweep(known, axis, metric)
-    if sweep is None:
-        raise DimbenchError(
-            f"no records of one model at two {axis}s under equal conditions; `dimbench bench NAME... --{axis} A,B,...` "
-            "makes them"
-        )
-    crossed = timings.overtakings(sweep.curves, "px") if axis == "resolution" else {}
-    series = [
-        plots.Line(presets.find(model).label, list(curve.items()), crossed.get(model, ()))
-        for model, curve in sweep.curves.items()
-    ]
-    ticks = sorted({place for curve in sweep.curves.values() for place in curve})
-    plots.lines(series, replace(around, caption=sweep.says, log_x=True, log_y=True), file, form, ticks)
-
-
-def _find(name: str) -> Callable[[Request, Path, str], None]:
-    known = {presets.folded(each): draw for each, draw in PLOTS.items()}
-    if draw := known.get(presets.folded(name)):
-        return draw
-    near = difflib.get_close_matches(name.lower(), PLOTS, n=3, cutoff=0.4)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known are {', '.join(PLOTS)}"
-    raise UsageError(f"unknown plot {name!r}; {hint}")
-
-
-def _name(draw: Callable[..., None]) -> str:
-    return next(name for name, known in PLOTS.items() if known is draw)
-
-
-def _families() -> list[str]:
-    """Every family in the order of its year, so that each keeps its colour in every plot."""
-    ordered = sorted(presets.all_presets().values(), key=lambda preset: preset.year)
-    return [presets.family_label(family) for family in dict.fromkeys(preset.family for preset in ordered)]
-
-
-def _family(model: str) -> str:
-    """How the field writes the family: the label up to its size."""
-    return presets.family_label(presets.find(model).family)
-
-
-def _size(model: str) -> str:
-    """The label without its family: "XL/2"."""
-    preset = presets.find(model)
-    return preset.label.removeprefix(presets.family_label(preset.family)).lstrip("-")

@@ -11,7 +11,7 @@ from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
 
 
-class Format(StrEnum):
+class ReportFormat(StrEnum):
     MARKDOWN = "markdown"
     JUNIT = "junit"
     GITHUB_BENCHMARK = "github-benchmark"
@@ -24,12 +24,12 @@ def run(
         list[Path], typer.Argument(help="Record files (.jsonl) of any commands.", metavar="FILE...", show_default=False)
     ],
     format: Annotated[
-        Format,
+        ReportFormat,
         typer.Option(
             help="Markdown for a pull request; JUnit XML; JSON of github-action-benchmark (customSmallerIsBetter) or "
             "Bencher; or one HTML page."
         ),
-    ] = Format.MARKDOWN,
+    ] = ReportFormat.MARKDOWN,
     out: Annotated[
         Path | None, typer.Option(help="File for the report.", metavar="FILE", show_default="standard output")
     ] = None,
@@ -41,11 +41,11 @@ def run(
     from dimbench.report import dashboard, findings, junit, markdown, trackers
 
     render = {
-        Format.MARKDOWN: markdown.render,
-        Format.JUNIT: junit.render,
-        Format.GITHUB_BENCHMARK: trackers.github_benchmark,
-        Format.BENCHER: trackers.bencher,
-        Format.HTML: dashboard.render,
+        ReportFormat.MARKDOWN: markdown.render,
+        ReportFormat.JUNIT: junit.render,
+        ReportFormat.GITHUB_BENCHMARK: trackers.github_benchmark,
+        ReportFormat.BENCHER: trackers.bencher,
+        ReportFormat.HTML: dashboard.render,
     }[format]
     if out and (out.suffix == ".jsonl" or out in files):
         raise UsageError(f"--out {out} is for records, which a report would overwrite; give a name such as report.md")
@@ -54,7 +54,7 @@ def run(
         typer.echo(text, nl=False)
     else:
         _write(out, text)
-    if format is Format.MARKDOWN and (summary := paths.step_summary()):
+    if format is ReportFormat.MARKDOWN and (summary := paths.step_summary()):
         _append(summary, text)
 
 

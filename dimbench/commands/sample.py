@@ -5,43 +5,45 @@ from typing import Annotated, Any
 
 import typer
 
-from dimbench.commands import drawing, folder, options
+from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
 from dimbench.report.tables import Table
 from dimbench.results import Record
+from dimbench.sampling import drawing, folder
+from dimbench.sampling import request as requests
 
 _SHEET = ".png"
 
 
 def run(
     name: Annotated[str, typer.Argument(help="A model name, as `dimbench list` shows it.", metavar="NAME")],
-    steps: drawing.Steps = 250,
-    cfg: drawing.Cfg = 1.0,
-    sampler: drawing.Sampler = None,
+    steps: options.Steps = 250,
+    cfg: options.Cfg = 1.0,
+    sampler: options.Sampler = None,
     num_images: Annotated[int, typer.Option(min=1, help="Images to draw; a folder takes more later.")] = 64,
-    labels: drawing.Labels = None,
+    labels: options.Labels = None,
     out: Annotated[
         Path, typer.Option(help="A name in .png for one sheet with all images, or a folder for one file or many.")
     ] = Path("samples.png"),
     form: Annotated[
-        folder.Format | None,
+        folder.ImageFormat | None,
         typer.Option(
             "--format",
             help="In a folder: npz (samples.npz, arr_0 as ADM's suite reads it), png (000000.png, ...) or latents.",
             show_default="npz",
         ),
     ] = None,
-    seed: drawing.Seed = 0,
-    batch: drawing.Batch = 64,
+    seed: options.Seed = 0,
+    batch: options.Batch = 64,
     resolution: options.Resolution = None,
-    device: drawing.Device = "cpu",
-    dtype: drawing.Dtype = drawing.Precision.FP32,
-    compile: drawing.Compile = False,
-    cuda_graph: drawing.CudaGraph = False,
-    weights: drawing.Weights = None,
-    autoencoder: drawing.Autoencoder = None,
-    random_weights: drawing.RandomWeights = False,
+    device: options.Device = "cpu",
+    dtype: options.DrawDtype = options.Dtype.FP32,
+    compile: options.Compile = False,
+    cuda_graph: options.CudaGraph = False,
+    weights: options.Weights = None,
+    autoencoder: options.Autoencoder = None,
+    random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
     json: options.Json = False,
 ) -> None:
@@ -51,7 +53,7 @@ def run(
     """
     sheet = out.suffix.lower() == _SHEET
     _check_out(out, form)
-    request = drawing.Request(
+    request = requests.Request(
         name,
         num_images,
         steps,
@@ -68,18 +70,18 @@ def run(
         dtype,
         compile,
         cuda_graph,
-        latents=form is folder.Format.LATENTS,
+        latents=form is folder.ImageFormat.LATENTS,
         extendable=not sheet,
     )
-    drawing.refuse_if_missing(f"drawing with {request.preset.name}", request.missing(), drawing.DRY)
+    requests.refuse_if_missing(f"drawing with {request.preset.name}", request.missing(), requests.DRY)
     records = output_file(None)
-    filled = _sheet(out, request) if sheet else folder.fill(out, request, form or folder.Format.NPZ)
+    filled = _sheet(out, request) if sheet else folder.fill(out, request, form or folder.ImageFormat.NPZ)
     if filled:
         record = _record(filled)
         emit([record], [_table(record, filled)], records, "json" if json else "rich")
 
 
-def _check_out(out: Path, form: folder.Format | None) -> None:
+def _check_out(out: Path, form: folder.ImageFormat | None) -> None:
     if out.suffix.lower() == _SHEET:
         if form:
             raise UsageError(
@@ -91,7 +93,7 @@ def _check_out(out: Path, form: folder.Format | None) -> None:
         )
 
 
-def _sheet(out: Path, request: drawing.Request) -> folder.Filled:
+def _sheet(out: Path, request: requests.Request) -> folder.Filled:
     from dimbench.sampling import grid
 
     ready = drawing.Drawing(request)

@@ -7,9 +7,12 @@ from typing import Annotated
 import typer
 
 from dimbench import units
-from dimbench.commands import comparing, drawing, planning
+from dimbench.commands import options
 from dimbench.errors import UsageError
+from dimbench.quality import networks as comparing
+from dimbench.quality import plan as planning
 from dimbench.report.tables import Table
+from dimbench.sampling import request as requests
 
 FEATURES = 10_000  # as many images as ADM's references hold
 
@@ -21,10 +24,10 @@ def run(
         int, typer.Option(min=0, help="Images, evenly spread, whose features are kept for KID, precision and recall.")
     ] = FEATURES,
     batch: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 64,
-    device: drawing.Device = "cpu",
-    extractor: comparing.ExtractorName = None,
-    inception: comparing.Inception = None,
-    vgg: comparing.Vgg = None,
+    device: options.Device = "cpu",
+    extractor: options.ExtractorName = None,
+    inception: options.Inception = None,
+    vgg: options.Vgg = None,
 ) -> None:
     """Make a reference of real images that `fid --reference` takes: statistics, features, and what made them."""
     from dimbench.files import digest
@@ -35,7 +38,7 @@ def run(
         raise UsageError(f"--out {out} is not an npz; give a name that ends in .npz")
     found = open_images(images)
     networks = comparing.Networks(extractor, inception, vgg).found(found.size)
-    drawing.refuse_if_missing(f"a reference of {images}", networks.missing)
+    requests.refuse_if_missing(f"a reference of {images}", networks.missing)
     network = networks.open(device)
     typer.echo(planning.of_images(found, 0, network, batch), err=True)
     _check_writable(out)

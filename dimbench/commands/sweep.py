@@ -7,9 +7,9 @@ from typing import Annotated
 import typer
 
 from dimbench import results
-from dimbench.bench import sweeps
-from dimbench.bench.plan import Row
-from dimbench.commands import measuring, options
+from dimbench.bench import running, sweeps
+from dimbench.bench.rows import Row
+from dimbench.commands import options
 from dimbench.commands.emit import output_file, show, table_format
 from dimbench.errors import UsageError
 from dimbench.report import crossover, speed
@@ -21,19 +21,19 @@ _UNITS = {"resolution": "px", "batch": "images"}
 
 def run(
     name: Annotated[str | None, typer.Argument(help="A sweep; without it, the list of them.", metavar="NAME")] = None,
-    device: measuring.Device = "cpu",
+    device: options.Device = "cpu",
     dtype: Annotated[
-        measuring.Dtype | None, typer.Option(help="One type of numbers for all rows.", show_default="as the sweep says")
+        options.Dtype | None, typer.Option(help="One type of numbers for all rows.", show_default="as the sweep says")
     ] = None,
     model: Annotated[
         list[str] | None,
         typer.Option(help="Models in place of the sweep's; may be given again.", show_default="as the sweep says"),
     ] = None,
-    threads: measuring.Threads = None,
+    threads: options.Threads = None,
     shard: Annotated[
         str, typer.Option(help="Part i of n as i/n, for the jobs of an array; their files merge with cat.")
     ] = "1/1",
-    budget: measuring.Budget = 60.0,
+    budget: options.BenchBudget = 60.0,
     json: options.Json = False,
     csv: options.Csv = False,
     markdown: options.Markdown = False,
@@ -49,11 +49,11 @@ def run(
     wanted = sweeps.shard(_possible(sweep.rows(model, **fixed)), shard)
     file = output_file(out)
     stored = results.read(file)
-    device_name = measuring.device_name(device)
+    device_name = running.device_name(device)
     missing = sweeps.missing(wanted, stored, device_name)
     if len(missing) < len(wanted):
         print(f"dimbench: {len(wanted) - len(missing)} of {len(wanted)} rows are in {file}", file=sys.stderr)
-    ran = measuring.run(missing, file, sweep=sweep.name)
+    ran = running.run(missing, file, sweep=sweep.name)
     found = [Record(**record) for record in sweeps.records_of(wanted, results.read(file), device_name)]
     if found:
         tables = [speed.table(found)]
@@ -73,7 +73,7 @@ def _possible(rows: Sequence[Row]) -> list[Row]:
     refused: dict[str, int] = {}
     for row in rows:
         try:
-            measuring.check([row])
+            running.check([row])
             kept.append(row)
         except UsageError as error:
             refused[str(error)] = refused.get(str(error), 0) + 1

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from dimbench.commands.emit import track
-from dimbench.papers import frame, tables
-from dimbench.papers.compare import Comparison, compare, elsewhere
+from dimbench.papers import frame
+from dimbench.papers import printed as tables
+from dimbench.papers.beside import Beside, compare, elsewhere
+from dimbench.progress import track
 from dimbench.report.tables import Table
 
 
-class Format(StrEnum):
+class TableFormat(StrEnum):
     RICH = "rich"
     MARKDOWN = "markdown"
     CSV = "csv"
@@ -27,8 +28,8 @@ def run(
         str | None, typer.Argument(help="The table, such as dit-4; without one, list them.", show_default=False)
     ] = None,
     format: Annotated[
-        Format, typer.Option(help="For a terminal, Markdown, CSV, LaTeX (booktabs), an HTML page, or JSON.")
-    ] = Format.RICH,
+        TableFormat, typer.Option(help="For a terminal, Markdown, CSV, LaTeX (booktabs), an HTML page, or JSON.")
+    ] = TableFormat.RICH,
     records: Annotated[
         list[Path] | None,
         typer.Option(
@@ -43,7 +44,7 @@ def run(
 
     if name is None:
         listed = list(tables.all_tables().values())
-        if format is Format.JSON:
+        if format is TableFormat.JSON:
             typer.echo(json.dumps([{"name": t.name, "title": t.title, "source": t.source} for t in listed], indent=2))
         else:
             _print(paper_tables.listing(listed), format)
@@ -51,28 +52,28 @@ def run(
     wanted = tables.find(name)
     known = frame.known_records(records)
     comparison = compare(wanted, known, track(wanted.rows, "counting"))
-    if format is Format.JSON:
+    if format is TableFormat.JSON:
         typer.echo(json.dumps(paper_tables.entries(comparison), indent=2))
     else:
         _print(paper_tables.render(comparison, _rules(comparison), elsewhere(comparison, known)), format)
 
 
-def _rules(comparison: Comparison) -> dict[str, str]:
+def _rules(comparison: Beside) -> dict[str, str]:
     """What the rules of the counted rows count, in words."""
     used = {row.rule for row, entries in comparison.rows if any(entry.macs is not None for entry in entries)}
     if not used:
         return {}
-    from dimbench.measure.flops import RULES
+    from dimbench.counting.rules import RULES
 
     return {name: rule.says for name, rule in RULES.items() if name in used | {"macs"}}
 
 
-def _print(table: Table, format: Format) -> None:
+def _print(table: Table, format: TableFormat) -> None:
     from dimbench.report import html, latex
 
-    if format is Format.LATEX:
+    if format is TableFormat.LATEX:
         typer.echo(latex.latex(table))
-    elif format is Format.HTML:
+    elif format is TableFormat.HTML:
         body = html.table(table.columns, table.rows) + html.paragraphs(table.notes)
         typer.echo(html.page(table.title or "Tables of papers", [html.Section("", body)]))
     else:

@@ -11,9 +11,10 @@ import typer
 
 from dimbench import presets
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, stepping
+from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
 from dimbench.presets import Preset
+from dimbench.progress import stepping
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
@@ -58,14 +59,14 @@ def _trainable(name: str) -> Preset:
 
 
 def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path) -> Record:
-    from dimbench import registry
+    from dimbench import backbone
     from dimbench.data import digits
     from dimbench.diffusion.process import find_process
     from dimbench.kernels import backends
-    from dimbench.training import Recipe, Training
+    from dimbench.training import Training, TrainingRecipe
 
-    settings = Recipe(**recipe)  # type: ignore[arg-type]
-    model = registry.create_model(preset.name, seed=settings.seed)
+    settings = TrainingRecipe(**recipe)  # type: ignore[arg-type]
+    model = backbone.create_model(preset.name, seed=settings.seed)
     training = Training(model, find_process(preset.diffusion), settings)
     checkpoint = out.with_suffix(".ckpt")
     if checkpoint.exists():

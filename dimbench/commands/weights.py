@@ -13,10 +13,11 @@ import typer
 
 from dimbench import paths, units
 from dimbench.commands import options
-from dimbench.commands.emit import track, transferring
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
-from dimbench.presets import Checkpoint, folded
+from dimbench.names import folded
+from dimbench.presets import Checkpoint
+from dimbench.progress import track, transferring
 from dimbench.report.tables import Table
 from dimbench.weights import catalog, ledger
 from dimbench.weights.catalog import Entry
@@ -120,10 +121,9 @@ def import_(
     ] = None,
 ) -> None:
     """Say which model, resolution and options a file needs; if it is a published one, copy it to the others."""
-    from dimbench import registry
-    from dimbench.weights import recognise
+    from dimbench.weights import checkpoints, recognise
 
-    weights = registry.read_weights(file)
+    weights = checkpoints.read_weights(file)
     given = {name: tuple(tensor.shape) for name, tensor in weights.state.items()}
     fits = _narrowed(recognise.recognise(given), weights.trained_as)
     entries = recognise.published(fits, given)
@@ -149,13 +149,12 @@ def _narrowed(fits: list[Fit], trained_as: str) -> list[Fit]:
 
 def _named(name: str, given: Any) -> Entry:
     """The published file `name`, which must have the shapes given."""
-    from dimbench import registry
-    from dimbench.weights import recognise
+    from dimbench.weights import checkpoints, recognise
 
     found = catalog.match([name])
     if len(found) != 1 or not found[0].checkpoint:
         raise UsageError(f"--as {name!r} names no single file of weights; see `dimbench weights list`")
-    if faults := registry.mismatches(recognise.expected(found[0]), given):
+    if faults := checkpoints.mismatches(recognise.expected(found[0]), given):
         raise DimbenchError(f"the file is not {found[0].name}: {faults}")
     return found[0]
 

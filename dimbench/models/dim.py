@@ -126,7 +126,7 @@ def padded_grid(side: int, pad: int, rule: str) -> Order:
     return sources.ravel()
 
 
-class Grid(nn.Module):
+class TokenGrid(nn.Module):
     """The index tables for one side of the patch grid. `front` tokens stay ahead of it in every order."""
 
     def __init__(self, config: Config, side: int, front: int) -> None:
@@ -171,7 +171,7 @@ class GridAdapter(nn.Module):
         self.first_smoother = nn.Conv2d(width, width, 3, padding=1, groups=width)
         self.last_smoother = nn.Conv2d(width, width, 3, padding=1, groups=width)
 
-    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
+    def forward(self, tokens: Tensor, grid: TokenGrid) -> Tensor:
         """(N, 2 + side^2, D), the condition first -> (N, front + padded^2, D): condition, fixed pads, padded grid."""
         condition, patches = tokens[:, :2], tokens[:, 2:]
         patches = smoothed(self.first_smoother, patches.unflatten(1, (grid.side, grid.side)))
@@ -180,7 +180,7 @@ class GridAdapter(nn.Module):
         cells = torch.cat([patches, pads], dim=1).index_select(1, grid.cells)
         return torch.cat([condition, self.pad_token_dec_split.expand(batch, -1, -1), cells], dim=1)
 
-    def finish(self, sequence: Tensor, grid: Grid) -> Tensor:
+    def finish(self, sequence: Tensor, grid: TokenGrid) -> Tensor:
         """The inverse: (N, front + padded^2, D) in row order -> the patches (N, side^2, D)."""
         cells = sequence[:, grid.front :].unflatten(1, (grid.padded, grid.padded))
         return smoothed(self.last_smoother, cells[:, : grid.side, : grid.side])
@@ -238,7 +238,7 @@ class DiM(nn.Module):
         super().__init__()
         self.config = config
         width, pad = config.hidden_size, config.conv_width
-        grids = {side: Grid(config, side // config.patch_size, front=2 + pad) for side in config.sides}
+        grids = {side: TokenGrid(config, side // config.patch_size, front=2 + pad) for side in config.sides}
         self.grids = nn.ModuleDict({str(side): grid for side, grid in grids.items()})
         self.additional_embed = nn.Parameter(torch.zeros(1, 2 + grids[config.input_size].side ** 2, width))
         self.pos_embed = PatchEmbed(config.in_channels, width, config.patch_size)
@@ -280,7 +280,7 @@ class DiM(nn.Module):
         shift, scale = self.proj_out_1(F.silu(time + label)).chunk(2, dim=-1)
         return unpatchify(self.proj_out_2(modulate(patches, shift, scale)), self.config.patch_size)
 
-    def _through_blocks(self, h: Tensor, condition: Tensor, grid: Grid) -> Tensor:
+    def _through_blocks(self, h: Tensor, condition: Tensor, grid: TokenGrid) -> Tensor:
         blocks, turn = self.transformer_blocks, self.first_skip
         streams: list[Tensor] = []
         for block, move in zip(blocks[:turn], grid.moves[:turn], strict=True):
@@ -291,13 +291,13 @@ class DiM(nn.Module):
             h = block(h, condition, move, skip if weight == 1 else weight * skip)
         return h
 
-    def _grid(self, x: Tensor) -> Grid:
+    def _grid(self, x: Tensor) -> TokenGrid:
         rows, columns = x.shape[-2:]
         if rows != columns or rows not in self.config.sides:
             known = ", ".join(f"{side} x {side}" for side in self.config.sides)
             raise UsageError(f"a latent of {rows} x {columns} was given to a network for {known}; give one of these")
         grid = self.grids[str(rows)]
-        assert isinstance(grid, Grid)
+        assert isinstance(grid, TokenGrid)
         return grid
 
     def _labels(self, y: Tensor | None, t: Tensor) -> Tensor:

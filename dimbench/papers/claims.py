@@ -7,23 +7,25 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-from dimbench import presets
+from dimbench import names, presets
 from dimbench.errors import UsageError
-from dimbench.papers import compare, figures, tables
+from dimbench.papers import beside as compare
+from dimbench.papers import figures
+from dimbench.papers import printed as tables
 from dimbench.papers.figures import Figure
-from dimbench.papers.tables import COUNTED, QUANTITIES, Row
-from dimbench.papers.verdicts import Verdict, uncheckable
+from dimbench.papers.printed import COUNTED, QUANTITIES, PrintedRow
+from dimbench.papers.verdicts import ClaimVerdict, uncheckable
 
 SURVEYS = "survey"
 
 
 @dataclass(frozen=True)
-class Claim:
+class Claimed:
     """One figure about one network, once however often it is printed. `family` is that of the paper that prints it, or
     SURVEYS; `found_in` the tables that hold it; `row` as the first of them has it."""
 
     family: str
-    row: Row
+    row: PrintedRow
     quantity: str
     figure: Figure
     found_in: tuple[str, ...]
@@ -53,16 +55,16 @@ class Claim:
 class Finding:
     """A claim with our count and the count by its source's rule, in plain units; None where it is not checkable."""
 
-    claim: Claim
+    claim: Claimed
     ours: int | None
     own: int | None
-    verdict: Verdict
+    verdict: ClaimVerdict
 
 
-def gather(pattern: str = "*") -> list[Claim]:
+def gather(pattern: str = "*") -> list[Claimed]:
     """The claims about models, or from tables, whose name matches the wildcard; case and separators are forgiven.
     UsageError where there is none."""
-    merged: dict[Any, Claim] = {}
+    merged: dict[Any, Claimed] = {}
     for claim in _all_claims():
         row, figure = claim.row, claim.figure
         key = (row.model or row.label, row.resolution, claim.quantity, figure.value, figure.place, claim.rule,
@@ -76,12 +78,12 @@ def gather(pattern: str = "*") -> list[Claim]:
     return sorted(chosen, key=lambda claim: (claim.family == SURVEYS, years.get(claim.family, 0), claim.family))
 
 
-def examine(claims: Iterable[Claim]) -> list[Finding]:
+def examine(claims: Iterable[Claimed]) -> list[Finding]:
     """Count every network that is claimed about, each once, and judge the claims."""
     return [_examine(claim) for claim in claims]
 
 
-def _examine(claim: Claim) -> Finding:
+def _examine(claim: Claimed) -> Finding:
     if not claim.row.model:
         return Finding(claim, None, None, uncheckable(claim.row.why))
     return Finding(claim, *compare.counted(claim.figure, claim.quantity, claim.row))
@@ -92,24 +94,24 @@ def preset_file(family: str) -> str:
     return f"presets/{family}.toml"
 
 
-def _all_claims() -> Iterator[Claim]:
+def _all_claims() -> Iterator[Claimed]:
     for preset in presets.all_presets().values():
         for entry in preset.claims:
-            row = Row(
+            row = PrintedRow(
                 label=preset.label, cells=(), model=preset.name, resolution=entry.resolution, rule=entry.rule,
                 params_rule=entry.params_rule, conditions={},
             )  # fmt: skip
             for quantity, printed in (("params", entry.params), ("gflops", entry.gflops)):
                 if figure := figures.read(printed, QUANTITIES[quantity].unit):
-                    yield Claim(preset.family, row, quantity, figure, (preset_file(preset.family),))
+                    yield Claimed(preset.family, row, quantity, figure, (preset_file(preset.family),))
     for table in tables.all_tables().values():
         for row in table.rows:
             for index, column in enumerate(table.columns):
                 if column.name in COUNTED and (figure := table.figure(row, index)):
-                    yield Claim(table.name.split("-")[0], row, column.name, figure, (table.name,))
+                    yield Claimed(table.name.split("-")[0], row, column.name, figure, (table.name,))
 
 
-def _joined(first: Claim, again: Claim) -> Claim:
+def _joined(first: Claimed, again: Claimed) -> Claimed:
     """One claim for a figure found twice: second-hand if every table that holds it says so; presets do not say."""
     hands = [claim.row.second_hand for claim in (first, again) if claim.found_in[-1] != preset_file(claim.family)]
     second_hand = hands[0] if all(hands) and hands else ""
@@ -117,6 +119,6 @@ def _joined(first: Claim, again: Claim) -> Claim:
     return replace(first, row=replace(first.row, second_hand=second_hand), found_in=tuple(places))
 
 
-def _matches(claim: Claim, pattern: str) -> bool:
-    names = (claim.row.model, claim.row.label, *claim.found_in)
-    return any(fnmatchcase(presets.folded(name), presets.folded(pattern)) for name in names)
+def _matches(claim: Claimed, pattern: str) -> bool:
+    own = (claim.row.model, claim.row.label, *claim.found_in)
+    return any(fnmatchcase(names.folded(name), names.folded(pattern)) for name in own)

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import paths, results
-from dimbench.papers import tables
-from dimbench.papers.compare import Comparison, Record, compare
+from dimbench.papers import printed as tables
+from dimbench.papers.beside import Beside, Record, compare
 
 if TYPE_CHECKING:
     import pandas
@@ -32,7 +32,7 @@ def table(name: str) -> pandas.DataFrame:
     return frame(compare(tables.find(name), known_records()))
 
 
-def frame(comparison: Comparison) -> pandas.DataFrame:
+def frame(comparison: Beside) -> pandas.DataFrame:
     """The comparison with two levels of columns."""
     import pandas
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimbench import presets
-from dimbench.papers import tables
-from dimbench.papers.tables import Row
+from dimbench.papers import printed as tables
+from dimbench.papers.printed import PrintedRow
 
 # The conditions under which most papers compare: no guidance, 400K steps of batch 256.
 LIKE = {"training": "400K x 256", "cfg": 1.0}
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedFid:
     """A FID of 50,000 images on ImageNet at `resolution`; `conditions` as the table states them."""
 
     model: str
@@ -49,19 +49,19 @@ _CALLS = {
 }
 
 
-def fids(resolution: int = 256) -> list[Published]:
+def fids(resolution: int = 256) -> list[PublishedFid]:
     """What each family's own tables print for its models on ImageNet, each once."""
-    found: dict[tuple[str, float, str | None], Published] = {}
+    found: dict[tuple[str, float, str | None], PublishedFid] = {}
     for row, fid in _own_rows():
         stated = row.conditions
         usual = "autoencoder" not in stated  # not one of a comparison of decoders
         if stated.get("data") == "ImageNet" and row.resolution == resolution and "cfg" in stated and usual:
-            entry = Published(row.model, resolution, fid, stated, row.checkpoint)
+            entry = PublishedFid(row.model, resolution, fid, stated, row.checkpoint)
             found.setdefault((row.model, fid, stated.get("training")), entry)
     return list(found.values())
 
 
-def _own_rows() -> Iterator[tuple[Row, float]]:
+def _own_rows() -> Iterator[tuple[PrintedRow, float]]:
     """Rows of a family's own tables about its own models, with their FID."""
     for table in tables.all_tables().values():
         for row in table.rows:

@@ -11,7 +11,7 @@ from dimbench.quality.inception_score import SPLITS
 from dimbench.quality.kid import SUBSET_SIZE, kernel_distance
 from dimbench.quality.precision_recall import NEIGHBOURS, precision_recall
 from dimbench.quality.statistics import Statistics
-from dimbench.quality.summary import Summary
+from dimbench.quality.summary import FeatureSummary
 
 Findings = tuple[dict[str, float], list[str]]  # metrics and warnings
 
@@ -30,7 +30,7 @@ class Evaluation:
     warnings: list[str]
 
 
-def evaluate(generated: Summary, reference: Summary) -> Evaluation:
+def evaluate(generated: FeatureSummary, reference: FeatureSummary) -> Evaluation:
     """Compare two sets with every metric's defaults. Raises UsageError for unlike dimensions or too few images,
     DimbenchError for features that are NaN or infinite."""
     findings = [
@@ -64,7 +64,7 @@ def _spatial(generated: Statistics | None, reference: Statistics | None) -> Find
     return _frechet("sfid", generated, reference)
 
 
-def _score(generated: Summary) -> Findings:
+def _score(generated: FeatureSummary) -> Findings:
     if generated.score is None:
         return {}, [f"The Inception Score was not measured: {generated.pool.n} images do not fill its {SPLITS} splits."]
     return dict(zip(("is_mean", "is_std"), generated.score, strict=True)), []

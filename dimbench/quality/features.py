@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
@@ -13,6 +12,7 @@ from torch import Tensor
 from dimbench.data import digits
 from dimbench.errors import UsageError
 from dimbench.files import digest
+from dimbench.names import meant
 from dimbench.quality.digits_classifier import WEIGHTS, load_classifier
 from dimbench.quality.inception import InceptionExtractor
 
@@ -78,9 +78,8 @@ def create_extractor(name: str, weights: Path | None = None, device: str | torch
 def check_name(name: str) -> None:
     """Raise UsageError where no extractor is called so."""
     if name not in EXTRACTORS:
-        near = difflib.get_close_matches(name, EXTRACTORS, n=1)
-        hint = f" (did you mean {near[0]}?)" if near else ""
-        raise UsageError(f"There is no feature extractor {name!r}{hint}: choose one of {', '.join(EXTRACTORS)}.")
+        hint = meant(name, EXTRACTORS, f"give one of {', '.join(EXTRACTORS)}")
+        raise UsageError(f"unknown feature extractor {name!r}; {hint}")
 
 
 def extract(extractor: Extractor, batches: Iterable[Tensor]) -> Features:

@@ -31,7 +31,7 @@ from dimbench.quality.checks import checked
 from dimbench.quality.features import Extractor
 from dimbench.quality.images import ARRAY, BROKEN_ZIP, Images, cut_off, digit_images, open_images, open_npz_images
 from dimbench.quality.statistics import Statistics, statistics_of
-from dimbench.quality.summary import Summary, summarise
+from dimbench.quality.summary import FeatureSummary, summarise
 from dimbench.quality.vgg import vgg_sha256
 
 STATISTICS = (
@@ -107,11 +107,13 @@ class Reference:
         unsaid = [what for what, said in (("resolution", self.size), ("extractor", self.extractor)) if said is None]
         return [f"The reference {self.name} does not say its {' and its '.join(unsaid)}."] if unsaid else []
 
-    def summary(self, extractor: Extractor, batch: int, on_images: Callable[[int], None] | None = None) -> Summary:
+    def summary(
+        self, extractor: Extractor, batch: int, on_images: Callable[[int], None] | None = None
+    ) -> FeatureSummary:
         """What the metrics need of it; images, where there are any and features are not, go through the extractor."""
         if self.images is None or self.features is not None:
             assert self.pool is not None
-            return Summary(self.pool, self.spatial, self.features, vgg=self.vgg)
+            return FeatureSummary(self.pool, self.spatial, self.features, vgg=self.vgg)
         seen = summarise(extractor, self.images.batches(batch), self.images.count, on_images=on_images)
         if self.pool is None:
             return seen
@@ -151,7 +153,7 @@ def held_back_digits() -> Reference:
     return Reference("held-back digits", digest(images.path), images=images, size=images.size)
 
 
-def write_reference(summary: Summary, extractor: Extractor, size: tuple[int, int], path: Path) -> None:
+def write_reference(summary: FeatureSummary, extractor: Extractor, size: tuple[int, int], path: Path) -> None:
     """Write a summary as an npz that `read_reference` reads, and pytorch-fid too."""
     arrays: dict[str, Any] = {"mu": summary.pool.mu.numpy(), "sigma": summary.pool.sigma.numpy(), "size": size}
     if summary.spatial:

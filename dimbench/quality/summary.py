@@ -16,7 +16,7 @@ from dimbench.quality.statistics import RunningStatistics, Statistics
 
 
 @dataclass(frozen=True)
-class Summary:
+class FeatureSummary:
     """A set of images: `pool` and, where there are any, `spatial` statistics; `features` (k, D) of its images, or of
     some of them, for KID, precision and recall, and of the same images by `vgg`; mean and deviation of its Inception
     `score`; the SHA-256 of its pixels, as RGB. None stands for what is not known."""
@@ -54,11 +54,11 @@ class Summariser:
             self.kept[name].append(features[name][chosen])
         self.n += len(image)
 
-    def result(self, pixels_sha256: str | None = None) -> Summary:
+    def result(self, pixels_sha256: str | None = None) -> FeatureSummary:
         """The summary. Raises UsageError for fewer than 2 images, DimbenchError where some did not come."""
         if self.n != self.total:
             raise DimbenchError(f"{self.n} images came where {self.total} were announced: look at the images.")
-        return Summary(
+        return FeatureSummary(
             self.running["pool"].result(),
             self.running["spatial"].result() if "spatial" in self.running else None,
             torch.cat(self.kept["pool"]) if self.keep else None,
@@ -74,7 +74,7 @@ def summarise(
     total: int,
     keep: int | None = None,
     on_images: Callable[[int], None] | None = None,
-) -> Summary:
+) -> FeatureSummary:
     """The summary of `total` uint8 images, in batches (N, 3, H, W) or (N, 1, H, W); `on_images(n)` follows them."""
     summariser, pixels = Summariser(total, keep), hashlib.sha256()
     for batch in batches:
@@ -86,7 +86,7 @@ def summarise(
     return summariser.result(pixels.hexdigest())
 
 
-def summary_of(features: Features) -> Summary:
+def summary_of(features: Features) -> FeatureSummary:
     """The summary of a whole set of features at hand."""
     summariser = Summariser(len(features["pool"]))
     summariser.update(features)

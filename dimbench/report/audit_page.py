@@ -12,18 +12,19 @@ from markupsafe import Markup
 
 from dimbench import units
 from dimbench.papers.claims import SURVEYS, Finding
-from dimbench.papers.tables import PARAMETERS
-from dimbench.papers.verdicts import Kind
-from dimbench.report import audit, html
+from dimbench.papers.printed import PARAMETERS
+from dimbench.papers.verdicts import VerdictKind
+from dimbench.report import audit_table as audit
+from dimbench.report import html
 from dimbench.report.html import Section
 from dimbench.report.tables import Cell
 
 # Symbol, tone and short words: told apart without colour too.
 LOOK = {
-    Kind.AGREES: ("●", "good", "agrees"),
-    Kind.OWN_RULE: ("◆", "warn", "agrees under its own rule"),
-    Kind.DIFFERS: ("▲", "bad", "does not agree"),
-    Kind.UNCHECKABLE: ("○", "soft", "not checkable here"),
+    VerdictKind.AGREES: ("●", "good", "agrees"),
+    VerdictKind.OWN_RULE: ("◆", "warn", "agrees under its own rule"),
+    VerdictKind.DIFFERS: ("▲", "bad", "does not agree"),
+    VerdictKind.UNCHECKABLE: ("○", "soft", "not checkable here"),
 }
 _FACTOR = 4  # the axis reaches from a quarter of our count to four times it
 _TICKS = {0.25: "¼", 0.5: "½", 1.0: "our count", 2.0: "twice", 4.0: "4 times"}
@@ -60,7 +61,7 @@ def _strips(findings: Sequence[Finding]) -> Markup:
     """One axis per paper with a lane for each verdict, its claims marked on it, and the verdicts counted."""
     strips = []
     for name, found in audit.by_family(findings):
-        kinds = {kind: [finding for finding in found if finding.verdict.kind is kind] for kind in Kind}
+        kinds = {kind: [finding for finding in found if finding.verdict.kind is kind] for kind in VerdictKind}
         lanes = [(*LOOK[kind], _marks(alike)) for kind, alike in kinds.items() if alike and alike[0].ours]
         counts = [(*LOOK[kind], len(alike)) for kind, alike in kinds.items() if alike]
         strips.append({"name": name.partition(":")[0], "lanes": lanes, "counts": counts})
@@ -118,7 +119,12 @@ def _table(found: Sequence[Finding]) -> Markup:
         symbol, tone, short = LOOK[verdict.kind]
         cells: list[str | Cell] = [
             Cell(audit.label(claim), hint=claim.row.second_hand and f"Second-hand: {claim.row.second_hand}"),
-            Cell(f"{symbol} {_short(finding) or short}", str(list(Kind).index(verdict.kind)), tone, hint=str(verdict)),
+            Cell(
+                f"{symbol} {_short(finding) or short}",
+                str([*VerdictKind].index(verdict.kind)),
+                tone,
+                hint=str(verdict),
+            ),
             Cell(audit.claimed(claim), float(claim.figure.value)),
             *([Cell(claim.original or "-")] if survey else []),
             Cell(audit.count(claim, finding.ours), finding.ours, "" if finding.ours else "soft"),
@@ -134,14 +140,14 @@ def _table(found: Sequence[Finding]) -> Markup:
 def _short(finding: Finding) -> str:
     """The verdict in a few words, for a cell."""
     verdict = finding.verdict
-    if verdict.kind is Kind.OWN_RULE and verdict.left_out is not None:
+    if verdict.kind is VerdictKind.OWN_RULE and verdict.left_out is not None:
         verb = "leaves out" if verdict.left_out > 0 else "adds"
         return f"own rule {verb} {units.per_cent(abs(verdict.left_out))}"
-    if verdict.kind is Kind.UNCHECKABLE:
+    if verdict.kind is VerdictKind.UNCHECKABLE:
         return f"not checkable: {verdict.why}"
-    if verdict.kind is Kind.DIFFERS:
+    if verdict.kind is VerdictKind.DIFFERS:
         return str(verdict).removeprefix(f"{verdict.kind}: ")
-    return f"agrees, {verdict.how}" if verdict.kind is Kind.AGREES and verdict.how != "rounded" else ""
+    return f"agrees, {verdict.how}" if verdict.kind is VerdictKind.AGREES and verdict.how != "rounded" else ""
 
 
 def _rules(findings: Sequence[Finding], rules: Mapping[str, tuple[str, str]]) -> Markup:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dimbench import units
+from dimbench.comparing.estimate import Noise
+from dimbench.comparing.gates import METRICS, Kind
+from dimbench.comparing.judge import NOISE_FACTOR, Change
 from dimbench.report import metrics
-from dimbench.report.compare import NOISE_FACTOR, Change
-from dimbench.report.estimate import Noise
-from dimbench.report.gates import METRICS, Kind
 from dimbench.report.tables import Table
 from dimbench.results import Record
 

@@ -9,10 +9,11 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dimbench.report import charts, conditions, html, metrics, summary
-from dimbench.report.findings import Comparison, Findings, Outcome, Raw, Series, point, value
+from dimbench.report import charts, conditions, html, metrics
+from dimbench.report import grids as summary
+from dimbench.report.findings import Compared, Findings, History, Outcome, Raw, point, value
+from dimbench.report.grids import Grid
 from dimbench.report.html import Section
-from dimbench.report.summary import Grid
 from dimbench.report.tables import Cell
 
 # What keeps a page under 2 MB, however many records there are.
@@ -53,7 +54,7 @@ def _compared(findings: Findings) -> list[Section]:
     return sections
 
 
-def _strip(row: Comparison, reach: float) -> Cell:
+def _strip(row: Compared, reach: float) -> Cell:
     if row.ratio is None or row.exact:
         return Cell("")
     interval = None if row.low is None or row.high is None else (row.low, row.high)
@@ -86,7 +87,7 @@ def _history(findings: Findings) -> list[Section]:
     return [Section("History", body)]
 
 
-def _card(series: Series, others: Sequence[Series]) -> Markup | None:
+def _card(series: History, others: Sequence[History]) -> Markup | None:
     """A chart of what the command measures first; None where no run has it."""
     names = metrics.shown(series.command, [series.latest["metrics"]])
     found = [(record, point(record, names[0])) for record in series.records if names]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from dimbench import series
+from dimbench import stats
 from dimbench.errors import DimbenchError
 from dimbench.report import metrics
 from dimbench.report.conditions import shared, words
@@ -44,7 +44,7 @@ _NOUNS = re.compile(r"\b(regression|metric|measurement|model)\b")
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Compared:
     """A `compare` record. `low` and `high` bound `ratio` = new / base; where there is no ratio, `margin` is a
     difference. `environments` are those of base and new."""
 
@@ -68,7 +68,7 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Series:
+class History:
     """The records of one command for one model under the same conditions, the oldest first."""
 
     records: Sequence[Raw]
@@ -112,14 +112,14 @@ class Point:
 class Findings:
     """All that a report shows."""
 
-    comparisons: Sequence[Comparison]
-    series: Sequence[Series]
+    comparisons: Sequence[Compared]
+    series: Sequence[History]
 
-    def having(self, *outcomes: Outcome) -> list[Comparison]:
+    def having(self, *outcomes: Outcome) -> list[Compared]:
         return [row for row in self.comparisons if row.outcome in outcomes]
 
-    def by_command(self) -> dict[str, list[Series]]:
-        found: dict[str, list[Series]] = {}
+    def by_command(self) -> dict[str, list[History]]:
+        found: dict[str, list[History]] = {}
         for one in self.series:
             found.setdefault(one.command, []).append(one)
         return found
@@ -162,10 +162,10 @@ def gather(records: Iterable[Raw]) -> Findings:
         heaps.setdefault(key, []).append(record)
     comparisons = [_comparison(heap[-1]) for heap in heaps.values() if heap[0]["command"] == "compare"]
     comparisons.sort(key=lambda row: list(Outcome).index(row.outcome))
-    return Findings(comparisons, [Series(heap) for heap in heaps.values() if heap[0]["command"] != "compare"])
+    return Findings(comparisons, [History(heap) for heap in heaps.values() if heap[0]["command"] != "compare"])
 
 
-def _comparison(record: Raw) -> Comparison:
+def _comparison(record: Raw) -> Compared:
     model = str(record["model"])
     try:
         details = record["details"]
@@ -180,7 +180,7 @@ def _comparison(record: Raw) -> Comparison:
     if verdict in _WORSE:
         verdict += ", confirmed" if outcome is Outcome.REGRESSION else ", not confirmed"
     reason = str(details.get("reason") or "; ".join(record.get("warnings", ())))
-    return Comparison(
+    return Compared(
         model, record["conditions"], metric, outcome, verdict, **numbers, reason=reason, environments=environments
     )
 
@@ -210,8 +210,8 @@ def point(record: Raw, metric: str) -> Point | None:
     """What a record says of a metric, from its raw series where it kept one; None where it was not measured."""
     samples = record.get("samples", {}).get(metric)
     if samples:
-        quartiles = series.quantile(samples, 0.25), series.quantile(samples, 0.75)
-        interval = series.median_interval(samples)
-        return Point(record["created"], series.median(samples), interval, quartiles, len(samples))
+        quartiles = stats.quantile(samples, 0.25), stats.quantile(samples, 0.75)
+        interval = stats.median_interval(samples)
+        return Point(record["created"], stats.median(samples), interval, quartiles, len(samples))
     number = value(record["metrics"].get(metric))
     return None if number is None else Point(record["created"], number)

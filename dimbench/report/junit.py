@@ -6,8 +6,10 @@ import re
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
-from dimbench.report import conditions, metrics, summary
-from dimbench.report.findings import Comparison, Findings, Outcome, Series
+from dimbench import units
+from dimbench.report import conditions, metrics
+from dimbench.report import grids as summary
+from dimbench.report.findings import Compared, Findings, History, Outcome
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAGS = {
@@ -30,7 +32,7 @@ def render(findings: Findings) -> str:
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
 
-def _compared(row: Comparison) -> Element:
+def _compared(row: Compared) -> Element:
     case = _case(row.model, f"{metrics.label(row.metric)} ({conditions.words(row.conditions)})")
     if tag := _TAGS.get(row.outcome):
         said = summary.words(row)
@@ -38,11 +40,11 @@ def _compared(row: Comparison) -> Element:
     return case
 
 
-def _measured(series: Series) -> Element:
+def _measured(series: History) -> Element:
     case = _case(series.model, f"{series.command} ({conditions.words(series.conditions)})")
     if not series.measured:
-        said = "; ".join(map(str, series.latest.get("warnings", ()))) or metrics.NOT_MEASURED
-        SubElement(case, "error", message=_clean(said), type=metrics.NOT_MEASURED)
+        said = "; ".join(map(str, series.latest.get("warnings", ()))) or units.NOT_MEASURED
+        SubElement(case, "error", message=_clean(said), type=units.NOT_MEASURED)
     return case
 
 

@@ -6,9 +6,10 @@ import html
 import re
 from collections.abc import Mapping, Sequence
 
-from dimbench.report import metrics, summary
-from dimbench.report.findings import GRAVE, Comparison, Findings, Outcome
-from dimbench.report.summary import Grid
+from dimbench.report import grids as summary
+from dimbench.report import metrics
+from dimbench.report.findings import GRAVE, Compared, Findings, Outcome
+from dimbench.report.grids import Grid
 from dimbench.report.tables import Table
 
 OPEN_ROWS = 20  # a longer table is folded
@@ -32,7 +33,7 @@ def _comparisons(findings: Findings) -> list[str]:
     return blocks
 
 
-def _unchanged(rows: Sequence[Comparison]) -> str:
+def _unchanged(rows: Sequence[Compared]) -> str:
     """The models that share the same unchanged metrics in one line."""
     names: dict[str, dict[str, None]] = {}
     for row in rows:

@@ -7,7 +7,6 @@ from typing import Any
 
 from dimbench import units
 
-NOT_MEASURED = "not measured"
 # Per command the metrics that a summary shows, in this order; a command that is not here shows all it has.
 HEADLINES: Mapping[str, Sequence[str]] = {
     "bench": ("seconds", "images_per_second", "mfu", "peak_bytes", "joules_per_image"),
@@ -66,7 +65,7 @@ def smaller_is_better(name: str) -> bool:
 def text(name: str, value: float | None, full: bool = False) -> str:
     """A value as it reads in a table: "37.01 ms", "118.62 G"; `full` leaves counted numbers to the last digit."""
     if value is None:
-        return NOT_MEASURED
+        return units.NOT_MEASURED
     match unit(name):
         case "s":
             return units.seconds(value)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dimbench.papers.compare import Comparison, Entry, Record
-from dimbench.papers.tables import PARAMETERS, Column, PaperTable, Row
+from dimbench import units
+from dimbench.papers.beside import Beside, Judged, Record
+from dimbench.papers.printed import PARAMETERS, Column, PaperTable, PrintedRow
 from dimbench.report.tables import Table
 
 NOTHING = "-"
 OUTSIDE = "!"
 SECOND_HAND = "†"
-NOT_MEASURED = "not measured"
 
 
 def listing(tables: Sequence[PaperTable]) -> Table:
@@ -21,7 +21,7 @@ def listing(tables: Sequence[PaperTable]) -> Table:
     return Table(("name", "rows", "what", "printed in"), rows, notes=("`dimbench table NAME` shows one.",))
 
 
-def render(comparison: Comparison, rules: Mapping[str, str], unlike: Sequence[tuple[str, Column, Record]]) -> Table:
+def render(comparison: Beside, rules: Mapping[str, str], unlike: Sequence[tuple[str, Column, Record]]) -> Table:
     """The table as printed, each column with ours beside it where there is any; `rules` says what each rule counts,
     `unlike` holds records that its conditions leave out."""
     table = comparison.table
@@ -37,7 +37,7 @@ def render(comparison: Comparison, rules: Mapping[str, str], unlike: Sequence[tu
     return Table(headings, cells, title=title, notes=_notes(comparison, rules, unlike))
 
 
-def entries(comparison: Comparison) -> list[dict[str, Any]]:
+def entries(comparison: Beside) -> list[dict[str, Any]]:
     """One plain record per printed figure, numbers in plain units."""
     return [
         {
@@ -63,11 +63,11 @@ def entries(comparison: Comparison) -> list[dict[str, Any]]:
     ]
 
 
-def _label(row: Row) -> str:
+def _label(row: PrintedRow) -> str:
     return f"{row.label} {SECOND_HAND}" if row.second_hand else row.label
 
 
-def _beside(column: Column, entries: Sequence[Entry], rows: Sequence[Row]) -> dict[str, list[str]]:
+def _beside(column: Column, entries: Sequence[Judged], rows: Sequence[PrintedRow]) -> dict[str, list[str]]:
     """Our columns beside one of the paper; none where not one of its figures has a number of ours."""
     if all(entry.ours is None for entry in entries):
         return {}
@@ -82,21 +82,21 @@ def _beside(column: Column, entries: Sequence[Entry], rows: Sequence[Row]) -> di
     return {**by_rule, f"{short} diff": difference, "MACs (G)": macs}
 
 
-def _ours(entry: Entry) -> str:
+def _ours(entry: Judged) -> str:
     if entry.figure is None:
         return NOTHING
     if entry.ours is None:
-        return "not checkable" if entry.verdict else NOT_MEASURED
+        return "not checkable" if entry.verdict else units.NOT_MEASURED
     return entry.figure.like(entry.ours)
 
 
-def _difference(entry: Entry) -> str:
+def _difference(entry: Judged) -> str:
     if entry.difference is None:
         return NOTHING
     return f"{100 * entry.difference:+z.2f} %" + ("" if entry.within else f" {OUTSIDE}")
 
 
-def _notes(comparison: Comparison, rules: Mapping[str, str], unlike: Sequence[tuple[str, Column, Record]]) -> list[str]:
+def _notes(comparison: Beside, rules: Mapping[str, str], unlike: Sequence[tuple[str, Column, Record]]) -> list[str]:
     table = comparison.table
     found = [entry for _, row in comparison.rows for entry in row]
     notes = [f"Source: {table.source}.", *([table.note] if table.note else [])]
@@ -117,7 +117,7 @@ def _notes(comparison: Comparison, rules: Mapping[str, str], unlike: Sequence[tu
     return notes
 
 
-def _without_ours(comparison: Comparison) -> list[str]:
+def _without_ours(comparison: Beside) -> list[str]:
     """Which columns have no number of ours, and why."""
     columns = [(column, comparison.column(index)) for index, column in enumerate(comparison.table.columns)]
     silent = [
@@ -129,7 +129,7 @@ def _without_ours(comparison: Comparison) -> list[str]:
     if measured := {column.heading: column for column, _ in silent if column.measured}:
         commands = " and ".join(f"`dimbench {name}`" for name in dict.fromkeys(
             column.quantity.command for column in measured.values()))  # fmt: skip
-        notes.append(f"{', '.join(measured)}: {NOT_MEASURED} under these conditions; {commands} would.")
+        notes.append(f"{', '.join(measured)}: {units.NOT_MEASURED} under these conditions; {commands} would.")
     for column, entries in silent:
         if reasons := dict.fromkeys(entry.verdict.why for entry in entries if entry.verdict):
             notes.append(f"{column.heading}: not checkable here, {'; '.join(reasons)}.")

@@ -44,7 +44,7 @@ _SMALL = 0.01  # share of a bar below which a part is not shown by itself
 
 
 @dataclass(frozen=True)
-class Point:
+class Dot:
     """`group` decides colour and marker; a hollow point is one to be read with care."""
 
     x: float
@@ -67,7 +67,7 @@ class Frame:
 
 
 @dataclass(frozen=True)
-class Line:
+class Curve:
     """Points joined in the order of x; `crossings` are marked on it, each with its label."""
 
     label: str
@@ -76,7 +76,7 @@ class Line:
 
 
 def scatter(
-    points: Sequence[Point], groups: Sequence[str], frame: Frame, file: Path, form: str, front: Sequence[Point] = ()
+    points: Sequence[Dot], groups: Sequence[str], frame: Frame, file: Path, form: str, front: Sequence[Dot] = ()
 ) -> None:
     """Labelled points; a group has the look of its place in `groups`. `front` is joined by steps, as what no other
     point beats."""
@@ -94,7 +94,7 @@ def scatter(
         _label(figure, axes, points, colours, [(point.x, point.y) for point in front])
 
 
-def lines(series: Sequence[Line], frame: Frame, file: Path, form: str, ticks: Sequence[float] = ()) -> None:
+def lines(series: Sequence[Curve], frame: Frame, file: Path, form: str, ticks: Sequence[float] = ()) -> None:
     """One line per series with a marker at each measured point, and its crossings circled."""
     with _figure(frame, file, form) as (_, axes):
         for index, line in enumerate(series):
@@ -183,7 +183,7 @@ def _legend(axes: Axes, handles: Sequence[Any]) -> None:
 
 
 def _label(
-    figure: Figure, axes: Axes, points: Sequence[Point], colours: Sequence[str], steps: Sequence[tuple[float, float]]
+    figure: Figure, axes: Axes, points: Sequence[Dot], colours: Sequence[str], steps: Sequence[tuple[float, float]]
 ) -> None:
     """Name every point where its name covers no other name, no point and no step, and stays within the axes."""
     figure.canvas.draw()

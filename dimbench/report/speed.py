@@ -9,7 +9,6 @@ from dimbench import units
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
-NOT_MEASURED = "not measured"
 # Conditions in the order of the table; one that is equal in all rows stands below it instead.
 _CONDITIONS = {
     "resolution": "px",
@@ -104,7 +103,7 @@ def _time(record: Record) -> str:
     """The median with half the width of its interval."""
     middle, low, high = (record.metrics.get(name) for name in ("seconds", "seconds_low", "seconds_high"))
     if middle is None:
-        return NOT_MEASURED
+        return units.NOT_MEASURED
     if low is None or high is None:
         return units.seconds(middle)
     return f"{units.seconds(middle)} ± {units.share((high - low) / 2, middle)}"

@@ -14,14 +14,14 @@ Curve = Mapping[float, float]
 
 
 @dataclass(frozen=True)
-class Sweep:
+class Curves:
     """Model -> its curve, place on the axis -> value; `says` names the conditions that all of them share."""
 
     curves: Mapping[str, Curve]
     says: str
 
 
-def sweep(records: Sequence[Mapping[str, Any]], axis: str, metric: str) -> Sweep | None:
+def sweep(records: Sequence[Mapping[str, Any]], axis: str, metric: str) -> Curves | None:
     """The largest set of bench records that differ in `axis` and in the model alone; None where no model has two.
 
     Of a model and place measured again, the newest counts.
@@ -37,7 +37,7 @@ def sweep(records: Sequence[Mapping[str, Any]], axis: str, metric: str) -> Sweep
     best = max(usable, key=lambda key: sum(map(len, usable[key].values())), default=None)
     if best is None or not usable[best]:
         return None
-    return Sweep(usable[best], _conditions(dict(zip(same, best, strict=True))))
+    return Curves(usable[best], _conditions(dict(zip(same, best, strict=True))))
 
 
 def _conditions(shared: Mapping[str, Any]) -> str:

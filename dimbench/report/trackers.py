@@ -8,7 +8,7 @@ from typing import Any
 
 from dimbench.errors import UsageError
 from dimbench.report import conditions, metrics
-from dimbench.report.findings import Findings, Point, Series, point
+from dimbench.report.findings import Findings, History, Point, point
 
 _NANO = 10**9  # Bencher's built-in measure `latency` counts nanoseconds
 
@@ -45,7 +45,7 @@ def bencher(findings: Findings) -> str:
     return _json(benchmarks)
 
 
-def _figures(findings: Findings) -> Iterator[tuple[Series, str, Point]]:
+def _figures(findings: Findings) -> Iterator[tuple[History, str, Point]]:
     """The latest figure of every metric that was measured and that a summary shows."""
     if not findings.series:
         raise UsageError("only comparisons were given, and this format holds measurements; give the records compared")
@@ -55,12 +55,12 @@ def _figures(findings: Findings) -> Iterator[tuple[Series, str, Point]]:
                 yield series, metric, found
 
 
-def _name(series: Series) -> str:
+def _name(series: History) -> str:
     """With all conditions, so that a name always means the same and no number stands without them."""
     return f"{series.command} {series.model} ({conditions.words(series.conditions)})"
 
 
-def _extra(series: Series, found: Point) -> str:
+def _extra(series: History, found: Point) -> str:
     environment = {name: known for name, known in series.latest["environment"].items() if known is not None}
     return f"samples: {found.count}\n" + "\n".join(f"{name}: {conditions.plain(v)}" for name, v in environment.items())
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from dimbench import paths, presets
+from dimbench import names, paths, presets
 from dimbench.errors import UsageError
-from dimbench.presets import Checkpoint, Published, folded
+from dimbench.presets import Checkpoint, Published
 
 
 @dataclass(frozen=True)
@@ -43,8 +42,8 @@ class Entry:
         return self.file.original or self.name
 
     def is_called(self, pattern: str) -> bool:
-        names = (self.owner, self.name, self.official_name)
-        return any(fnmatchcase(folded(name), folded(pattern)) for name in names)
+        own = (self.owner, self.name, self.official_name)
+        return any(fnmatchcase(names.folded(name), names.folded(pattern)) for name in own)
 
 
 def path_of(file: Published) -> Path:
@@ -74,11 +73,10 @@ def match(patterns: Sequence[str]) -> list[Entry]:
 
 
 def _hint(pattern: str) -> str:
-    if any(folded(name) == folded(pattern) for name in presets.all_presets()):
+    if any(names.folded(name) == names.folded(pattern) for name in presets.all_presets()):
         return "none is known for this model"
-    names = {folded(name): name for entry in everything() for name in (entry.owner, entry.name)}
-    near = difflib.get_close_matches(folded(pattern), names, n=3, cutoff=0.5)
-    return f"did you mean {' or '.join(names[key] for key in near)}?" if near else "see `dimbench weights list`"
+    known = [name for entry in everything() for name in (entry.owner, entry.name)]
+    return names.meant(pattern, known, "see `dimbench weights list`")
 
 
 def shared(name: str) -> Path | None:

@@ -9,12 +9,13 @@ from itertools import groupby
 from math import inf
 from typing import Any
 
-from dimbench import presets, registry
+from dimbench import backbone, presets
+from dimbench.counting.meta import shapes_only
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.measure.shapes import shapes_only
 from dimbench.presets import Preset
-from dimbench.registry import Shapes
+from dimbench.weights import checkpoints
 from dimbench.weights.catalog import Entry
+from dimbench.weights.checkpoints import Shapes
 
 # Tried besides those that a preset names, in pixels; the commonest first.
 RESOLUTIONS = (256, 512, 1024, 1536, 768, 384, 128, 64, 32)
@@ -51,7 +52,7 @@ def recognise(given: Shapes) -> list[Fit]:
             return fits
     nearest, shapes = min(own.values(), key=lambda pair: _distance(given, pair[1]))
     raise DimbenchError(
-        f"these weights fit no registered model; the nearest is {nearest.name}: {registry.mismatches(shapes, given)}"
+        f"these weights fit no registered model; the nearest is {nearest.name}: {checkpoints.mismatches(shapes, given)}"
     )
 
 
@@ -118,7 +119,7 @@ def _output_options(preset: Preset) -> list[Options]:
 
 
 def _default(preset: Preset, setting: str) -> Any:
-    return getattr(registry.config_of(preset), setting, None)
+    return getattr(backbone.config_of(preset), setting, None)
 
 
 def _best(choices: Iterable[Any], build: Any, given: Shapes) -> tuple[Any, float]:
@@ -149,7 +150,7 @@ def _shapes(preset: Preset, resolution: int | None = None, options: Options | No
 def _built(name: str, resolution: int, options: tuple[tuple[str, Any], ...]) -> Shapes | None:
     try:
         with shapes_only():
-            model = registry.build(presets.find(name), resolution, **dict(options))
+            model = backbone.build(presets.find(name), resolution, **dict(options))
     except UsageError:
         return None
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from dimbench.bench import parent
-from dimbench.bench.plan import Row
+from dimbench.bench.rows import Row
 from dimbench.errors import DimbenchError, UsageError
 
 ROW = Row("dit-digits", 8, budget=0.5)

@@ -5,7 +5,7 @@ import torch
 
 from dimbench import presets
 from dimbench.bench import subject
-from dimbench.bench.plan import Row
+from dimbench.bench.rows import Row
 from dimbench.diffusion.process import find_process
 
 DIGITS = ("dit-digits", "sit-digits", "dimsum-digits")
@@ -53,8 +53,8 @@ def test_every_family_has_a_sampler_of_fixed_calls(name: str) -> None:
 @pytest.mark.parametrize(("name", "dtype"), [("dit-digits", "bf16"), ("dimsum-digits", "fp32")])
 def test_a_training_step_changes_the_weights(name: str, dtype: str, monkeypatch: pytest.MonkeyPatch) -> None:
     models = []
-    create = subject.registry.create_model
-    monkeypatch.setattr(subject.registry, "create_model", lambda *a, **k: models.append(create(*a, **k)) or models[-1])
+    create = subject.backbone.create_model
+    monkeypatch.setattr(subject.backbone, "create_model", lambda *a, **k: models.append(create(*a, **k)) or models[-1])
     built = subject.build(Row(name, 8, mode="train", dtype=dtype), presets.find(name), 2)
     before = {key: tensor.clone() for key, tensor in models[0].state_dict().items()}
     assert built.call().isfinite()

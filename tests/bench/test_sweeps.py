@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from dimbench import presets
-from dimbench.bench import plan, sweeps
-from dimbench.bench.plan import Row
+from dimbench.bench import rows as plan
+from dimbench.bench import sweeps
+from dimbench.bench.rows import Row
 from dimbench.errors import UsageError
 
 NAMES = ("batch", "dtype", "h200", "paper-dico", "paper-dimsum-speed", "patch", "resolution")
@@ -23,7 +24,7 @@ def record(row: Row, device_name: str = "here", **changes: Any) -> dict[str, Any
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_sweep_is_runnable_on_a_gpu(name: str) -> None:
-    from dimbench import registry
+    from dimbench import backbone
 
     sweep = sweeps.find(name)
     rows = sweep.rows(device="cuda")
@@ -33,7 +34,7 @@ def test_every_sweep_is_runnable_on_a_gpu(name: str) -> None:
     for row in rows:
         plan.check(row)
     for model, resolution in {(row.model, row.resolution) for row in rows}:
-        registry.config_of(presets.find(model), resolution)
+        backbone.config_of(presets.find(model), resolution)
 
 
 def test_all_sweeps_are_listed_by_name() -> None:

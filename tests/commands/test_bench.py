@@ -14,11 +14,10 @@ import pytest
 import torch
 
 from dimbench import results
-from dimbench.bench import parent
-from dimbench.bench.plan import Row
-from dimbench.commands.measuring import Dtype
-from dimbench.measure import ceilings, hardware
-from dimbench.measure.device import DTYPES
+from dimbench.bench import ceilings, hardware, parent
+from dimbench.bench.devices import DTYPES
+from dimbench.bench.rows import Row
+from dimbench.commands.options import Dtype
 from dimbench.results import Record
 from tests.console import dimbench, refused
 

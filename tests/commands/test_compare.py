@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from dimbench import paths, results
-from dimbench.commands import checkouts
-from dimbench.commands.checkouts import Side
+from dimbench.comparing import checkouts
+from dimbench.comparing.checkouts import Side
 from dimbench.errors import DimbenchError
 from dimbench.results import Record
+from tests.comparing.rounds_of import entry
 from tests.console import dimbench, refused
-from tests.report.rounds_of import entry
 
 FILES = ("base.jsonl", "new.jsonl")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dimbench import presets, results
-from dimbench.commands import decoding
+from dimbench.sampling import decoding
 from tests.console import dimbench, refused
 
 KEYS = {"schema", "command", "model", "conditions", "environment", "metrics", "warnings", "created"}

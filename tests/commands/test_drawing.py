@@ -208,8 +208,8 @@ def test_real_digits_give_the_floor() -> None:
 
 @pytest.mark.parametrize(("name", "label"), [("dim-s2", 10), ("dit-digits", 0)])
 def test_a_network_trained_without_labels_draws_without(name: str, label: int) -> None:
-    from dimbench import registry
-    from dimbench.commands.drawing import Request
+    from dimbench import backbone
+    from dimbench.sampling.drawing import Request
 
     request = Request(name, 2, 2, 1.0, None, None, 0, 1, None, "cpu", None, None, True)
-    assert request.label_rule(registry.config_of(request.preset))(0) == label
+    assert request.label_rule(backbone.config_of(request.preset))(0) == label

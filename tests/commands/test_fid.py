@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from dimbench import presets
-from dimbench.commands import planning, recipes
-from dimbench.commands.drawing import Drawing, Request
 from dimbench.files import digest
-from dimbench.presets import folded
-from dimbench.quality import features
+from dimbench.names import folded
+from dimbench.quality import features, repeating
+from dimbench.quality import plan as planning
 from dimbench.quality.evaluate import evaluate
 from dimbench.quality.summary import summary_of
+from dimbench.sampling.drawing import Drawing
+from dimbench.sampling.request import Request
 from dimbench.weights import catalog
 from tests.console import dimbench, refused
 from tests.quality.sets import digit_features, digit_images
@@ -213,11 +214,11 @@ def test_one_image_speaks_for_the_batch_where_a_batch_would_take_long(tick: floa
         return now
 
     step = planning.measured_step(Drawing(request("dit-digits", "ddpm", 5)), None, clock)
-    assert step == planning.Step(tick if tried == 4 else 4 * tick, 0.0, None, tried)
+    assert step == planning.StepCost(tick if tried == 4 else 4 * tick, 0.0, None, tried)
 
 
 def test_the_time_is_that_of_all_calls_decoding_and_features() -> None:
-    step = planning.Step(call=2.0, decoding=1.0, features=0.5, tried=4)
+    step = planning.StepCost(call=2.0, decoding=1.0, features=0.5, tried=4)
     assert step.seconds(batches=10, to_read=3, calls=7) == 10 * (7 * 2 + 1 + 0.5) + 3 * 0.5
 
 
@@ -337,16 +338,16 @@ def test_a_recipe_is_followed_and_its_claim_stands_beside(monkeypatch: pytest.Mo
 
 def test_what_keeps_a_figure_from_its_claim_is_said() -> None:
     recipe = presets.find_recipe("dit-xl2-256-cfg1.5")
-    followed = recipes.request(recipe, replace(request("dit-xl2", "ddpm", 250), num_images=50_000))
-    assert recipes.doubts(recipe, followed) == []
-    (said,) = recipes.doubts(recipe, replace(followed, autoencoder="ft-mse"))
+    followed = repeating.request(recipe, replace(request("dit-xl2", "ddpm", 250), num_images=50_000))
+    assert repeating.doubts(recipe, followed) == []
+    (said,) = repeating.doubts(recipe, replace(followed, autoencoder="ft-mse"))
     assert said == "The claim is with the autoencoder ft-ema, this with ft-mse."
 
 
 def test_unpublished_weights_can_be_given(tmp_path: Path) -> None:
     recipe = presets.find_recipe("dit-s8-256-400k-cfg1")
     own = tmp_path / "own.pt"
-    followed = recipes.request(recipe, replace(request("dit-s8", "ddpm", 250), weights=own))
-    assert "unpublished weights" in recipes.needs(recipe, followed)
+    followed = repeating.request(recipe, replace(request("dit-s8", "ddpm", 250), weights=own))
+    assert "unpublished weights" in repeating.needs(recipe, followed)
     own.write_bytes(b"")
-    assert list(recipes.needs(recipe, followed)) == ["autoencoder", "reference", "inception"]
+    assert list(repeating.needs(recipe, followed)) == ["autoencoder", "reference", "inception"]

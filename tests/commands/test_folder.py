@@ -13,8 +13,8 @@ import pytest
 import torch
 from PIL import Image
 
-from dimbench.commands import drawing
-from dimbench.sampling import autoencoder
+from dimbench.sampling import autoencoder, drawing
+from dimbench.sampling.request import Request
 from dimbench.sampling.shards import Shards
 from tests.commands.processes import finish, start
 from tests.console import Ran, dimbench, refused
@@ -188,9 +188,9 @@ def test_the_autoencoder_of_another_network_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "a").exists()
 
 
-def request(**settings: Any) -> drawing.Request:
+def request(**settings: Any) -> Request:
     common = (1.5, None, None, 0, 4, None, "cpu", None, None, False)
-    return drawing.Request("dit-digits", 10, 4, *common, **settings)
+    return Request("dit-digits", 10, 4, *common, **settings)
 
 
 def test_images_stream_without_being_written_or_kept(ten: Path) -> None:

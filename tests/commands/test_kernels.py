@@ -9,7 +9,7 @@ import torch
 from dimbench import results
 from dimbench.kernels import backends, native
 from dimbench.paths import records_file
-from dimbench.report.operators import timings
+from dimbench.report.kernel_times import timings
 from dimbench.results import Record
 from tests.console import dimbench, refused
 

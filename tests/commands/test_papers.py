@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from dimbench import paths, results
-from dimbench.papers import tables
+from dimbench.papers import printed as tables
 from tests.console import dimbench, refused
 from tests.papers.made_up import bench, fid
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dimbench import results
-from dimbench.commands.report import Format
+from dimbench.commands.report import ReportFormat
 from tests.console import dimbench, refused
 from tests.report.pages import Page
 from tests.report.records import bench, compare
@@ -26,13 +26,13 @@ def write(file: Path, *records: dict) -> Path:
 
 def test_every_format_goes_to_stdout_and_to_a_file(file: Path, tmp_path: Path) -> None:
     checks = {
-        Format.MARKDOWN: lambda text: text.startswith("**1 regression confirmed.**"),
-        Format.JUNIT: lambda text: ElementTree.fromstring(text).get("failures") == "1",
-        Format.GITHUB_BENCHMARK: lambda text: len(json.loads(text)) == 2,
-        Format.BENCHER: lambda text: len(json.loads(text)) == 1,
-        Format.HTML: lambda text: Page(text).texts["h1"] == ["dimbench report"],
+        ReportFormat.MARKDOWN: lambda text: text.startswith("**1 regression confirmed.**"),
+        ReportFormat.JUNIT: lambda text: ElementTree.fromstring(text).get("failures") == "1",
+        ReportFormat.GITHUB_BENCHMARK: lambda text: len(json.loads(text)) == 2,
+        ReportFormat.BENCHER: lambda text: len(json.loads(text)) == 1,
+        ReportFormat.HTML: lambda text: Page(text).texts["h1"] == ["dimbench report"],
     }
-    assert list(checks) == list(Format)
+    assert list(checks) == list(ReportFormat)
     for form, check in checks.items():
         shown = dimbench("report", file, "--format", form)
         assert (shown.code, shown.stderr) == (0, "")

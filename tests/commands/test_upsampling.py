@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from dimbench import registry
+from dimbench import backbone
 from dimbench.models import dim
 from tests.console import dimbench, refused
 
@@ -13,7 +13,7 @@ from tests.console import dimbench, refused
 def test_training_free_sizes_are_drawn_with_upsample_guidance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A network of a few weights stands in for DiM-H."""
     small = dim.Config(input_size=8, hidden_size=16, depth=3, sizes=(8,), low_sizes=(4,))
-    monkeypatch.setattr(registry, "create_model", lambda *_, **__: dim.build(small).eval())
+    monkeypatch.setattr(backbone, "create_model", lambda *_, **__: dim.build(small).eval())
     words = (
         "dim-h2",
         "--resolution",

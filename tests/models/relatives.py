@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dimbench import presets
-from dimbench.counting import count
+from dimbench.counting.costs import count
 from tests import golden_data as golden
 
 TOLERANCE = 1e-5  # other orders of float32 sums

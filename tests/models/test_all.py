@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import dimbench
-from dimbench import presets, registry
-from dimbench.measure.params import count
-from dimbench.measure.shapes import shapes_only
+from dimbench import backbone, presets
+from dimbench.counting.meta import shapes_only
+from dimbench.counting.parameters import count
 from dimbench.presets import Claim, Preset
 
 ALL = list(presets.all_presets().values())
@@ -17,26 +17,28 @@ SMALL = [preset for preset in ALL if preset.counted["params"] < 2e8]
 
 @pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.name)
 def test_counts_in_the_preset_are_those_of_the_network(preset: Preset) -> None:
-    from dimbench.measure.flops import RULES, trace
+    from dimbench.counting.bill import trace
+    from dimbench.counting.rules import RULES
 
     with shapes_only():
-        model = registry.build(preset)
-        running = registry.for_inference(preset, model)
+        model = backbone.build(preset)
+        running = backbone.for_inference(preset, model)
     assert count(model)["params"] == preset.counted["params"]
-    bill = trace(running, registry.example_inputs(preset, running, 1, "meta"), 1)
+    bill = trace(running, backbone.example_inputs(preset, running, 1, "meta"), 1)
     assert RULES["macs"].macs(bill) == preset.counted["macs"]
 
 
 @pytest.mark.parametrize("preset", ALL, ids=lambda preset: preset.name)
 def test_claims_agree_as_printed(preset: Preset) -> None:
-    from dimbench.measure.flops import RULES, trace
+    from dimbench.counting.bill import trace
+    from dimbench.counting.rules import RULES
 
     for claim in preset.claims:
         with shapes_only():
-            model = registry.for_inference(preset, registry.build(preset, claim.resolution))
+            model = backbone.for_inference(preset, backbone.build(preset, claim.resolution))
         if claim.params:
             assert abs(count(model)["params"] / 1e6 - float(claim.params.removesuffix("M"))) <= _params_slack(claim)
-        bill = trace(model, registry.example_inputs(preset, model, 1, "meta"), 1)
+        bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
         ours = RULES[claim.rule].macs(bill) / 1e9
         assert abs(ours - float(claim.gflops)) <= _slack(claim), claim
 
@@ -56,7 +58,7 @@ def _slack(claim: Claim) -> float:
 @pytest.mark.parametrize("preset", SMALL, ids=lambda preset: preset.name)
 def test_output_shape_and_values(preset: Preset) -> None:
     model = dimbench.create_model(preset.name)
-    inputs = registry.example_inputs(preset, model, 2)
+    inputs = backbone.example_inputs(preset, model, 2)
     with torch.no_grad():
         output = model(**inputs)
     assert not model.training
@@ -72,7 +74,7 @@ def test_every_live_parameter_learns(preset: Preset) -> None:
     with torch.no_grad():  # official starts are zero in many places, which stops gradients
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    model(**registry.example_inputs(preset, model, 1)).square().mean().backward()
+    model(**backbone.example_inputs(preset, model, 1)).square().mean().backward()
     dead, optional = _marked(model, "dead_macs"), _marked(model, "optional")
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad or name in optional:

@@ -11,11 +11,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import dimbench
-from dimbench import presets, registry
+from dimbench import backbone, presets
+from dimbench.counting import parameters as params
+from dimbench.counting.bill import trace
+from dimbench.counting.meta import shapes_only
+from dimbench.counting.rules import RULES
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.measure import flops, params
-from dimbench.measure.shapes import shapes_only
 from dimbench.models import dim
+from dimbench.weights import checkpoints
 from tests import golden_data
 
 # Relative to the largest value: float32 rounding of 49 scans is 4e-6.
@@ -152,10 +155,10 @@ def test_counts_equal_the_formula_and_the_recorded_figures(row: dict[str, str]) 
     name, resolution = row_preset(row)
     preset = presets.find(name)
     with shapes_only():
-        model = registry.build(preset, resolution)
-    bill = flops.trace(model, registry.example_inputs(preset, model, 1, "meta"), 1)
+        model = backbone.build(preset, resolution)
+    bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
     config: dim.Config = model.config
-    macs = flops.RULES["macs"].macs(bill)
+    macs = RULES["macs"].macs(bill)
     by_hand = counted_by_hand(config)
     assert (params.count(model)["params"], macs) == by_hand
     assert by_hand[0] == int(row["params_trainable"])
@@ -166,7 +169,7 @@ def test_counts_equal_the_formula_and_the_recorded_figures(row: dict[str, str]) 
     assert macs == int(row["macs_torch_flopcounter_half"]) - ends + scans
     # fvcore adds half an operation per element of the official unpatchify's einsum.
     image = config.in_channels * config.input_size**2
-    assert flops.RULES["fvcore-fused"].macs(bill) == int(row["macs_fvcore_with_opaque_fused_mixer"]) - image // 2
+    assert RULES["fvcore-fused"].macs(bill) == int(row["macs_fvcore_with_opaque_fused_mixer"]) - image // 2
     if resolution == preset.resolution:
         assert preset.counted == {"params": by_hand[0], "macs": macs}
 
@@ -177,9 +180,9 @@ def test_the_published_figures_come_out() -> None:
     assert {claim.resolution: claim.gflops for claim in preset.claims} == {px: f[0] for px, f in figures.items()}
     for resolution, (_, ours) in figures.items():
         with shapes_only():
-            model = registry.build(preset, resolution)
-        bill = flops.trace(model, registry.example_inputs(preset, model, 1, "meta"), 1)
-        assert f"{flops.RULES['fvcore-fused'].macs(bill) / 1e9:.2f}" == ours
+            model = backbone.build(preset, resolution)
+        bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
+        assert f"{RULES['fvcore-fused'].macs(bill) / 1e9:.2f}" == ours
 
 
 def test_scan_patterns_turn_forward_down_the_u_and_back_up() -> None:
@@ -207,7 +210,7 @@ def test_pads_follow_their_rules() -> None:
 
 
 def test_moves_carry_a_sequence_from_order_to_order() -> None:
-    grid = dim.Grid(dim.Config(**TINY), 4, front=5)
+    grid = dim.TokenGrid(dim.Config(**TINY), 4, front=5)
     sequence = torch.arange(5 + 49)
     cells = sequence[5:].reshape(7, 7)
     expected = [cells, cells.flatten().flip(0), cells.T, cells.flatten().flip(0), cells]
@@ -273,7 +276,7 @@ def test_bad_settings_are_refused_in_one_sentence(settings: dict[str, Any], word
 @pytest.mark.parametrize(("name", "resolution"), [("dim-h2", 768), ("dim-l2", 512), ("dim-s2", 64)])
 def test_a_size_without_published_settings_is_refused(name: str, resolution: int) -> None:
     with pytest.raises(UsageError, match=f"{name} at resolution {resolution}: a latent of side"):
-        registry.create_model(name, resolution=resolution)
+        backbone.create_model(name, resolution=resolution)
 
 
 @pytest.mark.parametrize("shape", [(1, 4, 16, 16), (1, 4, 8, 4)])
@@ -287,10 +290,10 @@ def test_only_training_free_models_take_positions_of_another_size() -> None:
     small: dict[str, Any] = {"hidden_size": 16, "depth": 3}
     weights = golden_data.fill(dimbench.create_model("dim-h2", resolution=512, **small)).state_dict()
     model = dimbench.create_model("dim-h2", resolution=1024, **small)
-    registry.load_checkpoint(model, weights)
+    checkpoints.load_checkpoint(model, weights)
     assert torch.equal(model.additional_embed, dim.resized(weights["additional_embed"], 64))
     with pytest.raises(DimbenchError, match="additional_embed"):
-        registry.load_checkpoint(dimbench.create_model("dim-h2", resolution=256, **small), weights)
+        checkpoints.load_checkpoint(dimbench.create_model("dim-h2", resolution=256, **small), weights)
 
 
 def test_labels_are_dropped_in_training_from_both_tables_alike() -> None:
@@ -330,5 +333,5 @@ def test_a_new_network_starts_as_the_official_one() -> None:
 
 def test_only_the_training_free_sizes_are_upsampled() -> None:
     preset = presets.find("dim-h2")
-    factors = {pixels: registry.config_of(preset, pixels).upsample_factor for pixels in (256, 512, 1024, 1536)}
+    factors = {pixels: backbone.config_of(preset, pixels).upsample_factor for pixels in (256, 512, 1024, 1536)}
     assert factors == {256: 1, 512: 1, 1024: 2, 1536: 3}

@@ -9,10 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from dimbench import presets, registry
+from dimbench import backbone, presets
+from dimbench.counting import parameters as params
+from dimbench.counting.bill import trace
+from dimbench.counting.meta import shapes_only
+from dimbench.counting.rules import RULES
 from dimbench.errors import UsageError
-from dimbench.measure import flops, params
-from dimbench.measure.shapes import shapes_only
 from dimbench.models import udit
 from tests import formula, golden_data
 
@@ -213,18 +215,18 @@ def test_counts_equal_the_formula_and_the_recorded_figures(row: dict[str, str]) 
     preset = presets.find(PRESET_OF[row["model"]])
     merged = row["graph"] == "eval"
     with shapes_only():
-        model = registry.build(preset, int(row["resolution"]))
-        running = registry.for_inference(preset, model) if merged else model
+        model = backbone.build(preset, int(row["resolution"]))
+        running = backbone.for_inference(preset, model) if merged else model
     assert params.count(model)["params"] == int(row["trainable_params"])
     if row["fused_inference_params"]:
         assert params.count(running)["params"] == int(row["fused_inference_params"])
-    bill = flops.trace(running, registry.example_inputs(preset, running, 1, "meta"), 1)
-    macs = flops.RULES["macs"].macs(bill)
+    bill = trace(running, backbone.example_inputs(preset, running, 1, "meta"), 1)
+    macs = RULES["macs"].macs(bill)
     assert macs == counted_by_hand(model.config, merged)
     assert macs / 1e9 == pytest.approx(float(row["flopcounter_half_GMACs"]), abs=0.5e-4)
     norms = sum(line.elements for line in bill.lines if line.operator == "layer_norm")
     assert (macs + 4 * norms) / 1e9 == pytest.approx(float(row["fvcore_GMACs"]), abs=0.5e-4)
-    by_authors = flops.RULES["torchprofile"].macs(bill) / 1e9
+    by_authors = RULES["torchprofile"].macs(bill) / 1e9
     # Some rows were not measured but extrapolated from 256 px, with what does not grow by the pixels growing too.
     off = 2e-4 if "derived" in row["note"] else 0.5e-4
     assert by_authors == pytest.approx(float(row["torchprofile_GMACs_(authors_tool)"]), abs=off)
@@ -238,10 +240,10 @@ def test_claims_are_met_to_the_printed_digit(name: str) -> None:
     assert preset.claims
     for claim in preset.claims:
         with shapes_only():
-            model = registry.for_inference(preset, registry.build(preset, claim.resolution))
-        bill = flops.trace(model, registry.example_inputs(preset, model, 1, "meta"), 1)
+            model = backbone.for_inference(preset, backbone.build(preset, claim.resolution))
+        bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
         digits = len(claim.gflops.split(".")[1])
-        assert f"{flops.RULES[claim.rule].macs(bill) / 1e9:.{digits}f}" == claim.gflops
+        assert f"{RULES[claim.rule].macs(bill) / 1e9:.{digits}f}" == claim.gflops
         if claim.params:
             assert f"{params.count(model)['params'] / 1e6:.2f}M" == claim.params
 
@@ -343,4 +345,4 @@ def test_bad_settings_are_refused_in_one_sentence(settings: dict[str, Any], word
 
 def test_a_resolution_that_does_not_fit_is_named() -> None:
     with pytest.raises(UsageError, match=r"udit-s at resolution 264: .* multiple of 8"):
-        registry.create_model("udit-s", resolution=264)
+        backbone.create_model("udit-s", resolution=264)

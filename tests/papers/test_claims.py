@@ -8,10 +8,11 @@ import pytest
 
 from dimbench import presets
 from dimbench.errors import UsageError
-from dimbench.papers import claims, tables
+from dimbench.papers import claims
+from dimbench.papers import printed as tables
 from dimbench.papers.claims import SURVEYS, Finding
-from dimbench.papers.verdicts import Kind
-from dimbench.report.audit import outcome
+from dimbench.papers.verdicts import VerdictKind
+from dimbench.report.audit_table import outcome
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,7 @@ def test_every_countable_figure_of_a_paper_agrees_but_for_three(findings: list[F
     differing = {
         (finding.claim.found_in[0], finding.claim.figure.printed)
         for finding in findings
-        if finding.claim.family != SURVEYS and finding.verdict.kind is Kind.DIFFERS
+        if finding.claim.family != SURVEYS and finding.verdict.kind is VerdictKind.DIFFERS
     }
     assert differing == {("udit-6", "524.7"), ("dimsum-speed", "80.74"), ("dimsum-speed", "361.14")}
 
@@ -82,7 +83,7 @@ def test_every_countable_figure_is_among_the_claims(findings: list[Finding]) -> 
     places = {place for finding in findings for place in finding.claim.found_in}
     assert {name for name, *_ in printed} <= places
     assert all(finding.ours for finding in findings if finding.claim.row.model)
-    assert {f.verdict.kind for f in findings if not f.claim.row.model} == {Kind.UNCHECKABLE}
+    assert {f.verdict.kind for f in findings if not f.claim.row.model} == {VerdictKind.UNCHECKABLE}
 
 
 def test_a_figure_printed_twice_is_one_claim() -> None:

@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 
 from dimbench.papers import published
-from dimbench.papers.published import Published
+from dimbench.papers.published import PublishedFid
 
 
-def found(model: str, fid: float) -> Published:
+def found(model: str, fid: float) -> PublishedFid:
     return next(entry for entry in published.fids() if (entry.model, entry.fid) == (model, fid))
 
 

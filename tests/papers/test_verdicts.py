@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dimbench.papers import figures
-from dimbench.papers.verdicts import Kind, judge, uncheckable
+from dimbench.papers.verdicts import VerdictKind, judge, uncheckable
 
 G = 10**9
 
@@ -11,17 +11,17 @@ G = 10**9
 @pytest.mark.parametrize(
     ("printed", "ours", "own", "kind", "words"),
     [
-        ("1.00", 1 * G, 2 * G, Kind.AGREES, "agrees"),
-        ("5.56", 5_565_186_048, 5_566_414_848, Kind.AGREES, "agrees (cut off, not rounded)"),
-        ("0.75", 1 * G, G * 3 // 4, Kind.OWN_RULE, "agrees under its own rule, which leaves out 25.0 %"),
-        ("1.10", 1 * G, G * 11 // 10, Kind.OWN_RULE, "agrees under its own rule, which adds 10.0 %"),
-        ("2.37", 1 * G, 1 * G, Kind.DIFFERS, "does not agree: 2.4 times ours"),
-        ("1.50", 2 * G, 1 * G, Kind.DIFFERS, "does not agree: 50.0 % above ours"),
-        ("0.50", 1 * G, 1 * G, Kind.DIFFERS, "does not agree: 50.0 % below ours"),
-        ("361.14", 360_981_987_328, 361_033_367_552, Kind.DIFFERS, "does not agree: 0.03 % above ours"),
+        ("1.00", 1 * G, 2 * G, VerdictKind.AGREES, "agrees"),
+        ("5.56", 5_565_186_048, 5_566_414_848, VerdictKind.AGREES, "agrees (cut off, not rounded)"),
+        ("0.75", 1 * G, G * 3 // 4, VerdictKind.OWN_RULE, "agrees under its own rule, which leaves out 25.0 %"),
+        ("1.10", 1 * G, G * 11 // 10, VerdictKind.OWN_RULE, "agrees under its own rule, which adds 10.0 %"),
+        ("2.37", 1 * G, 1 * G, VerdictKind.DIFFERS, "does not agree: 2.4 times ours"),
+        ("1.50", 2 * G, 1 * G, VerdictKind.DIFFERS, "does not agree: 50.0 % above ours"),
+        ("0.50", 1 * G, 1 * G, VerdictKind.DIFFERS, "does not agree: 50.0 % below ours"),
+        ("361.14", 360_981_987_328, 361_033_367_552, VerdictKind.DIFFERS, "does not agree: 0.03 % above ours"),
     ],
 )
-def test_verdicts(printed: str, ours: int, own: int, kind: Kind, words: str) -> None:
+def test_verdicts(printed: str, ours: int, own: int, kind: VerdictKind, words: str) -> None:
     figure = figures.read(printed, G)
     assert figure is not None
     verdict = judge(figure, ours, own)

@@ -12,7 +12,7 @@ from torch import Tensor
 from dimbench.quality.evaluate import evaluate
 from dimbench.quality.precision_recall import precision_recall
 from dimbench.quality.statistics import statistics_of
-from dimbench.quality.summary import Summary, summary_of
+from dimbench.quality.summary import FeatureSummary, summary_of
 from tests.quality.sets import digit_features, normal
 
 # Sums and decompositions in float64; scipy's matrix square root is the less exact one.
@@ -48,7 +48,7 @@ def spatial(features: dict[str, Tensor]) -> Tensor:
     return features["pool"][:, :40] + 0.1 * normal(len(features["pool"]), 40)
 
 
-def summary(features: dict[str, Tensor]) -> Summary:
+def summary(features: dict[str, Tensor]) -> FeatureSummary:
     both = {**features, "spatial": spatial(features)}
     return summary_of(both)
 
@@ -70,7 +70,7 @@ def test_statistics_of_the_whole_and_features_of_a_part_make_a_reference(
     """As in ADM's files: FID against all real images, precision and recall against 10,000 of them."""
     generated, reference = sets
     part = reference["pool"][:200]
-    found = evaluate(summary_of(generated), Summary(statistics_of(reference["pool"]), features=part)).metrics
+    found = evaluate(summary_of(generated), FeatureSummary(statistics_of(reference["pool"]), features=part)).metrics
     assert found["fid"] == pytest.approx(frechet(generated["pool"].numpy(), reference["pool"].numpy()), rel=CLOSE)
     expected = precision_recall(generated["pool"], part)
     assert (found["precision"], found["recall"]) == expected

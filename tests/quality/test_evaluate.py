@@ -12,13 +12,13 @@ from dimbench.quality.inception_score import inception_score
 from dimbench.quality.kid import kernel_distance
 from dimbench.quality.precision_recall import precision_recall
 from dimbench.quality.statistics import statistics_of
-from dimbench.quality.summary import Summary, summary_of
+from dimbench.quality.summary import FeatureSummary, summary_of
 from tests.quality.sets import digit_features, normal
 
 NAMES = ["fid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"]
 
 
-def fake(n: int, seed: int = 0, dimensions: int = 6, scale: float = 1.0) -> Summary:
+def fake(n: int, seed: int = 0, dimensions: int = 6, scale: float = 1.0) -> FeatureSummary:
     return summary_of({"pool": scale * normal(n, dimensions, seed), "logits": normal(n, 10, seed + 100)})
 
 
@@ -59,14 +59,14 @@ def test_what_cannot_be_measured_is_left_out_and_said() -> None:
 
 def test_statistics_serve_as_a_reference() -> None:
     generated, reference = fake(100), fake(80, seed=1)
-    found = evaluate(generated, Summary(reference.pool))
+    found = evaluate(generated, FeatureSummary(reference.pool))
     assert found.metrics["fid"] == evaluate(generated, reference).metrics["fid"]
     assert list(found.metrics) == NAMES[:3]
     assert found.reference_images == 80
     assert found.warnings == ["KID, precision and recall were not measured: the reference gives no features."]
 
 
-def spatial(n: int, seed: int, dimensions: int = 5) -> Summary:
+def spatial(n: int, seed: int, dimensions: int = 5) -> FeatureSummary:
     """Without features, so that no kernels have to be computed."""
     return replace(fake(n, seed), spatial=statistics_of(normal(n, dimensions, seed + 50)), features=None)
 

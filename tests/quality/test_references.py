@@ -15,7 +15,7 @@ from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import digest
 from dimbench.quality.features import create_extractor
 from dimbench.quality.references import Reference, read_reference, write_reference
-from dimbench.quality.summary import Summary, summary_of
+from dimbench.quality.summary import FeatureSummary, summary_of
 from tests.quality.sets import digit_features, digit_images, gaussian
 from tests.quality.test_fidelity import Images
 from tests.quality.test_images import write_folder
@@ -32,14 +32,14 @@ def nhwc(images: Tensor) -> np.ndarray:
     return images.permute(0, 2, 3, 1).numpy()
 
 
-def opened(reference: Reference) -> Summary:
+def opened(reference: Reference) -> FeatureSummary:
     """Its summary by the digits classifier, after the checks."""
     extractor = create_extractor(DIGITS)
     reference.check(extractor, (8, 8))
     return reference.summary(extractor, batch=100)
 
 
-def same_gaussian(summary: Summary, given: dict[str, Any]) -> bool:
+def same_gaussian(summary: FeatureSummary, given: dict[str, Any]) -> bool:
     return np.array_equal(summary.pool.mu, given["mu"]) and np.array_equal(summary.pool.sigma, given["sigma"])
 
 

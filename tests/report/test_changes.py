@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dimbench.report import changes, pairs
-from dimbench.report.compare import Change, confirm, judge
-from dimbench.report.estimate import Noise
-from tests.report.rounds_of import entry, noisy
+from dimbench.comparing import pairs
+from dimbench.comparing.estimate import Noise
+from dimbench.comparing.judge import Change, confirm, judge
+from dimbench.report import changes
+from tests.comparing.rounds_of import entry, noisy
 
 
 def judged(rounds: list[pairs.Round], noise: Noise | None = None) -> list[Change]:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from dimbench.papers import tables
-from dimbench.papers.compare import compare, elsewhere
+from dimbench.papers import printed as tables
+from dimbench.papers.beside import compare, elsewhere
 from dimbench.report import paper_tables
 from dimbench.report.tables import Table
 from tests.papers.made_up import fid

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 
 from dimbench.report import plots
-from dimbench.report.plots import Frame, Line, Point
+from dimbench.report.plots import Curve, Dot, Frame
 
 FRAME = Frame("A title", "x (px)", "y (s)", "A caption.", log_x=True, log_y=True)
-POINTS = [Point(1, 2, "DiT", "S"), Point(1.01, 2, "DiT", "B"), Point(3, 1, "DiM", "H", hollow=True)]
+POINTS = [Dot(1, 2, "DiT", "S"), Dot(1.01, 2, "DiT", "B"), Dot(3, 1, "DiM", "H", hollow=True)]
 
 
 @pytest.mark.parametrize(("form", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
@@ -34,7 +34,7 @@ def test_labels_legend_and_caption_are_there(tmp_path: Path) -> None:
 
 def test_lines_mark_their_crossings(tmp_path: Path) -> None:
     file = tmp_path / "plot.svg"
-    plots.lines([Line("DiT-XL/2", [(256, 1), (512, 4)], [(300, 2, "300 px")])], FRAME, file, "svg", [256, 512])
+    plots.lines([Curve("DiT-XL/2", [(256, 1), (512, 4)], [(300, 2, "300 px")])], FRAME, file, "svg", [256, 512])
     assert "300 px" in texts(file)
     assert ">512<" in texts(file)
 
@@ -53,7 +53,7 @@ def test_names_do_not_cover_each_other() -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots()
-    near = [Point(1 + i / 200, 1, "DiT", "a long name") for i in range(6)]
+    near = [Dot(1 + i / 200, 1, "DiT", "a long name") for i in range(6)]
     axes.plot([p.x for p in near], [p.y for p in near])
     axes.set(xlim=(0, 2), ylim=(0, 2))
     plots._label(figure, axes, near, ["#000000"] * len(near), [])

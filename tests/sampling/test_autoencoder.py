@@ -7,9 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from dimbench.commands import decoding
 from dimbench.errors import DimbenchError
-from dimbench.sampling import autoencoder, compvis
+from dimbench.sampling import autoencoder, compvis, decoding
 from tests.sampling.autoencoders import old_layout, small
 
 LATENTS = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(1))

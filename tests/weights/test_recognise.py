@@ -9,8 +9,8 @@ import pytest
 from dimbench import presets
 from dimbench.errors import DimbenchError
 from dimbench.presets import Checkpoint, Preset
-from dimbench.registry import Shapes
 from dimbench.weights import recognise
+from dimbench.weights.checkpoints import Shapes
 from tests.weights import tiny
 
 REAL = [(preset, file) for preset in presets.all_presets().values() for file in preset.checkpoints if not file.ships]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from dimbench import presets, registry
+from dimbench import backbone, presets
 from dimbench.presets import Checkpoint, Shared
 from dimbench.weights import recognise
 
@@ -44,7 +44,7 @@ def install(monkeypatch: pytest.MonkeyPatch, url: str = "") -> None:
 
 def state(name: str = "tiny-dit", resolution: int = 8, **options: Any) -> dict[str, torch.Tensor]:
     """Weights of a network that is not freshly made."""
-    model = registry.create_model(name, resolution=resolution, **options)
+    model = backbone.create_model(name, resolution=resolution, **options)
     return {key: tensor + 0.01 for key, tensor in model.state_dict().items()}
 
 

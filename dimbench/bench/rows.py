@@ -1,0 +1,101 @@
+"""What is to be measured: rows of one model under one set of conditions, checked before any is run. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import product
+from typing import Any
+
+from dimbench.bench import hardware
+from dimbench.errors import UsageError
+from dimbench.presets import Preset
+
+BEST = "best"
+
+
+@dataclass(frozen=True)
+class Row:
+    """`batch` is a number of images or "best"; `mode` is inference, train or, for whole sampling runs of `steps`
+    network calls, sample; `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
+
+    model: str
+    resolution: int
+    batch: int | str = 1
+    mode: str = "inference"
+    device: str = "cpu"
+    dtype: str = "fp32"
+    compile: bool = False
+    cuda_graph: bool = False
+    kernel: str | None = None
+    threads: int | None = None
+    steps: int | None = None
+    cfg: bool = False
+    autoencoder: str | None = None
+    weights: str | None = None
+    budget: float = 60.0
+
+    @property
+    def key(self) -> dict[str, Any]:
+        """What makes it the row it is; how long one looks does not."""
+        return {name: value for name, value in asdict(self).items() if name != "budget"}
+
+    @property
+    def title(self) -> str:
+        """In few words, for progress and messages."""
+        words = [self.model, f"{self.resolution} px", f"batch {self.batch}", self.dtype]
+        words += [word for word, on in (("compile", self.compile), ("graph", self.cuda_graph)) if on]
+        words += [] if self.mode == "inference" else [self.mode]
+        return " ".join(words)
+
+
+def rows(presets: Iterable[Preset], axes: Mapping[str, Sequence[Any]], **fixed: Any) -> list[Row]:
+    """One row for each preset and combination of the axes; a resolution of None is the preset's own."""
+    found = []
+    for preset in presets:
+        for values in product(*axes.values()):
+            settings = {**fixed, **dict(zip(axes, values, strict=True))}
+            settings["resolution"] = settings.get("resolution") or preset.resolution
+            found.append(Row(model=preset.name, **settings))
+    return found
+
+
+def check(row: Row) -> None:
+    """Raise UsageError where the settings contradict each other or this CPU."""
+    on_gpu = row.device.startswith("cuda")
+    if row.batch != BEST and (not isinstance(row.batch, int) or row.batch < 1):
+        raise UsageError(f"batch {row.batch} is no number of images; give 1 or more, or best")
+    if row.budget <= 0:
+        raise UsageError(f"a budget of {row.budget:g} seconds leaves no time to measure; give more than 0")
+    if row.threads is not None and row.threads < 1:
+        raise UsageError(f"{row.threads} threads cannot compute; give --threads 1 or more")
+    if row.cuda_graph and not on_gpu:
+        raise UsageError(f"--cuda-graph needs a GPU, and the device is {row.device}; give --device cuda or no graph")
+    if row.cuda_graph and row.mode != "inference":
+        raise UsageError(f"--cuda-graph replays one network call, not a run of mode {row.mode}; leave one of them out")
+    if row.dtype == "tf32" and not on_gpu:
+        raise UsageError(f"tf32 is a mode of NVIDIA GPUs, and the device is {row.device}; give --dtype fp32 or bf16")
+    if row.dtype == "fp16" and not on_gpu and not hardware.has_float16():
+        raise UsageError("this CPU does not compute in float16 (avx512_fp16, asimdhp); give --dtype fp32 or bf16")
+    if row.dtype == "fp16" and row.mode == "train":
+        raise UsageError("training in fp16 needs loss scaling, which is not here; give --dtype bf16")
+    if row.mode == "train" and row.steps is not None:
+        raise UsageError("--steps is for sampling runs; leave it out with --mode train")
+    if row.steps is not None and row.steps < 1:
+        raise UsageError(f"{row.steps} network calls draw nothing; give --steps 1 or more")
+    if row.steps is None and (row.cfg or row.autoencoder):
+        given = "--cfg" if row.cfg else "--decode"
+        raise UsageError(f"{given} was given without --steps; give the network calls of a run with --steps N")
+
+
+def whole_numbers(option: str, text: str, words: Sequence[str] = ()) -> list[Any]:
+    """ "1,8,best" -> [1, 8, "best"], each once."""
+    found: list[Any] = []
+    for part in (part.strip() for part in text.split(",")):
+        if part not in words and not (part.isdigit() and int(part)):
+            raise UsageError(
+                f"{option} {text!r} is not understood at {part!r}; give whole numbers from 1 on such as 1,8"
+                + "".join(f", or {word}" for word in words)
+            )
+        found.append(part if part in words else int(part))
+    return list(dict.fromkeys(found))

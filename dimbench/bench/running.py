@@ -1,0 +1,92 @@
+"""Through the rows: checks that need torch, and one measurement after the other, each stored as soon as it is there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from dimbench import presets, results, units
+from dimbench.bench import parent
+from dimbench.bench import rows as plan
+from dimbench.bench.rows import Row
+from dimbench.errors import DimbenchError
+from dimbench.progress import stepping
+from dimbench.results import Record
+
+
+def check(rows: Sequence[Row]) -> None:
+    """Raise UsageError for the first row that cannot run here, before any is measured."""
+    for row in rows:
+        plan.check(row)
+    from dimbench import backbone
+    from dimbench.bench import devices as device
+    from dimbench.kernels import backends
+
+    for place in {row.device for row in rows}:
+        device.check(place)
+    for kernel in {row.kernel for row in rows}:
+        with backends.use(kernel):
+            pass
+    for model, resolution in {(row.model, row.resolution) for row in rows}:
+        backbone.config_of(presets.find(model), resolution)
+
+
+def device_name(device: str) -> str:
+    """What the maker calls it. A GPU is asked by a process of its own, so that this one holds none of its memory."""
+    if device == "cpu":
+        return str(results.describe_machine()["processor"])
+    script = f"import torch; print(torch.cuda.get_device_name({device!r}))"
+    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+
+
+@dataclass
+class Run:
+    """The records of the rows that were measured, and why others failed."""
+
+    records: list[Record] = field(default_factory=list)
+    failures: list[DimbenchError] = field(default_factory=list)
+
+    def raise_failures(self) -> None:
+        """Raise the failures as one error, if there are any."""
+        if len(self.failures) == 1:
+            raise self.failures[0]
+        if self.failures:
+            said = "".join(f"\n  {failure}" for failure in self.failures)
+            raise DimbenchError(f"{len(self.failures)} rows failed; the others are stored:{said}")
+
+
+def run(rows: Sequence[Row], file: Path, **note: str) -> Run:
+    """Measure the rows one after the other; each record is stored as soon as it is there, with `note` in its details.
+
+    A row that fails costs only itself. An interruption ends the row's process and keeps what is stored.
+    """
+    ran = Run()
+    if not rows:
+        return ran
+    try:
+        with stepping("measuring", len(rows)) as progress:
+            for done, row in enumerate(rows):
+                progress(done, f"{row.title}: starting")
+                try:
+                    record = parent.measure(row, _follow(progress, done, row))
+                except DimbenchError as error:
+                    ran.failures.append(error)
+                    continue
+                ran.records.append(replace(record, details={**record.details, **note}))
+                results.append(ran.records[-1:], file)
+            progress(len(rows))
+    except KeyboardInterrupt:
+        print(f"dimbench: interrupted; {len(ran.records)} of {len(rows)} rows are stored in {file}", file=sys.stderr)
+        raise
+    return ran
+
+
+def _follow(progress: Callable[..., None], done: int, row: Row) -> parent.OnProgress:
+    def follow(phase: str, seconds: float, median: float) -> None:
+        share = min(1.0, seconds / row.budget) if phase == "measuring" else 0.0
+        progress(done + share, f"{row.title}: {phase}" + (f", {units.seconds(median)}" if median else ""))
+
+    return follow

@@ -1,0 +1,243 @@
+"""Images, drawn or given, become records of their quality."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dimbench.presets import Recipe
+from dimbench.progress import say
+from dimbench.quality import networks as comparing
+from dimbench.quality import plan as planning
+from dimbench.quality import repeating
+from dimbench.quality.protocol import METRICS, PROTOCOL, protocol
+from dimbench.results import Record
+from dimbench.sampling import drawing
+from dimbench.sampling import request as requests
+from dimbench.weights import catalog
+
+if TYPE_CHECKING:
+    from dimbench.quality.images import Images
+    from dimbench.quality.networks import Against, Networks
+    from dimbench.sampling.shards import Shards
+
+REAL = "real digits"
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """One record for each set of images, what several say together, and that of real images as the floor of it."""
+
+    sets: list[Record]
+    together: Record | None = None
+    floor: Record | None = None
+
+    @property
+    def records(self) -> list[Record]:
+        """What is worth keeping."""
+        return [*self.sets, self.together] if self.together else self.sets
+
+
+class OnDisk:
+    """Images that are there already, in a folder or an npz; without a place, real training digits. All is opened."""
+
+    def __init__(self, place: Path | None, reference: Path | None, networks: Networks, device: str) -> None:
+        from dimbench.quality.images import digit_images, how_drawn, open_images
+
+        self.name = place.name if place else REAL
+        self.images = open_images(place) if place else digit_images("train")
+        self.how = how_drawn(place) if place else {}
+        height, width = self.images.size
+        networks = networks.found((height, width))
+        missing = networks.missing
+        if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2:
+            reference = reference or (catalog.shared(comparing.statistics_name(height)) if height == width else None)
+            missing = [*([] if reference else [comparing.absent_reference(height)]), *missing]
+        requests.refuse_if_missing(f"the FID of {self.name}", missing)
+        self.comparison = comparing.Against(self.images.size, reference, networks, device)
+
+    def plan(self) -> str:
+        """What looking at the images takes."""
+        to_read = self.comparison.reference.images_to_read
+        return planning.of_images(self.images, to_read, self.comparison.extractor, comparing.AT_ONCE)
+
+    def run(self) -> Evaluated:
+        """The record of the images."""
+        say(self.plan())
+        record = _compared(self.images, self.name, self.comparison, self.how)
+        return Evaluated([record])
+
+    def finish(self) -> None:
+        """Nothing was kept."""
+
+
+@dataclass
+class ToDraw:
+    """Sets of images to be drawn and compared; `stores` keep those of the finished sets until the records are safe."""
+
+    request: requests.Request
+    recipe: Recipe | None
+    reference: Path | None
+    networks: Networks
+    repeats: int
+    keep: bool
+    stores: list[Shards] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        size = (self.request.pixels,) * 2
+        self.networks = self.networks.named(size) if self.request.random_weights else self.networks.found(size)
+        if self._digits or self.request.random_weights:
+            return
+        data = self.recipe.data if self.recipe else "ImageNet"
+        self.reference = self.reference or catalog.shared(comparing.statistics_name(self.request.pixels, data))
+
+    @property
+    def _digits(self) -> bool:
+        return self.request.pixels == comparing.SIDE_OF_DIGITS
+
+    @property
+    def missing(self) -> list[str]:
+        """What has to be fetched first."""
+        if self.recipe and not self.request.random_weights:
+            return list(repeating.needs(self.recipe, self.request, self.reference, self.networks.inception).values())
+        missing = self.request.missing()
+        if self.request.random_weights:
+            return missing
+        if self.reference is None and not self._digits:
+            missing.append(comparing.absent_reference(self.request.pixels))
+        return [*missing, *self.networks.missing]
+
+    def plan(self) -> str:
+        """What the task needs; what is here is opened and checked."""
+        if not self.missing:
+            return self._plan(drawing.Drawing(self.request), self._comparison())
+        untrained = replace(self.request, random_weights=True, weights=None, autoencoder=None)
+        return self._plan(drawing.Drawing(untrained), None)
+
+    def _plan(self, ready: drawing.Drawing, comparison: Against | None) -> str:
+        weights = None if self.request.random_weights else self.request.checkpoint
+        networks = (("inception", self.networks.inception), ("vgg", self.networks.vgg))
+        files = (("weights", weights), ("reference", self.reference), *networks)
+        return planning.Plan(
+            self.request,
+            [(what, path) for what, path in files if path is not None],
+            self.missing,
+            planning.measured_step(ready, comparison.extractor if comparison else None),
+            comparison.reference.images_to_read if comparison else 0,
+            self.repeats,
+            self.keep,
+        ).text()
+
+    def _comparison(self) -> Against:
+        side = self.request.pixels
+        return comparing.Against(
+            (side, side), self.reference, self.networks, self.request.device, dry=self.request.random_weights
+        )
+
+    def run(self) -> Evaluated:
+        """The records of all sets. DimbenchError where something is missing."""
+        requests.refuse_if_missing(f"the FID of {self.request.preset.name}", self.missing, requests.DRY)
+        comparison, ready = self._comparison(), drawing.Drawing(self.request)
+        say(self._plan(ready, comparison))
+        if self.keep:
+            planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))
+        records = []
+        for repeat in range(self.repeats):
+            request = replace(self.request, seed=self.request.seed + repeat)
+            records.append(self._measured(drawing.Drawing(request) if repeat else ready, comparison))
+        digits = self._digits and self.reference is None
+        return Evaluated(
+            records,
+            together=summarised(records) if self.repeats > 1 else None,
+            floor=_real_digits(comparison) if digits and self.repeats == 1 else None,
+        )
+
+    def finish(self) -> None:
+        """Delete the images, now that the records are safe."""
+        for store in self.stores:
+            store.remove()
+
+    def _measured(self, ready: drawing.Drawing, comparison: Against) -> Record:
+        store = ready.store() if self.keep else None
+        if store is None:
+            evaluation, pixels = comparison.evaluate(ready.stream(), self.request.num_images)
+        else:
+            with store.claimed():
+                evaluation, pixels = comparison.evaluate(ready.stream(store), self.request.num_images)
+            self.stores.append(store)
+        conditions = {**ready.conditions, "uint8": _uint8_rule(), **comparison.conditions}
+        details: dict[str, Any] = {"protocol": protocol(conditions), "pixels_sha256": pixels}
+        warnings = [*ready.warnings, *comparison.warnings, *evaluation.warnings]
+        if self.recipe:
+            claims = {"fid": self.recipe.fid, **self.recipe.also}
+            details |= {"recipe": self.recipe.name, "claims": claims, "source": self.recipe.source}
+            warnings += repeating.doubts(self.recipe, self.request)
+        drawn = ready.drawn
+        return Record(
+            "fid",
+            ready.preset.name,
+            {**conditions, "kernels": drawn.kernels},
+            {
+                **evaluation.metrics,
+                "network_calls": drawn.network_calls,
+                "seconds": drawn.seconds,
+                **ready.decoding_cost,
+            },
+            details=details,
+            warnings=tuple(warnings),
+        )
+
+
+def summarised(records: Sequence[Record]) -> Record:
+    """Mean, spread (standard deviation of the sample) and minimum of the FIDs of several seeds, and all metrics raw."""
+    first = records[0]
+    names = [name for name in METRICS if name in first.metrics]
+    raw = {name: [float(record.metrics[name] or 0) for record in records] for name in names}
+    fids = raw["fid"]
+    seeds = ", ".join(str(record.conditions["seed"]) for record in records)
+    conditions = {**first.conditions, "seed": seeds, "repeats": len(records)}
+    metrics = {"fid_mean": statistics.mean(fids), "fid_spread": statistics.stdev(fids), "fid_minimum": min(fids)}
+    details = {**first.details, "protocol": protocol(conditions)}
+    del details["pixels_sha256"]
+    return Record("fid", first.model, conditions, metrics, samples=raw, details=details)
+
+
+def _uint8_rule() -> str:
+    from dimbench.data.pixels import UINT8_RULE
+
+    return UINT8_RULE
+
+
+def _real_digits(comparison: Against) -> Record:
+    """Real training digits in the place of drawn ones: the lowest FID a model of them can hope for."""
+    from dimbench.quality.images import digit_images
+
+    images = digit_images("train")
+    return _compared(images, REAL, comparison)
+
+
+def _compared(images: Images, name: str, comparison: Against, how: Mapping[str, Any] | None = None) -> Record:
+    """The record of images that are there already; `how` they were drawn, where that is known."""
+    from dimbench.quality.references import lossy_warning
+
+    drawn = how or {}
+    evaluation, pixels = comparison.evaluate(images.batches(comparing.AT_ONCE), images.count, f"features of {name}")
+    height, width = images.size
+    conditions = {
+        **{key: value for key, value in drawn.items() if key in (*PROTOCOL, "weights", "device")},
+        "images": name,
+        "images_sha256": pixels[:16],
+        "resolution": height if height == width else f"{height} x {width}",
+        "num_images": images.count,
+        "uint8": _uint8_rule() if drawn else "as given",
+        **comparison.conditions,
+    }
+    details = {"protocol": protocol(conditions), "pixels_sha256": pixels}
+    warnings = [*lossy_warning(images, "The"), *comparison.warnings, *evaluation.warnings]
+    if drawn.get("weights") == "random":
+        warnings.insert(0, "The images were drawn with random weights: the number means nothing.")
+    model = drawn.get("model", name)
+    return Record("fid", model, conditions, evaluation.metrics, details=details, warnings=tuple(warnings))

@@ -1,0 +1,174 @@
+"""What `fid` and `stats` share: features of images and what they are compared with, opened before anything long."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dimbench import presets
+from dimbench.errors import UsageError
+from dimbench.progress import stepping
+from dimbench.weights import catalog
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dimbench.quality.evaluate import Evaluation
+    from dimbench.quality.features import Extractor
+    from dimbench.quality.images import Images
+    from dimbench.quality.summary import FeatureSummary
+
+DIGITS, INCEPTION = "digits-classifier", "inception-v3-compat"
+SIDE_OF_DIGITS = 8
+AT_ONCE = 256  # images that go through an extractor together where nothing says otherwise
+
+
+def statistics_name(pixels: int, data: str = "ImageNet") -> str:
+    """What the published statistics of real images of this size are called, whether there are any or not."""
+    return f"adm-{data.lower().replace(' ', '-')}-{pixels}"
+
+
+def absent_reference(pixels: int, data: str = "ImageNet") -> str:
+    """Where the reference statistics are to be had."""
+    published = presets.shared_files().get(statistics_name(pixels, data))
+    home = published.files[0].url if published else f"none is published for {data} at {pixels} pixels"
+    return f"--reference FILE: the reference statistics, {home}; or make them with `dimbench stats`"
+
+
+def absent_inception() -> str:
+    """Where the weights of the Inception network are to be had."""
+    file = presets.shared_files()["inception"].files[0]
+    return f"--inception FILE: the weights of the Inception network, {file.file} from {file.page}"
+
+
+@dataclass(frozen=True)
+class Networks:
+    """By whose features images are compared: an extractor's name and files of weights, None where left open."""
+
+    extractor: str | None = None
+    inception: Path | None = None
+    vgg: Path | None = None
+
+    def named(self, size: tuple[int, int]) -> Networks:
+        """With an extractor: the digits classifier for images of 8 x 8 pixels, Inception for all others.
+
+        Raises UsageError for an unknown one, or one that has no use for --inception.
+        """
+        from dimbench.quality.features import check_name
+
+        digits = size == (SIDE_OF_DIGITS, SIDE_OF_DIGITS) and self.inception is None
+        name = self.extractor or (DIGITS if digits else INCEPTION)
+        check_name(name)
+        if self.inception and name != INCEPTION:
+            raise UsageError(f"--inception gives weights of {INCEPTION}, not of {name}; leave it or --extractor out")
+        return replace(self, extractor=name)
+
+    def found(self, size: tuple[int, int]) -> Networks:
+        """With an extractor, and with the files that were fetched; Inception's company alone is looked for."""
+        named = self.named(size)
+        if named.extractor != INCEPTION:
+            return named
+        return Networks(INCEPTION, self.inception or catalog.shared("inception"), self.vgg or catalog.shared("vgg16"))
+
+    @property
+    def missing(self) -> list[str]:
+        """What has to be fetched first."""
+        return [absent_inception()] if self.extractor == INCEPTION and self.inception is None else []
+
+    def open(self, device: str) -> Extractor:
+        """The extractor, with VGG beside it where there are weights. Raises as create_extractor does."""
+        from dimbench.quality.features import create_extractor
+        from dimbench.quality.vgg import WithVGG
+
+        assert self.extractor is not None, "named comes first"
+        extractor = create_extractor(self.extractor, self.inception, device)
+        return WithVGG(extractor, self.vgg, device) if self.vgg else extractor
+
+
+def summarised(images: Images, extractor: Extractor, keep: int | None, batch: int = AT_ONCE) -> FeatureSummary:
+    """What the metrics need of images on disk, with a progress bar."""
+    from dimbench.quality.summary import summarise
+
+    with stepping(f"features of {images.path.name}", images.count) as progress:
+        return summarise(extractor, images.batches(batch), images.count, keep, progress)
+
+
+class Against:
+    """Real images and the features by which images of `size` are compared with them, opened and checked."""
+
+    def __init__(
+        self,
+        size: tuple[int, int],
+        reference: Path | None,
+        networks: Networks,
+        device: str = "cpu",
+        dry: bool = False,
+    ) -> None:
+        from dimbench.quality import references
+        from dimbench.quality.vgg import WithVGG
+
+        side = (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
+        self.shrink = dry and networks.inception is None and size != side
+        self.extractor = (replace(networks, extractor=DIGITS) if self.shrink else networks).open(device)
+        digits = self.shrink or (reference is None and size == side)
+        self.reference = references.held_back_digits() if digits else references.read_reference(_given(reference))
+        self.warnings = self.reference.check(self.extractor, side if self.shrink else size)
+        if isinstance(self.extractor, WithVGG) and not self.reference.has_vgg:
+            self.extractor = self.extractor.extractor
+            self.warnings.append("Precision and recall by VGG were not measured: the reference gives no such features.")
+        if self.shrink:
+            self.warnings.append("No Inception weights were given: the digits classifier stands in, on 8 x 8 pixels.")
+
+    @cached_property
+    def known(self) -> FeatureSummary:
+        """What the metrics need of the real images."""
+        if not self.reference.images_to_read:
+            return self.reference.summary(self.extractor, AT_ONCE)
+        with stepping(f"features of {self.reference.name}", self.reference.images_to_read) as progress:
+            return self.reference.summary(self.extractor, AT_ONCE, progress)
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What decides the figures besides the images."""
+        from dimbench.quality.vgg import vgg_sha256
+
+        return {
+            "reference": self.reference.name,
+            "reference_sha256": self.reference.sha256[:16],
+            "reference_images": self.known.pool.n,
+            "extractor": self.extractor.name,
+            "extractor_sha256": self.extractor.sha256[:16],
+            "resize": self.extractor.resize,
+            **({"vgg_sha256": vgg[:16]} if (vgg := vgg_sha256(self.extractor)) else {}),
+        }
+
+    def evaluate(self, batches: Iterable[Tensor], total: int, bar: str = "") -> tuple[Evaluation, str]:
+        """All metrics of `total` images that come in batches, and the SHA-256 of their pixels; `bar` names a progress
+        bar where whoever makes the images shows none."""
+        from dimbench.quality.evaluate import evaluate
+        from dimbench.quality.summary import summarise
+
+        keep = 0 if self.known.features is None else None
+        seen = (self._seen(batch) for batch in batches)
+        if bar:
+            with stepping(bar, total) as progress:
+                summary = summarise(self.extractor, seen, total, keep, progress)
+        else:
+            summary = summarise(self.extractor, seen, total, keep)
+        return evaluate(summary, self.known), summary.pixels_sha256 or ""
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """The images as the extractor gets them: shrunk where it only stands in."""
+        from torch.nn.functional import adaptive_avg_pool2d
+
+        if not self.shrink:
+            return images
+        return adaptive_avg_pool2d(images.float(), SIDE_OF_DIGITS).round().byte()
+
+
+def _given(reference: Path | None) -> Path:
+    assert reference is not None, "refuse_if_missing comes first"
+    return reference

@@ -1,0 +1,215 @@
+"""What a long evaluation will need, said before it begins: files, images, network calls, time and disk."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from dimbench import paths, units
+from dimbench.errors import DimbenchError
+from dimbench.quality.networks import SIDE_OF_DIGITS
+from dimbench.sampling import decoding
+from dimbench.sampling.drawing import Drawing
+from dimbench.sampling.request import Request
+from dimbench.weights import catalog
+
+if TYPE_CHECKING:
+    from dimbench.quality.features import Extractor
+    from dimbench.quality.images import Images
+
+Clock = Callable[[], float]
+PATIENCE = 5.0  # seconds: a whole batch is tried only where it should take less, else one image speaks for it
+
+
+@dataclass(frozen=True)
+class StepCost:
+    """Seconds of one network call, of decoding and of features for a batch, None where they could not be measured;
+    `tried` images stood for the batch."""
+
+    call: float
+    decoding: float | None
+    features: float | None
+    tried: int
+
+    def seconds(self, batches: float, to_read: float, calls: int) -> float:
+        """Of so many batches drawn, and others that are only looked at, as far as it was measured."""
+        features = self.features or 0
+        return batches * (calls * self.call + (self.decoding or 0) + features) + to_read * features
+
+    @property
+    def says(self) -> str:
+        """The parts in words; what takes no time is left out."""
+        others = {"decoding": self.decoding, "features": self.features}
+        parts = [f"{what} {'not measured' if t is None else units.duration(t)}" for what, t in others.items() if t != 0]
+        return f"a call takes {units.duration(self.call)}, {', '.join(parts)} per batch ({_tried(self.tried)})"
+
+
+def measured_step(ready: Drawing, extractor: Extractor | None, clock: Clock = perf_counter) -> StepCost:
+    """What one step takes here and now; without an extractor, of the network alone, whose time does not depend on its
+    weights."""
+    import torch
+
+    made, guided = ready.batches, ready.settings.cfg != 1
+    device = made.device
+
+    def call(n: int) -> torch.Tensor:
+        rows = 2 * n if guided else n
+        x, t = torch.zeros(rows, *made.shape, device=device), torch.full((rows,), 0.5, device=device)
+        labels = torch.tensor(ready.label_rule.of(range(n)) * (rows // n), device=device)
+        with torch.inference_mode():
+            return made.network(x, t, labels)
+
+    seconds, tried = _seconds(call, ready.batch, clock)
+    decoding = 0.0
+    if decode := made.decode:
+        decoding, _ = _seconds(lambda n: decode(torch.zeros(n, *made.shape)), ready.batch, clock)
+    if extractor is None:
+        return StepCost(seconds, None if decode else 0.0, None, tried)
+    pixels = ready.request.pixels
+    return StepCost(seconds, decoding, features_seconds(extractor, (pixels, pixels), ready.batch, clock)[0], tried)
+
+
+def features_seconds(
+    extractor: Extractor, size: tuple[int, int], batch: int, clock: Clock = perf_counter
+) -> tuple[float, int]:
+    """Seconds for the features of a batch of images of `size`, and how many images were tried."""
+    import torch
+
+    seen = size if extractor.resize != "none" else (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
+    return _seconds(lambda n: extractor.features(torch.zeros(n, 3, *seen, dtype=torch.uint8)), batch, clock)
+
+
+def of_images(images: Images, to_read: int, extractor: Extractor, batch: int, clock: Clock = perf_counter) -> str:
+    """What looking at images takes that are there already."""
+    seconds, tried = features_seconds(extractor, images.size, batch, clock)
+    whole = (images.count + to_read) / batch * seconds
+    rows = [("images", f"{images.count:,} of {images.size[0]} x {images.size[1]} pixels in {images.path}")]
+    if to_read:
+        rows.append(("real images", f"{to_read:,} to look at"))
+    rows.append(("features", f"{extractor.name}"))
+    rows.append(
+        ("time", f"about {units.duration(whole)}: {units.duration(seconds)} per batch of {batch} ({_tried(tried)})")
+    )
+    return _lines(rows)
+
+
+def _seconds(work: Callable[[int], object], batch: int, clock: Clock) -> tuple[float, int]:
+    """Seconds for a batch, and how many images were tried; the first try warms up."""
+    work(1)
+    one = _timed(work, 1, clock)
+    if one * batch > PATIENCE:
+        return one * batch, 1
+    return _timed(work, batch, clock), batch
+
+
+def _timed(work: Callable[[int], object], n: int, clock: Clock) -> float:
+    import torch
+
+    started = clock()
+    work(n)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return clock() - started
+
+
+def calls_per_image(request: Request) -> int | None:
+    """How often the sampler calls the network, by letting it run on one pixel of nothing; None where it decides that
+    from what the network says."""
+    import torch
+
+    from dimbench.diffusion.convention import Counted
+    from dimbench.diffusion.process import find_process
+
+    diffusion = request.preset.diffusion
+    sampler = request.sampler or diffusion["sampler"]
+    if sampler == "dopri5":
+        return None
+    channels = 2 if diffusion["process"] == "gaussian" else 1  # with the variance
+    network = Counted(lambda x, t: torch.zeros(1, channels, 1, 1))
+    nothing = torch.zeros(1, 1, 1, 1)
+    find_process(diffusion).sample(network, nothing, lambda k, shape: torch.zeros(shape), sampler, request.steps)
+    return network.calls
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done: `files` by purpose, what is `missing` with its home, and how long one step takes."""
+
+    request: Request
+    files: Sequence[tuple[str, Path]]
+    missing: Sequence[str]
+    step: StepCost
+    images_to_read: int
+    repeats: int
+    keep: bool
+
+    def text(self) -> str:
+        """One line for each thing that is needed."""
+        sets = f", in each of {self.repeats} sets" if self.repeats > 1 else ""
+        pixels, n = self.request.pixels, self.request.num_images
+        rows = [(what, _file(path)) for what, path in self.files]
+        if self.request.decoder:
+            rows.append(("autoencoder", _decoder(self.request.decoder)))
+        rows += [("missing", sentence) for sentence in self.missing]
+        rows.append(("images", f"{n:,} of {pixels} x {pixels} pixels{sets}"))
+        if self.images_to_read:
+            rows.append(("real images", f"{self.images_to_read:,} to look at first"))
+        calls, batches = calls_per_image(self.request), self.repeats * math.ceil(n / self.request.batch)
+        rows += [("network calls", self._calls(calls, batches)), ("time", self._time(calls, batches))]
+        disk = f"{units.size(self.repeats * bytes_on_disk(self.request))} in {paths.cache_folder()} while it runs"
+        rows.append(("disk", disk if self.keep else "none, for no image is kept"))
+        return _lines(rows)
+
+    def _calls(self, calls: int | None, batches: int) -> str:
+        passes = ", each of two passes (guided)" if self.request.cfg != 1 else ""
+        if calls is None:
+            return f"as many as the sampler chooses{passes}"
+        images = min(self.request.batch, self.request.num_images)
+        return f"{calls:,} per image{passes}; {calls * batches:,} in all, of {images} images each"
+
+    def _time(self, calls: int | None, batches: int) -> str:
+        if calls is None:
+            return f"not known before: {self.step.says}"
+        to_read = self.images_to_read / self.request.batch
+        return f"about {units.duration(self.step.seconds(batches, to_read, calls))}: {self.step.says}"
+
+
+def bytes_on_disk(request: Request) -> int:
+    """What the images of one set take while they wait."""
+    return request.num_images * 3 * request.pixels**2
+
+
+def check_disk(needed: int) -> None:
+    """Raise DimbenchError where the cache's disk has less room."""
+    place = next(folder for folder in (paths.cache_folder(), *paths.cache_folder().parents) if folder.exists())
+    free = shutil.disk_usage(place).free
+    if free < needed:
+        raise DimbenchError(
+            f"the images need {units.size(needed)} and {place} has {units.size(free)} left; make room, set "
+            "DIMBENCH_CACHE to another disk, or give --stream to keep none"
+        )
+
+
+def _decoder(name: str) -> str:
+    if name in decoding.NAMED:
+        return _file(catalog.shared(decoding.NAMED[name]) or paths.weights_folder() / decoding.NAMED[name])
+    return _file(Path(name)) if Path(name).exists() else f"{name}, from the hub unless it was fetched before"
+
+
+def _file(path: Path) -> str:
+    if path.is_dir():
+        return f"{path}, a folder"
+    return f"{path}, {units.size(path.stat().st_size)}" if path.is_file() else f"{path}, absent"
+
+
+def _lines(rows: Sequence[tuple[str, str]]) -> str:
+    return "\n".join(f"{what:<15}{said}" for what, said in rows)
+
+
+def _tried(images: int) -> str:
+    return f"measured on {images} image{'s' * (images > 1)}"

@@ -1,0 +1,33 @@
+"""What decides a figure of quality besides the network: its protocol, and a hash of it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+# How people call them; {n} images.
+METRICS = {
+    "fid": "FID-{n}",
+    "sfid": "sFID-{n}",
+    "is_mean": "IS",
+    "kid_mean": "KID",
+    "precision": "precision",
+    "recall": "recall",
+    "precision_vgg": "precision (VGG)",
+    "recall_vgg": "recall (VGG)",
+}
+
+# All that two figures must share to be compared; the network and its weights are what is compared.
+PROTOCOL = (
+    "extractor", "extractor_sha256", "resize", "uint8", "reference_sha256", "reference_images", "resolution",
+    "num_images", "labels", "sampler", "steps", "cfg", "guided_channels", "autoencoder", "dtype", "seed", "vgg_sha256",
+)  # fmt: skip
+
+
+def protocol(conditions: Mapping[str, Any]) -> str:
+    """Eight digits that are equal where all conditions of PROTOCOL are; VGG counts only where it was asked."""
+    names = PROTOCOL if conditions.get("vgg_sha256") else PROTOCOL[: PROTOCOL.index("vgg_sha256")]
+    text = json.dumps([conditions.get(name) for name in names])
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,152 @@
+"""The tables of a report, the same in Markdown and in HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dimbench import units
+from dimbench.report import conditions, metrics, quality
+from dimbench.report.findings import GRAVE, Compared, Findings, History, Outcome, point
+from dimbench.report.tables import Cell
+
+INTERVAL = "95 % interval"
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A table before it is drawn; `note` holds what is the same in all its rows."""
+
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Cell]]
+    title: str = ""
+    note: str = ""
+
+
+def compared(rows: Sequence[Compared]) -> Grid:
+    """One row per comparison: both figures, the change with its interval against the margin, the verdict in words."""
+    same = conditions.shared([row.conditions for row in rows])
+    columns = ["model", "metric", "verdict", "change", INTERVAL, "margin", "base", "new", "conditions"]
+    cells = [_compared(row, same) for row in rows]
+    return _without_empty(Grid(columns, cells, note=conditions.words(same)))
+
+
+def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
+    interval = margin = ""
+    if row.low is not None and row.high is not None:
+        interval = f"{units.change(row.low)} to {units.change(row.high)}"
+    if row.margin is not None:
+        margin = f"{row.margin:.3g}" if row.ratio is None else units.share(row.margin, 1)
+    verdict = row.outcome if row.outcome is Outcome.LOST else row.verdict
+    if row.reason:
+        verdict = f"{verdict}: {row.reason}"
+    return [
+        Cell(row.model),
+        Cell(metrics.label(row.metric)),
+        Cell(verdict, str(list(Outcome).index(row.outcome)), tone(row.outcome)),
+        Cell(change(row), row.ratio, tone(row.outcome)),
+        Cell(interval, row.low),
+        Cell(margin, row.margin),
+        Cell(metrics.text(row.metric, row.base, full=True), row.base),
+        Cell(metrics.text(row.metric, row.new, full=True), row.new),
+        Cell(conditions.words(row.conditions, same)),
+    ]
+
+
+def words(row: Compared) -> list[str]:
+    """A comparison in a few words each, the verdict first."""
+    grid = compared([row])
+    said = dict(zip(grid.columns, (cell.text for cell in grid.rows[0]), strict=True))
+    return [said.pop("verdict"), *(f"{name} {text}" for name, text in said.items() if name not in ("model", "metric"))]
+
+
+def change(row: Compared) -> str:
+    """In per cent, or as a difference where there is no ratio or it hides one; "" where nothing changed or is known."""
+    if row.base is None or row.new is None or row.outcome is Outcome.EQUAL:
+        return ""
+    if row.exact:
+        return f"{row.new - row.base:+,.0f}"
+    return f"{row.new - row.base:+.3g}" if row.ratio is None else units.change(row.ratio)
+
+
+def tone(outcome: Outcome) -> str:
+    """The colour of an outcome."""
+    return "bad" if outcome in GRAVE else {Outcome.UNCLEAR: "warn", Outcome.BETTER: "good"}.get(outcome, "")
+
+
+def measured(findings: Findings) -> list[Grid]:
+    """One table per command, a row per model and conditions with its latest figures; of image quality one per
+    protocol, for figures of unlike protocols must not stand in one column."""
+    grids = []
+    for command, rows in findings.by_command().items():
+        alike: dict[str, list[History]] = {}
+        for row in rows:
+            title = f"{command}, protocol {quality.protocol(row.conditions)}" if command == "fid" else command
+            alike.setdefault(title, []).append(row)
+        grids += [_measured(command, group, title) for title, group in alike.items()]
+    return grids
+
+
+def _measured(command: str, rows: Sequence[History], title: str) -> Grid:
+    same = conditions.shared([row.conditions for row in rows])
+    names = metrics.shown(command, [row.latest["metrics"] for row in rows])
+    sampled = [name for name in names if any(name in row.latest.get("samples", {}) for row in rows)]
+    columns = ["model", "conditions"]
+    for name in names:
+        columns += [_heading(command, name, rows[0].conditions), *((INTERVAL, "IQR") if name in sampled else ())]
+    cells = [
+        [
+            Cell(row.model),
+            Cell(conditions.words(row.conditions, same)),
+            *(cell for name in names for cell in _figure(row, name, name in sampled)),
+        ]
+        for row in rows
+    ]
+    return _without_empty(Grid(columns, cells, title, conditions.words(same)))
+
+
+def _heading(command: str, metric: str, conditions: Mapping[str, Any]) -> str:
+    if command == "fid" and metric in quality.METRICS:
+        return quality.label(metric, conditions)
+    return metrics.label(metric)
+
+
+def _figure(row: History, name: str, sampled: bool) -> list[Cell]:
+    """The latest figure of a metric, followed by its interval and interquartile range if some row has a raw series."""
+    found = point(row.latest, name)
+    if found is None:
+        return [Cell(units.NOT_MEASURED, tone="warn"), *[Cell("")] * (2 * sampled)]
+    figure = Cell(metrics.text(name, found.value), found.value, hint=metrics.text(name, found.value, full=True))
+    if not sampled:
+        return [figure]
+    interval = " to ".join(metrics.text(name, bound) for bound in found.interval or ())
+    spread = found.quartiles[1] - found.quartiles[0] if found.quartiles else None
+    return [figure, Cell(interval), Cell("" if spread is None else metrics.text(name, spread), spread)]
+
+
+def environment(findings: Findings) -> Grid:
+    """Base and new side by side where something was compared, else all values of each entry; what differs is marked."""
+    if findings.comparisons:
+        columns = ["entry", "base", "new"]
+        sides = [[row.environments[side] for row in findings.comparisons] for side in (0, 1)]
+    else:
+        columns = ["entry", "values"]
+        sides = [[record["environment"] for one in findings.series for record in one.records]]
+    rows = []
+    for trait in conditions.traits(*sides):
+        mark = "differs" if trait.differs else ""
+        rows.append([Cell(trait.name), *(Cell(_few(known), tone=mark) for known in trait.sides)])
+    return Grid(columns, rows)
+
+
+def _few(values: Sequence[str], most: int = 4) -> str:
+    more = len(values) - most
+    return "; ".join(values[:most]) + (f"; and {more} more" if more > 0 else "")
+
+
+def _without_empty(grid: Grid) -> Grid:
+    """The grid without the columns in which no row has a text."""
+    kept = [index for index in range(len(grid.columns)) if any(row[index].text for row in grid.rows)]
+    columns = [grid.columns[index] for index in kept]
+    return Grid(columns, [[row[index] for index in kept] for row in grid.rows], grid.title, grid.note)

@@ -1,0 +1,264 @@
+"""A request made ready: a network, its weights and a sampler, all checked before the first image is drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from dimbench import paths
+from dimbench.errors import UsageError
+from dimbench.progress import stepping
+from dimbench.sampling import decoding
+from dimbench.sampling.request import Request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dimbench.sampling.batches import Batches, Drawn, OnBatches
+    from dimbench.sampling.draw import Settings
+    from dimbench.sampling.shards import Shards
+
+
+class Drawing:
+    """A request made ready: everything it needs is loaded and checked."""
+
+    def __init__(self, request: Request) -> None:
+        from dimbench import backbone
+        from dimbench.diffusion.process import find_process, upsampled
+        from dimbench.sampling import draw
+
+        self.request = request
+        self.preset = request.preset
+        self.batch = request.batch if request.extendable else min(request.batch, request.num_images)
+        self._check_device()
+        options = request.known.config if request.known and not request.random_weights else {}
+        self.model = backbone.create_model(request.name, resolution=request.resolution, **options)
+        config: Any = self.model.config
+        self.label_rule = request.label_rule(config)
+        diffusion = upsampled(self.preset.diffusion, backbone.upsample_factor(self.preset, request.resolution))
+        self.process = find_process(diffusion)
+        self.settings: Settings = draw.Settings(
+            sampler=request.sampler or diffusion["sampler"],
+            steps=request.steps,
+            cfg=request.cfg,
+            seed=request.seed,
+            guided_channels=diffusion["guided_channels"],
+            null_label=config.null_label,
+        )
+        draw.check(self.settings, self.process, self.label_rule.classes, config.num_classes)
+        self.fingerprint = "random" if request.random_weights else self._load_weights()
+        draw.check_finite(self.model)
+        self.shape = (config.in_channels, config.input_size, config.input_size)
+        self.autoencoder = self._autoencoder()
+        self.batches = self._batches()
+
+    def _check_device(self) -> None:
+        import torch
+
+        try:
+            torch.empty(1, device=self.request.device)
+        except (RuntimeError, AssertionError):
+            raise UsageError(f"torch cannot use the device {self.request.device!r} here; give --device cpu") from None
+        if self.request.dtype == "tf32" and not self.request.device.startswith("cuda"):
+            raise UsageError(f"--dtype tf32 is a mode of CUDA devices, not of {self.request.device}; give fp32 or bf16")
+        if self.request.cuda_graph and not self.request.device.startswith("cuda"):
+            raise UsageError(f"--cuda-graph needs a CUDA device and was given {self.request.device}; leave it out")
+
+    def _load_weights(self) -> str:
+        """Fill the network from its file; the first half of a fingerprint of the file."""
+        from dimbench.weights import checkpoints
+
+        file = self.request.checkpoint
+        assert file is not None, "refuse_if_missing comes first"
+        checkpoints.load_checkpoint(self.model, file)
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+
+    def _batches(self) -> Batches:
+        import torch
+
+        from dimbench import backbone
+        from dimbench.data.pixels import to_uint8
+        from dimbench.sampling import autoencoder, precision
+        from dimbench.sampling.batches import Batches
+        from dimbench.sampling.graph import Graphed
+
+        device, dtype = self.request.device, self._weights_dtype
+        precision.allow_tf32(self.request.dtype == "tf32")
+        network: Any = backbone.for_inference(self.preset, self.model).to(device, dtype)
+        if self.request.compile:
+            network = torch.compile(network)
+        if dtype != torch.float32:
+            network = precision.around(network, dtype)
+        decode = None
+        if self.autoencoder:
+            decode = self.autoencoder.to(device, dtype).decode
+        elif self._decodes:
+            decode = partial(autoencoder.stand_in, stride=self.preset.latent_stride)
+        return Batches(
+            Graphed(network) if self.request.cuda_graph else network,
+            self.process,
+            self.label_rule,
+            self.settings,
+            self.shape,
+            self.batch,
+            device,
+            decode,
+            finish=torch.Tensor.contiguous if self.request.latents else to_uint8,
+        )
+
+    @property
+    def drawn(self) -> Drawn:
+        """What was drawn so far."""
+        return self.batches.drawn
+
+    @property
+    def _weights_dtype(self) -> Any:
+        import torch
+
+        return torch.bfloat16 if self.request.dtype == "bf16" else torch.float32
+
+    def _autoencoder(self) -> Any:
+        if not self.request.decoder:
+            return None
+        found = decoding.load(self.request.decoder)
+        found.check(self.shape[0], self.preset.latent_stride)
+        return found
+
+    @property
+    def labels(self) -> list[int]:
+        """The label of each image."""
+        return self.label_rule.of(range(self.request.num_images))
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What decides the images."""
+        return {
+            "resolution": self.request.pixels,
+            "weights": self.fingerprint,
+            "sampler": self.settings.sampler,
+            "steps": self.settings.steps,
+            "cfg": self.settings.cfg,
+            "upsampling": getattr(self.process, "upsampling", 1),
+            "guided_channels": self.settings.guided_channels or "all",
+            "seed": self.settings.seed,
+            "labels": self.label_rule.rule,
+            "num_images": self.request.num_images,
+            "autoencoder": self.autoencoder.fingerprint if self.autoencoder else None,
+            "dtype": self.request.dtype,
+            "compile": self.request.compile,
+            "cuda_graph": self.request.cuda_graph,
+            "device": self.request.device.partition(":")[0],
+        }
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of the result must know."""
+        said = []
+        if self.request.random_weights:
+            said.append("The weights are random: this ran the chain dry, and the number means nothing.")
+        elif self.request.weights is None and self.request.known and len(self.request.published) > 1:
+            said.append(f"Of several published files, {self.request.known.file} was taken; --weights names another.")
+        if self._decodes and not self.autoencoder:
+            said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
+        if self.settings.sampler == "dopri5" and self.batch > 1:
+            said.append(f"dopri5 chooses its steps for a batch: images depend on --batch {self.batch} slightly.")
+        return said
+
+    @property
+    def _decodes(self) -> bool:
+        return self.preset.latent_stride > 1 and not self.request.latents
+
+    @property
+    def decoding_cost(self) -> dict[str, float | None]:
+        """Multiply-adds and seconds of decoding one image; empty where nothing is decoded."""
+        if not self.autoencoder:
+            return {}
+        macs = decoding.macs(self.shape[1], self.shape[0], self.autoencoder.network.config)
+        seconds = self.drawn.decode_seconds / self.drawn.fresh if self.drawn.fresh else None
+        return {"decode_macs": macs, "decode_seconds": seconds}
+
+    @property
+    def shards(self) -> int:
+        """How many batches hold the images that were asked for."""
+        return -(-self.request.num_images // self.batch)
+
+    def store(self, folder: Path | None = None) -> Shards:
+        """Where the images are kept, batch by batch; None: in the cache, where an equal request finds them again."""
+        import torch
+
+        from dimbench.sampling.shards import Shards
+
+        identity = {"model": self.preset.name, **self.conditions}
+        identity.pop("num_images")
+        stride = self.preset.latent_stride
+        shape = (3, self.shape[1] * stride, self.shape[2] * stride) if self._decodes else self.shape
+        dtype = torch.float32 if self.request.latents else torch.uint8
+        return Shards(folder or _cached({**identity, "shard_size": self.batch}), identity, self.batch, shape, dtype)
+
+    def absent(self, store: Shards) -> list[int]:
+        """The batches that have to be drawn because the store does not hold them, or holds them damaged."""
+        with stepping("checking the shards", self.shards) as progress:
+            return store.missing(self.shards, progress)
+
+    def stream(self, store: Shards | None = None) -> Iterator[Tensor]:
+        """The images batch by batch in their order, uint8 (n, C, h, w) (latents: float32), drawn as they are asked for.
+
+        With a store, which must be claimed, those that are in it are read, and the others are kept in it.
+        """
+        absent = self.absent(store) if store else list(range(self.shards))
+        new = set(absent)
+        with self.following(self.shards - len(absent), store) as on_batches:
+            with closing(self.draw(absent, store, on_batches)) as fresh:
+                for index in range(self.shards):
+                    images = store.read(index) if store and index not in new else next(fresh)
+                    yield images[: self.request.num_images - index * self.batch]
+            on_batches(len(absent))
+
+    def draw(self, indices: Sequence[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
+        """The images of whole batches, kept in `store`; `drawn` follows."""
+        from dimbench.kernels import backends
+
+        with backends.watch() as self.drawn.kernels:
+            yield from self.batches.draw(indices, store, on_batches)
+
+    @contextmanager
+    def following(self, first: int, store: Shards | None) -> Iterator[OnBatches]:
+        """A bar of images on stderr, `first` batches being there. Call the result with the batches this process drew;
+        what others put into the store is seen there."""
+        total, started = self.request.num_images, perf_counter()
+        own, there = 0, first
+        with stepping(f"drawing with {self.preset.name}", total, min(total, first * self.batch)) as bar:
+
+            def on_batches(drawn: float) -> None:
+                nonlocal own, there
+                if int(drawn) != own:
+                    own = int(drawn)
+                    there = store.done() if store else first + own
+                images = min(total, (there + drawn - own) * self.batch)
+                rate = (images - first * self.batch) / (perf_counter() - started)
+                bar(images, f"{max(0.0, rate):.2f} images/s")
+
+            yield on_batches
+
+    def run(self, part: Path | None = None) -> tuple[Drawn, Shards]:
+        """All images at once in `drawn.images`, going on where an earlier run of the same settings stopped; the store
+        in the folder `part` (None: one in the cache) is the caller's to remove."""
+        import torch
+
+        store = self.store(part)
+        with store.claimed():
+            self.drawn.images = torch.cat(list(self.stream(store)))
+        return self.drawn, store
+
+
+def _cached(identity: dict[str, Any]) -> Path:
+    """Where images wait of a run that writes no pictures."""
+    key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
+    return paths.cache_folder() / "images" / f"{identity['model']}-{key}.part"

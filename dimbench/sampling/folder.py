@@ -1,0 +1,115 @@
+"""Many images into a folder, by one process or by several that torchrun started."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from math import prod
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+from dimbench import units
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.progress import stepping
+from dimbench.sampling import drawing
+from dimbench.sampling.request import Request
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dimbench.sampling.ranks import Ranks
+    from dimbench.sampling.shards import Shards
+
+
+class ImageFormat(StrEnum):
+    NPZ = "npz"
+    PNG = "png"
+    LATENTS = "latents"
+
+
+@dataclass(frozen=True)
+class Filled:
+    """A folder that holds all images: `fresh` of them were drawn now, by `processes` in `seconds`."""
+
+    ready: drawing.Drawing
+    fresh: int
+    seconds: float
+    processes: int
+    file: Path
+
+
+def fill(folder: Path, request: Request, form: ImageFormat) -> Filled | None:
+    """Draw what is missing in the folder and write the files of this format; None in all processes but the first."""
+    from dimbench.sampling import ranks
+
+    with ranks.joined() as here:
+        ready = drawing.Drawing(replace(request, device=here.device(request.device)))
+        store = ready.store(folder)
+        with store.claimed() if here.first else nullcontext():
+            absent = here.agree(lambda: _absent(ready, store, form))
+            started = perf_counter()
+            bar = ready.following(ready.shards - len(absent), store) if here.first else nullcontext(_silent)
+            with bar as on_batches:
+                for _ in ready.draw(here.share(absent), store, on_batches):
+                    pass
+                here.wait()
+                on_batches(len(here.share(absent)))
+            seconds = perf_counter() - started
+            file = _export(ready, store, form, here)
+            here.wait()
+        fresh = min(len(absent) * ready.batch, request.num_images)
+        return Filled(ready, fresh, seconds, here.world, file) if here.first else None
+
+
+def _silent(drawn: float) -> None:
+    """The bar of a process that shows none."""
+
+
+def _absent(ready: drawing.Drawing, store: Shards, form: ImageFormat) -> list[int]:
+    """The shards to draw, once it is known that they have room."""
+    from dimbench.sampling import export
+
+    asked = ready.request.num_images
+    if form is ImageFormat.PNG and (store.folder / export.png_name(asked)).exists():
+        raise UsageError(
+            f"{store.folder} holds more than {asked} PNGs, which a reader of the folder would take for one set; give a "
+            "larger --num-images or another --out"
+        )
+    absent = ready.absent(store)
+    once = ready.batch * prod(store.shape) * store.dtype.itemsize
+    needed, free = (len(absent) + ready.shards) * once, shutil.disk_usage(store.folder).free
+    if absent and needed > free:
+        raise DimbenchError(
+            f"{store.folder} has {units.size(free)} free and the images take {units.size(needed)}, once as shards and "
+            f"once as {form}; make room or give another --out"
+        )
+    return absent
+
+
+def _export(ready: drawing.Drawing, store: Shards, form: ImageFormat, here: Ranks) -> Path:
+    """Write the files of this format from the shards; where they are."""
+    from dimbench.sampling import export
+
+    count = ready.request.num_images
+    if form is ImageFormat.PNG:
+        for index in here.share(range(ready.shards)):
+            rows = range(index * ready.batch, min((index + 1) * ready.batch, count))
+            export.write_pngs(store.folder, store.read(index)[: len(rows)], rows)
+        return store.folder / export.png_name(count - 1)
+    file = store.folder / ("latents.npz" if form is ImageFormat.LATENTS else "samples.npz")
+    if here.first and export.rows_of(file) != count:
+        shards = _shards(store, ready.shards)
+        arrays = (export.pixels(images) if form is ImageFormat.NPZ else images.numpy() for images in shards)
+        export.write_npz(file, arrays, count)
+    return file
+
+
+def _shards(store: Shards, count: int) -> Iterator[Tensor]:
+    with stepping("writing", count) as progress:
+        for index in range(count):
+            yield store.read(index)
+            progress(index + 1)

@@ -1,0 +1,114 @@
+"""What is asked to be drawn, and what is missing for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dimbench import presets
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.presets import Checkpoint, Preset
+from dimbench.sampling import decoding
+from dimbench.weights import catalog
+
+if TYPE_CHECKING:
+    from dimbench.sampling.labels import Labels as LabelRule
+
+
+DRY = ", or try the chain dry with --random-weights"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked to be drawn. `latents` are not decoded; of an `extendable` run more may be asked later, so
+    that its last batch is full as well."""
+
+    name: str
+    num_images: int
+    steps: int
+    cfg: float
+    sampler: str | None
+    labels: str | None
+    seed: int
+    batch: int
+    resolution: int | None
+    device: str
+    weights: Path | None
+    autoencoder: str | None
+    random_weights: bool
+    dtype: str = "fp32"
+    compile: bool = False
+    cuda_graph: bool = False
+    latents: bool = False
+    extendable: bool = False
+
+    @cached_property
+    def preset(self) -> Preset:
+        return presets.find(self.name)
+
+    @property
+    def pixels(self) -> int:
+        """Side of the images."""
+        return self.resolution or self.preset.resolution
+
+    @property
+    def published(self) -> list[Checkpoint]:
+        """The published files of weights for these images, which may be drawn larger than the weights were made for."""
+        from dimbench import backbone
+
+        made_for = self.pixels // backbone.upsample_factor(self.preset, self.resolution)
+        return [c for c in self.preset.checkpoints if c.ships or c.resolution == made_for]
+
+    @cached_property
+    def known(self) -> Checkpoint | None:
+        """What is known of the weights: the published file of the name given, else the first that is here."""
+        if self.weights is not None:
+            return next((c for c in self.published if self.weights.name in (c.file, c.original)), None)
+        return next((c for c in self.published if catalog.path_of(c).is_file()), None)
+
+    @property
+    def checkpoint(self) -> Path | None:
+        """The file of weights: the one given, else one that ships or was fetched."""
+        return self.weights or (catalog.path_of(self.known) if self.known else None)
+
+    @property
+    def decoder(self) -> str | None:
+        """The autoencoder that is used: the one given or the default, which a dry run leaves out."""
+        if self.preset.latent_stride == 1 or self.latents:
+            return None
+        return self.autoencoder or (None if self.random_weights else decoding.DEFAULT)
+
+    def missing(self) -> list[str]:
+        """What has to be fetched first: where it lives and which option takes it. UsageError for options that have no
+        meaning for this model."""
+        self._check_latents()
+        missing = []
+        if self.checkpoint is None and not self.random_weights:
+            published = " or ".join(f"{c.file} from {c.url or c.page or 'an unknown address'}" for c in self.published)
+            missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
+        return missing + (decoding.missing(self.decoder) if self.decoder else [])
+
+    def _check_latents(self) -> None:
+        if self.latents and self.preset.latent_stride == 1:
+            raise UsageError(f"{self.preset.name} draws pixels and has no latents; give --format npz or png")
+        if self.autoencoder and (self.latents or self.preset.latent_stride == 1):
+            what = "latents are kept as they are" if self.latents else f"{self.preset.name} draws pixels"
+            raise UsageError(f"--autoencoder {self.autoencoder} has nothing to decode: {what}; leave it out")
+
+    def label_rule(self, config: Any) -> LabelRule:
+        """Which label each image gets."""
+        from dimbench.sampling.labels import find_labels
+
+        return find_labels(self.labels, config.num_classes, config.null_label, config.label_dropout >= 1, self.seed)
+
+
+def refuse_if_missing(what: str, missing: Sequence[str], instead: str = "") -> None:
+    """Raise DimbenchError that lists what is missing, if anything is, and what can be done `instead`."""
+    if missing:
+        raise DimbenchError(
+            f"{what} needs files that are not here; fetch them with `dimbench weights fetch NAME`, or by hand and give "
+            f"each with its option{instead}:" + "".join(f"\n  {entry}" for entry in missing)
+        )

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from dimbench import stats
+
+
+@pytest.mark.parametrize("count", [1, 5, 6, 7, 20, 21, 480, 5000])
+def test_the_interval_takes_the_narrowest_ranks_that_are_sure_enough(count: int) -> None:
+    def coverage(rank: int) -> float:
+        return float(1 - 2 * scipy.stats.binom.cdf(rank - 1, count, 0.5))
+
+    rank = stats.median_rank(count)
+    if rank is None:
+        assert coverage(1) < stats.LEVEL
+    else:
+        assert coverage(rank) >= stats.LEVEL > coverage(rank + 1)
+
+
+def test_the_interval_covers_the_true_median_as_often_as_it_says() -> None:
+    draw = random.Random(0)
+    trials, count = 2000, 25
+    held = 0
+    for _ in range(trials):
+        low, high = stats.median_interval([draw.expovariate(1.0) for _ in range(count)]) or (0.0, 0.0)
+        held += low < np.log(2) < high
+    # 25 samples give ranks 8 and 18: coverage 0.9567, standard error 0.0046 over 2000 trials; 4 of them to either side.
+    assert held / trials == pytest.approx(0.9567, abs=0.0185)
+
+
+def test_the_interval_of_a_known_series() -> None:
+    samples = [float(value) for value in range(20, 0, -1)]
+    assert stats.median(samples) == 10.5
+    assert stats.median_interval(samples) == (6.0, 15.0)  # ranks 6 and 15: 95.9 %
+    assert stats.median_interval(samples[:5]) is None
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.9, 0.99, 1.0])
+@pytest.mark.parametrize("count", [1, 2, 7, 100])
+def test_quantiles_are_numpys(share: float, count: int) -> None:
+    samples = np.random.default_rng(count).lognormal(size=count).tolist()
+    assert stats.quantile(samples, share) == pytest.approx(np.quantile(samples, share), rel=1e-12)
+
+
+def test_outliers_are_classified_by_both_fences() -> None:
+    # The quartiles of 0..8 are 2 and 6: fences at -4 and 12 (mild), -10 and 18 (severe); the additions keep them near.
+    middle = [float(value) for value in range(9)] * 50
+    found = stats.outliers([*middle, -5.0, -11.0, 13.0, 13.0, 19.0, 19.0, 19.0])
+    assert (found.low_severe, found.low_mild, found.high_mild, found.high_severe) == (1, 1, 2, 3)
+    assert found.total == 7
+
+
+def test_percentiles_wait_for_enough_samples() -> None:
+    def summary(count: int) -> stats.Summary:
+        return stats.summarise([float(value) for value in range(count)])
+
+    assert summary(49).p90 is None
+    assert summary(50).p90 == pytest.approx(44.1)
+    assert summary(999).p99 is None
+    assert summary(1000).p99 == pytest.approx(989.01)
+
+
+def test_a_summary_in_shares() -> None:
+    summary = stats.summarise([9.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 11.0, 12.0])
+    assert (summary.median, summary.low, summary.high) == (10.0, 10.0, 11.0)
+    assert summary.margin == pytest.approx(0.05)
+    assert summary.spread == 0.0
+    assert stats.summarise([1.0]).margin is None
