@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-import dimbench
 from dimbench.diffusion.guidance import guided
 from dimbench.errors import UsageError
 from dimbench.models import pixart
+from dimbench.weights.checkpoints import load_checkpoint
 from tests import golden_data as golden
 from tests.models import relatives
 
@@ -112,7 +112,7 @@ def test_published_files_need_no_position_table() -> None:
     model = small()
     state = {name: tensor for name, tensor in model.state_dict().items() if name != "pos_embed"}
     again = pixart.build(model.config).eval()
-    dimbench.load_checkpoint(again, state)
+    load_checkpoint(again, state)
     given = example(model)
     with torch.no_grad():
         assert torch.equal(again(*given), model(*given))
