@@ -17,6 +17,7 @@ from dimbench.counting import parameters as params
 from dimbench.counting.bill import trace
 from dimbench.counting.meta import shapes_only
 from dimbench.counting.rules import RULES
+from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.process import Process, Transport, find_process
 from dimbench.errors import DimbenchError
 from dimbench.presets import Preset
@@ -138,6 +139,7 @@ def _sampling(row: Row, preset: Preset, config: Any, eager: nn.Module, network: 
         cfg=1.5 if row.cfg else 1.0,  # the scale does not change the work
         guided_channels=preset.diffusion["guided_channels"],
         null_label=config.null_label,
+        guided_interval=preset.diffusion.get("guided_interval"),
     )
     labels = [0] * batch
     draw.check(settings, process, labels, config.num_classes)
@@ -162,5 +164,7 @@ def _sampling(row: Row, preset: Preset, config: Any, eager: nn.Module, network: 
 
 def fixed_sampler(process: Process, own: str, calls: int) -> tuple[str, int]:
     """(sampler, its number of steps) that makes exactly `calls` network calls: the family's own where it makes one per
-    step, for transports Euler, since theirs make several or choose how many."""
+    step, for transports and flows Euler, since theirs make several or choose how many."""
+    if isinstance(process, Flow):
+        return "euler", calls + (process.grid == "points")
     return ("euler", calls + 1) if isinstance(process, Transport) else (own, calls)

@@ -39,6 +39,19 @@ def guided(network: LabelledNetwork, scale: Scale, channels: int | None = 3) -> 
     return call
 
 
+def within(scale: float, low: float, high: float, *, ends: bool = False) -> Callable[[Tensor], Tensor]:
+    """t (n,) -> `scale` between the times low and high, with `ends` at them too, and 1, no guidance, elsewhere.
+
+    Kynkaanniemi et al. 2024 (arXiv 2404.07724). Compared in the type of t: a float32 0.1 is not above 0.1.
+    """
+
+    def scales(t: Tensor) -> Tensor:
+        inside = (low <= t) & (t <= high) if ends else (low < t) & (t < high)
+        return torch.where(inside, scale, 1.0).to(t.dtype)
+
+    return scales
+
+
 def adaptive_scale(largest: float = 3.8, power: float = 4.0) -> Callable[[Tensor], Tensor]:
     """t (n,) in [0, 1] -> scales (n,) that fall from `largest` at noise, t = 0, to 1 at data, t = 1.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from dimbench.diffusion import dpm_solver, vp_sde
 from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose
+from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
 from dimbench.diffusion.ode import sample_ode
@@ -63,21 +64,17 @@ class Gaussian:
 
 @dataclass(frozen=True)
 class Transport:
-    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken.
-
-    `reversed`: the network is told the share of noise, 1 - t, and estimates the velocity towards the noise.
-    """
+    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken."""
 
     path: Path
     prediction: str
-    reversed: bool = False
     samplers: tuple[str, ...] = ("euler", "heun2", "midpoint", "rk4", "dopri5", "sde-euler", "sde-heun")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         start, end = training_interval(self.path, self.prediction)
         t = start + (end - start) * torch.rand(len(x), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
-        return transport_loss(self._forwards(network), x, noise, t, self.path, prediction=self.prediction)
+        return transport_loss(network, x, noise, t, self.path, prediction=self.prediction)
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
@@ -88,14 +85,9 @@ class Transport:
     ) -> Tensor:
         self.check(sampler, steps)
         common: dict[str, Any] = {"prediction": self.prediction, "points": steps, "on_step": on_step}
-        network = self._forwards(network)
         if sampler.startswith("sde-"):
             return sample_sde(network, x, self.path, noise, method=sampler.removeprefix("sde-"), **common)
         return sample_ode(network, x, self.path, method=sampler, **common)
-
-    def _forwards(self, network: Network) -> Network:
-        """The network as one from noise, t = 0, to data."""
-        return (lambda x, t: -network(x, 1 - t)) if self.reversed else network
 
 
 @dataclass(frozen=True)
@@ -158,4 +150,6 @@ def find_process(settings: Mapping[str, Any]) -> Process:
             return StableDiffusion(settings.get("upsampling", 1))
         case "variance-preserving":
             return VariancePreserving()
-    return Transport(find_path(settings["path"]), settings["prediction"], settings.get("reversed", False))
+        case "flow":
+            return Flow(**{field.name: settings[field.name] for field in fields(Flow) if field.name in settings})
+    return Transport(find_path(settings["path"]), settings["prediction"])

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from dimbench.errors import UsageError
 from dimbench.layers import initial
 from dimbench.layers.adaln import AdaLNFinalLayer, modulate, modulation, plain_norm
-from dimbench.layers.attention import SelfAttention, attend, split_heads
+from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.auxiliary import with_loss
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
@@ -130,8 +130,14 @@ def kept_groups(logits: Tensor) -> Tensor:
     return kept_places(F.pad(logits, (1, 0), value=1.0))
 
 
-class Attention(SelfAttention):
+class Attention(nn.Module):
     """Self-attention with all heads, those whose mask (N, heads) is 1, or the `heads` of these numbers alone."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.proj = nn.Linear(width, width)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, heads: Tensor | None = None) -> Tensor:
         qkv, proj = self.qkv, self.proj.weight

@@ -1,5 +1,5 @@
-"""JiT (Li & He, Back to Basics: Let Denoising Generative Models Denoise, arXiv 2511.13720): a transformer on pixels that
-predicts the clean image."""
+"""JiT (Li & He, Back to Basics: Let Denoising Generative Models Denoise, arXiv 2511.13720): a transformer on pixels
+that predicts the clean image."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from dimbench.layers.rope import grid, rows_then_columns
 
 @dataclass(frozen=True)
 class Config:
-    """`bottleneck` is the rank of the patch embedding. `context_tokens` of the class stand before the patches from block
-    `context_start` on. `proj_dropout` acts in the middle half of the blocks, in training."""
+    """`bottleneck` is the rank of the patch embedding. `context_tokens` of the class stand before the patches from
+    block `context_start` on. `proj_dropout` acts in the middle half of the blocks, in training."""
 
     input_size: int = 256
     patch_size: int = 16
@@ -153,3 +153,8 @@ def build(config: Config) -> JiT:
 
 
 inputs = class_conditional
+
+
+def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """The weights without the name that the authors' wrapper puts before each."""
+    return {name.removeprefix("net."): tensor for name, tensor in state.items()}

@@ -11,14 +11,13 @@ from functools import cache
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
 from dimbench.layers import initial
 from dimbench.layers.adaln import modulate, plain_norm
-from dimbench.layers.attention import SelfAttention, split_heads
+from dimbench.layers.attention import SelfAttention, attend, split_heads
 from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, sinusoid, unpatchify
 from dimbench.layers.mlp import Mlp
 from dimbench.layers.named import named
@@ -96,8 +95,7 @@ class TextAttention(nn.Module):
         (query,) = split_heads(self.q_linear(x), 1, self.heads)
         key, value = split_heads(self.kv_linear(text), 2, self.heads)
         read = None if mask is None else mask[:, None, None]
-        out = F.scaled_dot_product_attention(query, key, value, attn_mask=read)
-        return self.proj(out.transpose(1, 2).flatten(2))
+        return self.proj(attend(query, key, value, mask=read))
 
 
 class Block(nn.Module):

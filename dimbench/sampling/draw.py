@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dimbench.diffusion.convention import Counted
-from dimbench.diffusion.guidance import LabelledNetwork, guided
+from dimbench.diffusion.guidance import LabelledNetwork, guided, within
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
 
@@ -19,7 +20,8 @@ OnStep = Callable[[int], None]
 @dataclass(frozen=True)
 class Settings:
     """What decides an image besides the network: `guided_channels` 0 guides all channels, `cfg` 1 switches guidance
-    off, `null_label` is the label that means "no class"."""
+    off, `null_label` is the label that means "no class"; `guided_interval` are the arguments of guidance.within, None
+    where guidance acts at all times."""
 
     sampler: str
     steps: int
@@ -27,6 +29,7 @@ class Settings:
     seed: int = 0
     guided_channels: int = 0
     null_label: int | None = None
+    guided_interval: Mapping[str, Any] | None = None
 
 
 def check(settings: Settings, process: Process, labels: Sequence[int], classes: int) -> None:
@@ -84,7 +87,8 @@ def _bound(model: LabelledNetwork, y: Tensor, settings: Settings) -> Callable[[T
     if settings.cfg == 1:
         return lambda x, t: model(x, t, y)
     both = torch.cat([y, torch.full_like(y, settings.null_label or 0)])
-    pair = guided(model, settings.cfg, settings.guided_channels or None)
+    scale = within(settings.cfg, **settings.guided_interval) if settings.guided_interval else settings.cfg
+    pair = guided(model, scale, settings.guided_channels or None)
     return lambda x, t: pair(torch.cat([x, x]), torch.cat([t, t]), both)[: len(x)]
 
 

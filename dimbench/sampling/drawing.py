@@ -50,6 +50,7 @@ class Drawing:
             seed=request.seed,
             guided_channels=diffusion["guided_channels"],
             null_label=config.null_label,
+            guided_interval=diffusion.get("guided_interval"),
         )
         draw.check(self.settings, self.process, self.label_rule.classes, config.num_classes)
         self.fingerprint = "random" if request.random_weights else self._load_weights()
@@ -147,6 +148,7 @@ class Drawing:
             "cfg": self.settings.cfg,
             "upsampling": getattr(self.process, "upsampling", 1),
             "guided_channels": self.settings.guided_channels or "all",
+            **({"guided_interval": self.settings.guided_interval} if self.settings.guided_interval else {}),
             "seed": self.settings.seed,
             "labels": self.label_rule.rule,
             "num_images": self.request.num_images,

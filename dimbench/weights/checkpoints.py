@@ -23,8 +23,9 @@ def load_checkpoint(model: nn.Module, source: str | Path | Mapping[str, Any]) ->
     """Load official weights into `model`, strictly, and return it.
 
     `source` is a .pt, .pth, .bin or .safetensors file or a state dict; of a training checkpoint the "ema" weights are
-    taken, else "model". A family may fit weights of another size (its `fit_checkpoint`). Nothing is unpickled but
-    tensors and plain containers. DimbenchError names what is missing, unexpected or of the wrong shape.
+    taken, of several averages the first, else "model". A family may fit weights of another form or size (its
+    `fit_checkpoint`). Nothing is unpickled but tensors and plain containers. DimbenchError names what is missing,
+    unexpected or of the wrong shape.
     """
     where = "the given state dict" if isinstance(source, Mapping) else str(source)
     state = _weights(source if isinstance(source, Mapping) else read_checkpoint(Path(source)), where)
@@ -112,7 +113,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def _weights(content: Mapping[str, Any], where: str) -> dict[str, Tensor]:
-    for key in ("ema", "model", "state_dict"):
+    for key in ("ema", "model_ema1", "model", "state_dict"):
         if isinstance(content.get(key), Mapping):
             content = content[key]
             break

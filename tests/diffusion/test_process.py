@@ -64,35 +64,6 @@ def test_upsampled_images_are_led_by_the_reduced_one() -> None:
     assert torch.equal(ours, dpm_solver.dpm_solver(led, x, steps=20, method="dpm-solver"))
 
 
-def test_a_reversed_transport_takes_the_velocity_off_step_by_step() -> None:
-    """Rectified flow as DiT-MoE draws with it: told k/n for k from n to 1, z loses a share of the velocity."""
-    settings = {"process": "transport", "path": "linear", "prediction": "velocity", "reversed": True}
-    told = []
-
-    def network(x: Tensor, t: Tensor) -> Tensor:
-        told.append(t[0].item())
-        return torch.cos(x) * t.view(-1, 1, 1, 1)
-
-    start = z = golden_data.latents(2, 1, 4, 4)
-    ours = find_process(settings).sample(network, start, golden_data.noise, "euler", 5)
-    assert told == pytest.approx([1, 0.75, 0.5, 0.25])
-    for k in (4, 3, 2, 1):
-        z = z - torch.cos(z) * (k / 4) / 4
-    torch.testing.assert_close(ours, z)
-
-
-def test_a_reversed_transport_is_trained_on_the_velocity_towards_the_noise() -> None:
-    settings = {"process": "transport", "path": "linear", "prediction": "velocity", "reversed": True}
-    point = 0.5
-
-    def network(x: Tensor, t: Tensor) -> Tensor:
-        return (x - point) / t.view(-1, 1, 1, 1)  # the data is one point: x = (1 - t) point + t noise
-
-    data = torch.full((64, 1, 2, 2), point)
-    losses = find_process(settings).loss(network, data, torch.Generator().manual_seed(0))
-    assert losses.max() < ROUNDING
-
-
 @pytest.mark.parametrize(("sampler", "draws"), [("euler-maruyama", 9), ("euler", 0)])
 def test_only_the_stochastic_sampler_asks_for_noise(sampler: str, draws: int) -> None:
     noise = toys.CountedNoise()

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
+from dimbench import presets
 from dimbench.diffusion.guidance import guided
+from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
 from dimbench.models import ditmoe
 from tests import golden_data as golden
@@ -128,6 +130,22 @@ def test_normed_attention_has_the_keys_of_the_large_models() -> None:
         keys = set(ditmoe.build(ditmoe.Config(**TINY, qk_norm=True)).blocks[0].attn.state_dict())
     layers = ("Wqkv", "out_proj", "q_norm", "k_norm")
     assert keys == {f"{name}.{part}" for name in layers for part in ("weight", "bias")}
+
+
+def test_the_large_models_are_drawn_by_taking_the_velocity_off() -> None:
+    """Told k/n for k from n to 1, z loses 1/n of the velocity."""
+    told = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        told.append(t[0].item())
+        return torch.cos(x) * t.view(-1, 1, 1, 1)
+
+    start = z = golden.latents(2, 4, 4, 4)
+    ours = find_process(presets.find("ditmoe-xl2-8e2a").diffusion).sample(network, start, golden.noise, "euler", 4)
+    assert told == pytest.approx([1, 0.75, 0.5, 0.25])
+    for k in (4, 3, 2, 1):
+        z = z - torch.cos(z) * (k / 4) / 4
+    torch.testing.assert_close(ours, z)
 
 
 @pytest.mark.parametrize(
