@@ -15,7 +15,7 @@ from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
 from dimbench.diffusion.ode import sample_ode
-from dimbench.diffusion.schedules import schedule
+from dimbench.diffusion.schedules import GaussianSchedule, schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
 from dimbench.diffusion.upsample_guidance import upsample_guided
@@ -41,25 +41,32 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """DiT's 1000-step diffusion; `steps` are evenly spaced timesteps, both ends included."""
+    """A 1000-step diffusion, DiT's where nothing else is said; `steps` are evenly spaced timesteps, both ends included,
+    or with `strided`, as latent diffusion takes them, 1 and every so many after it."""
 
+    noise_schedule: str = "linear"
+    strided: bool = False
     samplers: tuple[str, ...] = ("ddpm", "ddim")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
-        full = schedule()
+        full = schedule(noise_schedule=self.noise_schedule)
         i = torch.randint(len(full), (len(x),), generator=generator, device=x.device)
         return training_loss(network, x, i, torch.randn(x.shape, generator=generator, device=x.device), full)
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
-        schedule(str(steps))
+        self._visited(steps)
+
+    def _visited(self, steps: int) -> GaussianSchedule:
+        respacing = f"ddim{steps}" if self.strided else str(steps)
+        return schedule(respacing, noise_schedule=self.noise_schedule, offset=1 if self.strided else 0)
 
     def sample(
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
         step = ddim if sampler == "ddim" else ddpm
-        return step(network, x, schedule(str(steps)), noise, on_step=on_step)
+        return step(network, x, self._visited(steps), noise, on_step=on_step)
 
 
 @dataclass(frozen=True)
@@ -145,7 +152,7 @@ def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
     match settings["process"]:
         case "gaussian":
-            return Gaussian()
+            return Gaussian(settings.get("noise_schedule", "linear"), settings.get("strided", False))
         case "stable-diffusion":
             return StableDiffusion(settings.get("upsampling", 1))
         case "variance-preserving":

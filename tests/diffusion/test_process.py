@@ -9,6 +9,7 @@ from torch import Tensor
 from dimbench import presets
 from dimbench.diffusion import dpm_solver, vp_sde
 from dimbench.diffusion.process import StableDiffusion, VariancePreserving, find_process, upsampled
+from dimbench.diffusion.schedules import schedule
 from dimbench.diffusion.upsample_guidance import upsample_guided
 from dimbench.errors import UsageError
 from dimbench.presets import Preset
@@ -43,6 +44,32 @@ def test_samplers_carry_noise_to_data(process: StableDiffusion | VariancePreserv
         assert end == pytest.approx(0.5, abs=0.1), sampler  # the last time of DPM-Solver leaves 3 % of noise
     with pytest.raises(UsageError):
         process.sample(network, x, golden_data.noise, process.samplers[0], 0)
+
+
+@pytest.mark.parametrize(("model", "last"), [("ldm-4", [951, 1]), ("adm-64", [999, 0]), ("dit-s2", [999, 0])])
+def test_a_gaussian_process_visits_the_timesteps_of_its_authors(model: str, last: list[int]) -> None:
+    told: list[int] = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        told.append(int(t[0]))
+        return x
+
+    settings = presets.find(model).diffusion
+    find_process(settings).sample(network, torch.ones(1, 1, 2, 2), golden_data.noise, "ddim", 20)
+    assert [len(told), told[0], told[-1]] == [20, *last]
+
+
+def test_a_gaussian_process_is_trained_on_its_own_schedule() -> None:
+    """The network that knows the data to be 0 and the share of noise finds the noise."""
+    name = "latent-diffusion"
+    deviations = torch.tensor(1 - schedule(noise_schedule=name).alphas_cumprod).sqrt()
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        return x / deviations[t].view(-1, 1, 1, 1).to(x)
+
+    process = find_process({"process": "gaussian", "noise_schedule": name})
+    losses = process.loss(network, torch.zeros(64, 1, 4, 4), torch.Generator().manual_seed(0))
+    assert losses.max() < ROUNDING
 
 
 def test_upsampled_images_are_led_by_the_reduced_one() -> None:
