@@ -1,6 +1,7 @@
 """dimbench: compare diffusion backbones under one stated rule."""
 
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,23 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 _PUBLIC = {
     "DimbenchError": "dimbench.errors",
+    "compare": "dimbench.verbs",
+    "count": "dimbench.verbs",
     "create_model": "dimbench.backbone",
+    "fid": "dimbench.verbs",
     "list_models": "dimbench.backbone",
-    "load_checkpoint": "dimbench.backbone",
+    "load_checkpoint": "dimbench.weights.checkpoints",
+    "sample": "dimbench.verbs",
     "table": "dimbench.papers.frame",
 }
 
-__all__ = ["DimbenchError", "__version__", "create_model", "list_models", "load_checkpoint", "table"]
+__all__ = [*_PUBLIC, "__version__", "bench", "results"]
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name on first use, so that importing dimbench stays cheap."""
-    if name not in _PUBLIC:
+    """Load a public name or a room on first use, so that importing dimbench stays cheap."""
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    if find_spec(f"{__name__}.{name}") is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_PUBLIC[name]), name)
+    return import_module(f"{__name__}.{name}")

@@ -1,19 +1,249 @@
-"""From a preset to a network."""
+"""What a name means: `find` turns a preset, a network of the user's own or one of diffusers into a Backbone."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from dimbench import presets
+from dimbench import arguments, names, presets
 from dimbench.errors import UsageError
+from dimbench.layers.inputs import Given
 from dimbench.presets import Preset
 
-AS_TRAINED = "as trained"
+AS_TRAINED, MERGED = "as trained", "merged"
+
+LabelOf = Callable[[int], int]
+"""From a sample's index to its class."""
+
+
+@dataclass(frozen=True)
+class Classes:
+    """What a class-conditional network knows: classes 0 to `count` - 1, and the label `null` that means none of them
+    (None: there is no such label). `trained_without`: it only ever saw `null`."""
+
+    count: int
+    null: int | None
+    trained_without: bool = False
+
+
+@runtime_checkable
+class Backbone(Protocol):
+    """What can be counted, timed and, where it has a state, drawn. `conditions` decide its figures besides its name.
+
+    `text` is what `find` takes for it, in another process too; `state` the shape of one sample: (C, H, W),
+    (C, T, H, W), (steps, actions), or () for a network that is no diffusion network, and `stride` the pixels of an
+    image per side of it; `classes` None where no class is asked for; `diffusion` the process it was trained on, as
+    diffusion.process reads it, {} where nobody said; `preset` what is known of it besides, None for most networks of
+    the user's own.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def conditions(self) -> Mapping[str, Any]: ...
+    @property
+    def state(self) -> tuple[int, ...]: ...
+    @property
+    def stride(self) -> int: ...
+    @property
+    def classes(self) -> Classes | None: ...
+    @property
+    def diffusion(self) -> Mapping[str, Any]: ...
+    @property
+    def preset(self) -> Preset | None: ...
+
+    def build(self) -> nn.Module:
+        """The network as it is trained, in eval mode, on torch's current default device."""
+
+    def running(self, model: nn.Module) -> nn.Module:
+        """`model` as it runs at inference, itself where that is no other. Checkpoints hold the trained form."""
+
+    def given(self, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
+        """What the network is told of the samples `rows` besides x and t, a row for each; with `null` nothing. Raises
+        UsageError where it knows no such form."""
+
+    def call(self, model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
+        """The output for x (N, *state) at the times t (N,)."""
+
+    def labelled(self, labels: LabelOf) -> Backbone:
+        """The same with these classes of its samples."""
+
+    def fitted(self, options: Mapping[str, Any]) -> Backbone:
+        """The same as a checkpoint needs it that was made with these settings."""
+
+
+@dataclass(frozen=True)
+class Registered:
+    """A variant of a family in models/. `settings` are fields of the family's Config beyond the preset's own, `options`
+    those that a checkpoint needs."""
+
+    preset: Preset
+    resolution: int
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    labels: LabelOf | None = None
+
+    @property
+    def name(self) -> str:
+        return with_settings(self.preset.name, self.settings)
+
+    @property
+    def text(self) -> str:
+        return self.name
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        return {"resolution": self.resolution, **self.preset.conditions}
+
+    @property
+    def state(self) -> tuple[int, ...]:
+        return self.config.state
+
+    @property
+    def stride(self) -> int:
+        return self.preset.latent_stride
+
+    @property
+    def diffusion(self) -> Mapping[str, Any]:
+        """The preset's table, as it is at this size where the network draws larger images than it was made for."""
+        table, factor = self.preset.diffusion, getattr(self.config, "upsample_factor", 1)
+        return table if factor == 1 else {**table, **table["upsampled"], "upsampling": factor}
+
+    @property
+    def classes(self) -> Classes | None:
+        config = self.config
+        if not getattr(config, "num_classes", 0):
+            return None
+        return Classes(config.num_classes, config.null_label, config.label_dropout >= 1)
+
+    @cached_property
+    def family(self) -> Any:
+        return import_module(f"dimbench.models.{self.preset.backbone}")
+
+    @cached_property
+    def config(self) -> Any:
+        """The family's Config. UsageError for an unknown setting, or a size that does not fit."""
+        preset = self.preset
+        own = arguments.typed(self.settings, self.family.Config, preset.name)
+        if self.resolution < 1 or self.resolution % preset.latent_stride:
+            raise UsageError(
+                f"resolution {self.resolution} does not fit {preset.name}, whose latents have one side per "
+                f"{preset.latent_stride} pixels; give a positive multiple of {preset.latent_stride}"
+            )
+        side = self.resolution // preset.latent_stride
+        settings = {"input_size": side, **preset.config, **self.options, **own}
+        try:
+            return self.family.Config(**settings)
+        except UsageError as error:
+            raise UsageError(f"{preset.name} at resolution {self.resolution}: {error}") from None
+
+    def build(self) -> nn.Module:
+        return self.family.build(self.config).eval()
+
+    def running(self, model: nn.Module) -> nn.Module:
+        fuse = getattr(self.family, "fuse", None)
+        return model if fuse is None else fuse(model)
+
+    def given(self, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
+        if null and self.classes and self.classes.null is None:
+            raise UsageError(f"{self.name} has no label for 'no class' and cannot be guided; leave out --cfg")
+        if self.classes:
+            return self.family.given(self.config, rows, device, null, self.labels)
+        return self.family.given(self.config, rows, device, null)
+
+    def call(self, model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
+        return model(x, t, **given)
+
+    def labelled(self, labels: LabelOf) -> Registered:
+        return dataclasses.replace(self, labels=labels)
+
+    def fitted(self, options: Mapping[str, Any]) -> Registered:
+        return dataclasses.replace(self, options=options)
+
+
+def with_settings(name: str, settings: Mapping[str, Any]) -> str:
+    """ "dit-s2,depth=6": a name with what sets a variant apart."""
+    return ",".join([name, *(f"{key}={value}" for key, value in settings.items())])
+
+
+def form_of(model: nn.Module, running: nn.Module) -> str:
+    """What `running` made of `model`: "merged", or "as trained" where it is the same network."""
+    return AS_TRAINED if running is model else MERGED
+
+
+def example(backbone: Backbone, batch: int, device: str = "cpu") -> tuple[Tensor, Tensor, Given]:
+    """Arguments of one call where values do not matter: x standard normal, t 0.5, and what it is given."""
+    x = torch.randn(batch, *backbone.state, device=device)
+    return x, torch.full((batch,), 0.5, device=device), backbone.given(range(batch), device)
+
+
+def find(
+    what: str | nn.Module | Backbone,
+    resolution: int | None = None,
+    settings: Mapping[str, Any] | None = None,
+    inputs: Sequence[str] | Any = (),
+    process: str | None = None,
+) -> Backbone:
+    """The backbone that `what` means, at `resolution` pixels per side (None: its own).
+
+    `what` is a preset's name; `file.py:NAME` or `package.module:NAME` of a class or factory; a folder or config.json
+    that diffusers wrote, `diffusers:CLASS` or `hf:OWNER/NAME`; a module; or a Backbone. A name may set arguments:
+    `dit-s2,depth=6`. `inputs` are texts such as "x=3x224x224", or tensors, for a network that nobody here knows, and
+    `process` is what that was trained on (diffusion.process.USUAL). Raises UsageError where nothing is called so.
+    """
+    if isinstance(what, Backbone):
+        return what
+    from dimbench import own
+    from dimbench.arguments import Input, by_name, parse_inputs
+
+    if isinstance(what, nn.Module):
+        maker = own.InHand(what)
+        shapes = parse_inputs(inputs) if _is_texts(inputs) else by_name(what, inputs)
+        known = {name: each if isinstance(each, Input) else Input.of(each) for name, each in shapes.items()}
+        return own.Own(maker, {}, known, resolution, process=_process(process))
+    head, told = presets.split(what)
+    settings = {**told, **(settings or {})}
+    if not presets.is_foreign(what):
+        return _of_preset(presets.find(head), resolution, settings, inputs)
+    from dimbench.foreign import Source
+
+    source = Source(head)
+    return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, process=_process(process))
+
+
+def _process(name: str | None) -> Mapping[str, Any]:
+    from dimbench.diffusion.process import USUAL
+
+    return {} if name is None else names.find(name, USUAL, "process")
+
+
+def _is_texts(inputs: Any) -> bool:
+    return isinstance(inputs, (tuple, list)) and all(isinstance(each, str) for each in inputs)
+
+
+def _of_preset(preset: Preset, resolution: int | None, settings: Mapping[str, Any], inputs: Sequence[str]) -> Backbone:
+    resolution = preset.resolution if resolution is None else resolution
+    if preset.is_native:
+        if inputs:
+            raise UsageError(
+                f"--input {inputs[0]} has no meaning for {preset.name}, whose inputs are known; leave it out"
+            )
+        return Registered(preset, resolution, settings)
+    from dimbench import own
+    from dimbench.arguments import parse_inputs
+    from dimbench.foreign import Source
+
+    source = Source(preset.backbone)
+    return own.Own(source, source.settings(settings), parse_inputs(inputs or preset.inputs), resolution, preset)
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -21,63 +251,17 @@ def list_models(pattern: str = "*") -> list[str]:
     return [preset.name for preset in presets.match([pattern])]
 
 
-def config_of(preset: Preset, resolution: int | None = None, **overrides: Any) -> Any:
-    """The family's Config for images of `resolution` pixels per side (the preset's own where None)."""
-    resolution = preset.resolution if resolution is None else resolution
-    config_class = _backbone(preset).Config
-    known = {field.name for field in dataclasses.fields(config_class)}
-    if unknown := sorted(set(overrides) - known):
-        raise UsageError(f"{preset.name} has no setting {unknown[0]!r}; known are {', '.join(sorted(known))}")
-    if resolution < 1 or resolution % preset.latent_stride:
-        raise UsageError(
-            f"resolution {resolution} does not fit {preset.name}, whose latents have one side per "
-            f"{preset.latent_stride} pixels; give a positive multiple of {preset.latent_stride}"
-        )
-    settings = {"input_size": resolution // preset.latent_stride, **preset.config, **overrides}
-    try:
-        return config_class(**settings)
-    except UsageError as error:
-        raise UsageError(f"{preset.name} at resolution {resolution}: {error}") from None
-
-
-def upsample_factor(preset: Preset, resolution: int | None = None) -> int:
-    """How many times as large as the images its weights were made for the images of `resolution` are per side."""
-    return getattr(config_of(preset, resolution), "upsample_factor", 1)
+def created(backbone: Backbone, seed: int = 0) -> nn.Module:
+    """The network in eval mode with its own initialisation drawn from `seed`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return backbone.build()
 
 
 def create_model(name: str, *, resolution: int | None = None, seed: int = 0, **overrides: Any) -> nn.Module:
     """The network `name` in eval mode with the official initialisation drawn from `seed`; forward(x, t, y).
 
-    `resolution` is the image's side in pixels (None: the preset's own, 256 for all published models); `overrides`
-    are fields of the family's Config. Raises UsageError for an unknown name, setting or size.
+    `resolution` is the image's side in pixels (None: the preset's own, 256 for most published models); `overrides` are
+    fields of the family's Config. Raises UsageError for an unknown name, setting or size.
     """
-    preset = presets.find(name)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return build(preset, resolution, **overrides)
-
-
-def build(preset: Preset, resolution: int | None = None, **overrides: Any) -> nn.Module:
-    """The network of `preset` in eval mode, on torch's current default device."""
-    return _backbone(preset).build(config_of(preset, resolution, **overrides)).eval()
-
-
-def for_inference(preset: Preset, model: nn.Module) -> nn.Module:
-    """`model` in the form that its family runs and counts at inference, where that differs from the trained one: with
-    branches merged. Checkpoints hold the trained form: load them before."""
-    fuse = getattr(_backbone(preset), "fuse", None)
-    return model if fuse is None else fuse(model)
-
-
-def form_of(model: nn.Module, running: nn.Module) -> str:
-    """What `for_inference` made of `model`: "merged", or "as trained" where it is the same network."""
-    return AS_TRAINED if running is model else "merged"
-
-
-def example_inputs(preset: Preset, model: nn.Module, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """Arguments for one call of `model`, as its family defines them."""
-    return _backbone(preset).inputs(model.config, batch, device)
-
-
-def _backbone(preset: Preset) -> Any:
-    return import_module(f"dimbench.models.{preset.backbone}")
+    return created(find(name, resolution, overrides), seed)

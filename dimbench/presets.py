@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import dimbench
 from dimbench import names
 from dimbench.errors import UsageError
 
@@ -86,8 +85,11 @@ class Shared:
 
 @dataclass(frozen=True)
 class Preset:
-    """One variant of a family. `resolution` is in pixels, `latent_stride` pixels of an image per side of a latent;
-    `counted` our own parameters and MACs at that resolution."""
+    """One variant of a family. `backbone` is a family of models/, or file.py:NAME, package.module:NAME or
+    diffusers:CLASS with its `inputs`; `resolution` is in pixels, `latent_stride` pixels of an image per side of a
+    latent; `latent` is the mean and deviation by channel of the autoencoder's bare latents, where the family
+    normalises by them and not by the autoencoder's factor; `conditions` are what else decides its figures; `counted`
+    our own parameters and MACs at that resolution."""
 
     name: str
     label: str
@@ -98,90 +100,29 @@ class Preset:
     backbone: str
     resolution: int
     latent_stride: int
+    latent: Mapping[str, Sequence[float]]
     config: Mapping[str, Any]
+    conditions: Mapping[str, Any]
     diffusion: Mapping[str, Any]
     counted: Mapping[str, int]
     claims: tuple[Claim, ...]
     checkpoints: tuple[Checkpoint, ...]
     recipes: tuple[Recipe, ...]
+    inputs: tuple[str, ...] = ()
 
-
-def folder() -> Path:
-    """Where the preset files lie: beside the package in a checkout, inside it in a wheel."""
-    return next(place for root in dimbench.__path__ if (place := Path(root) / "presets").is_dir())
+    @property
+    def is_native(self) -> bool:
+        """Whether the network is one of ours, in models/."""
+        return ":" not in self.backbone
 
 
 @cache
 def all_presets() -> dict[str, Preset]:
-    """Every preset by name, families in alphabetical order, variants as their file lists them."""
-    return {preset.name: preset for file in sorted(folder().glob("*.toml")) for preset in _read(file)}
+    """Every preset by name: ours, families in alphabetical order, then the user's own, variants as their file lists
+    them. DimbenchError names every fault of a file."""
+    from dimbench.preset_files import read_all
 
-
-def _read(file: Path) -> list[Preset]:
-    family = tomllib.loads(file.read_text(encoding="utf-8"))
-    usual = family.get("sampling", {})
-    presets = []
-    for name, variant in family["variants"].items():
-        resolution = variant.get("resolution", family["resolution"])
-        checkpoints = [_checkpoint(entry, usual) for entry in variant.get("checkpoints", ())]
-        presets.append(
-            Preset(
-                name=name,
-                label=variant["label"],
-                family=family["family"],
-                paper=family["paper"],
-                arxiv=family["arxiv"],
-                year=family["year"],
-                backbone=family["backbone"],
-                resolution=resolution,
-                latent_stride=variant.get("latent_stride", family["latent_stride"]),
-                config=variant["config"],
-                diffusion={**family["diffusion"], **variant.get("diffusion", {})},
-                counted=variant["counted"],
-                claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
-                checkpoints=tuple(checkpoints),
-                recipes=tuple(_recipes(name, resolution, usual, checkpoints, variant.get("recipes", ()))),
-            )
-        )
-    return presets
-
-
-def _checkpoint(entry: Mapping[str, Any], usual: Mapping[str, Any]) -> Checkpoint:
-    sampling = {**usual, **entry.get("sampling", {})} if "fid" in entry else {}
-    return Checkpoint(**{**entry, "sampling": sampling})
-
-
-def _recipes(
-    model: str,
-    resolution: int,
-    usual: Mapping[str, Any],
-    checkpoints: Sequence[Checkpoint],
-    further: Sequence[Mapping[str, Any]],
-) -> list[Recipe]:
-    """One for each checkpoint with a published FID (one for all where they are the same), then the further ones."""
-    shared = ("resolution", "data", "tag", "fid", "also", "sampling", "source")
-    entries: list[Mapping[str, Any]] = [
-        {"file": c.file, **{k: getattr(c, k) for k in shared}} for c in checkpoints if c.fid
-    ]
-    found: dict[str, Recipe] = {}
-    for entry in (*entries, *further):
-        pixels = entry.get("resolution", resolution)
-        sampling = {**usual, **entry.get("sampling", {})}
-        name = "-".join(filter(None, (model, str(pixels), entry.get("tag", ""), f"cfg{sampling['cfg']:g}")))
-        files = tuple(c for c in checkpoints if c.file == entry.get("file"))
-        earlier = found[name].files if name in found else ()
-        found[name] = Recipe(
-            name=name,
-            model=model,
-            resolution=pixels,
-            data=entry.get("data", "ImageNet"),
-            fid=entry["fid"],
-            also=entry.get("also", {}),
-            sampling=sampling,
-            source=entry["source"],
-            files=(*earlier, *files),
-        )
-    return list(found.values())
+    return read_all()
 
 
 def recipes() -> dict[str, Recipe]:
@@ -203,6 +144,8 @@ def family_label(family: str) -> str:
 @cache
 def shared_files() -> dict[str, Shared]:
     """What several families need besides their weights, by name, as presets/shared/files.toml lists it."""
+    from dimbench.preset_files import folder
+
     listed = tomllib.loads((folder() / "shared" / "files.toml").read_text(encoding="utf-8"))
     return {
         name: Shared(name, group["says"], tuple(Published(**entry) for entry in group["files"]))
@@ -213,6 +156,47 @@ def shared_files() -> dict[str, Shared]:
 def find(name: str) -> Preset:
     """The preset called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
     return names.find(name, all_presets(), "model", "see `dimbench list`")
+
+
+_SETTINGS = re.compile(r"(?P<head>.*?)(?P<settings>(?:,\w+=[^,]*)*)")
+
+
+def split(text: str) -> tuple[str, dict[str, str]]:
+    """ "dit-s2,depth=6" -> ("dit-s2", {"depth": "6"})."""
+    found = _SETTINGS.fullmatch(text)
+    assert found, "the pattern takes all"
+    pairs = (part.split("=", 1) for part in found["settings"].split(",")[1:])
+    return found["head"], dict(pairs)
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a name means no preset but a module, a file or a folder: my_model.py:MyNet, package.nets:build, a folder
+    or config.json that diffusers wrote, hf:owner/name."""
+    head, _ = split(text)
+    return ":" in head or head.endswith((".py", ".json")) or ("/" in head and not _preset_like(head))
+
+
+def _preset_like(head: str) -> bool:
+    """ "DiT-XL/2" is how a paper writes a preset's name."""
+    return names.folded(head) in {names.folded(name) for name in all_presets()} or "*" in head
+
+
+def chosen(patterns: Sequence[str]) -> list[str]:
+    """Names for `backbone.find`, each once: wildcards become presets' names, what means no preset stays as it is."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        if is_foreign(pattern):
+            found[pattern] = None
+            continue
+        head, settings = split(pattern)
+        tail = "".join(f",{key}={value}" for key, value in settings.items())
+        found.update((preset.name + tail, None) for preset in match([head]))
+    return list(found)
+
+
+def of(text: str) -> Preset | None:
+    """The preset that a name of `chosen` begins with; None where it means no preset."""
+    return None if is_foreign(text) else find(split(text)[0])
 
 
 def match(patterns: Sequence[str]) -> list[Preset]:

@@ -21,7 +21,6 @@ from typing import Any
 
 import torch
 
-from dimbench import presets
 from dimbench.commands import calibrate
 from dimbench.comparing import pairs
 from dimbench.comparing.checkouts import Side
@@ -31,6 +30,7 @@ from dimbench.comparing.rounds import Judge, Progress, Runner, Series, TwoSided
 from dimbench.progress import stepping
 from dimbench.report import changes as shown
 from dimbench.results import Record, append, describe_machine, read
+from tests import example
 
 FILE = Path(__file__).with_name("compare-proof.jsonl")
 MODEL, BATCH = "dit-digits", 8
@@ -50,7 +50,7 @@ def timed(budget: float) -> float:
     from dimbench.bench import timing
 
     model = backbone.create_model(MODEL)
-    inputs = backbone.example_inputs(presets.find(MODEL), model, BATCH)
+    inputs = example.inputs(model, BATCH)
     with torch.inference_mode():
         return series.median(timing.measure(lambda: model(**inputs), timing.HOST, timing.Rules(budget=budget)).seconds)
 

@@ -19,6 +19,7 @@ from dimbench import stats as series
 from dimbench.bench.alternating import alternate, ratios
 from dimbench.kernels import backends
 from dimbench.results import Record, append
+from tests import example
 
 THREADS = 2
 # base -> network: the most times as long it should take
@@ -32,8 +33,8 @@ Call = Callable[[], object]
 def network(name: str) -> Call:
     """One forward pass of the network as it runs at inference."""
     preset = presets.find(name)
-    model = backbone.for_inference(preset, backbone.create_model(name))
-    inputs = backbone.example_inputs(preset, model, 1)
+    model = example.of(preset).running(backbone.create_model(name))
+    inputs = example.inputs(model, 1)
     return lambda: model(**inputs)
 
 

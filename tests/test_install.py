@@ -14,7 +14,7 @@ SCRIPT = (
     "import dimbench, dimbench.presets as presets, dimbench.kernels.haar as haar;"
     "from dimbench.bench.sweeps import all_sweeps;"
     "from dimbench.data.digits import FILE;"
-    "print(dimbench.__file__, presets.folder(), haar.__file__, FILE.is_file(), sep='\\n');"
+    "print(dimbench.__file__, preset_files.folder(), haar.__file__, FILE.is_file(), sep='\\n');"
     "print(len(presets.all_presets()), *all_sweeps())"
 )
 

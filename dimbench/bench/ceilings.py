@@ -12,9 +12,10 @@ import torch
 
 from dimbench import paths, stats
 from dimbench.bench import hardware
-from dimbench.bench.devices import DTYPES, Device, set_precision
+from dimbench.bench.devices import Device
 from dimbench.bench.timing import Rules, Timed, measure
 from dimbench.files import replacing
+from dimbench.sampling.precision import DTYPES, set_precision
 
 # Sides that fill the device; the fastest counts. More only takes longer.
 SIDES = {"cpu": (512, 1024, 1536), "cuda": (2048, 4096, 8192)}

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimbench import presets, results, stats
+from dimbench import results, stats
+from dimbench.backbone import Backbone
 from dimbench.bench import ceilings, devices, doubts, energy, hardware, memory, nvml, roofline, timing
 from dimbench.bench import subject as subjects
 from dimbench.bench.rows import Row
@@ -17,39 +18,45 @@ from dimbench.bench.subject import Cost, Subject
 from dimbench.bench.timing import OnProgress, Rules, Timed
 from dimbench.errors import DimbenchError
 from dimbench.kernels import backends
+from dimbench.sampling import precision
 from dimbench.sampling.graph import captured
 
 Send = Callable[..., None]
 
 
 class Measuring:
-    """Sends "start" with what is known so far, again when more is, then "done" with all of it, or "too big"."""
+    """Measures `subject`, the row's own where None.
 
-    def __init__(self, row: Row, send: Send, on_progress: OnProgress) -> None:
+    Sends "start" with what is known so far, again when more is, then "done" with all of it, or "too big".
+    """
+
+    def __init__(self, row: Row, send: Send, on_progress: OnProgress, subject: Backbone | None = None) -> None:
         assert isinstance(row.batch, int)
         self.row = row
         self.batch = row.batch
         self.send = send
         self.on_progress = on_progress
-        self.preset = presets.find(row.model)
-        devices.check(row.device)
+        self.subject = subject or subjects.found(row)
+        precision.check_device(row.device)
         self.host_before = hardware.host()
         self.device = devices.find(row.device, results.describe_machine()["processor"])
         self.gpu_states = [self.device.gpu.state()] if self.device.gpu else []
         if row.threads:
             torch.set_num_threads(row.threads)
-        devices.set_precision(row.dtype)
+        precision.set_precision(row.dtype)
         torch.backends.cudnn.benchmark = True  # one shape per process: its search belongs to the first call
 
     def run(self) -> None:
         conditions = self._conditions()
-        self.send("start", conditions=conditions, metrics={})
-        cost = subjects.cost(self.row, self.preset, self.batch)
-        self.send("start", conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
+        self.send("start", model=self.subject.name, conditions=conditions, metrics={})
+        cost = subjects.cost(self.row, self.subject, self.batch)
+        self.send(
+            "start", model=self.subject.name, conditions=conditions, metrics={"macs": cost.macs, "params": cost.params}
+        )
         if not self.device.on_gpu and not self._leave_room(cost):
             return
         with backends.use(self.row.kernel), backends.watch() as kernels:
-            subject = subjects.build(self.row, self.preset, self.batch)
+            subject = subjects.build(self.row, self.subject, self.batch)
             held = self.device.probe.used()
             first = self._first_calls(subject)
             self.device.probe.reset()  # what the first call needed to search or to compile does not count
@@ -66,6 +73,7 @@ class Measuring:
         found += doubts.of_gpu(self.gpu_states)
         self.send(
             "done",
+            model=self.subject.name,
             conditions={**conditions, "kernel": ran or None, "form": subject.form, "sampler": subject.sampler},
             metrics={
                 **first,
@@ -88,7 +96,7 @@ class Measuring:
             "device_name": self.device.name,
             "dtype": row.dtype,
             "batch": self.batch,
-            "resolution": row.resolution,
+            **self.subject.conditions,
             "kernel": row.kernel,
             "compile": row.compile,
             "cuda_graph": row.cuda_graph,

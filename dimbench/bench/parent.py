@@ -55,7 +55,7 @@ def measure(row: Row, on_progress: OnProgress, command: Command = CHILD) -> Reco
 
 
 def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
-    known: dict[str, Any] = {"conditions": {**row.key, "device_name": None}, "metrics": {}}
+    known: dict[str, Any] = {"model": row.model, "conditions": {**row.key, "device_name": None}, "metrics": {}}
     known["conditions"].pop("model")
     details = {"row": row.key}
     limit = START + (COMPILING if row.compile else 0.0) + PATIENCE * row.budget
@@ -74,7 +74,7 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                     known = event
                 case "done":
                     event["warnings"] = tuple(event["warnings"])
-                    return Record("bench", row.model, **{**event, "details": {**details, **event["details"]}})
+                    return Record("bench", **{**event, "details": {**details, **event["details"]}})
                 case "too big":
                     return _too_big(row, known, event["words"])
                 case "error":
@@ -89,7 +89,7 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
 
 def _too_big(row: Row, known: dict[str, Any], words: str) -> Record:
     metrics = {**dict.fromkeys(_UNMEASURED), **known["metrics"]}
-    return Record("bench", row.model, known["conditions"], metrics, warnings=(words,), details={"row": row.key})
+    return Record("bench", known["model"], known["conditions"], metrics, warnings=(words,), details={"row": row.key})
 
 
 class _Child:

@@ -7,20 +7,21 @@ from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
 
+from dimbench import presets
 from dimbench.bench import hardware
 from dimbench.errors import UsageError
-from dimbench.presets import Preset
 
 BEST = "best"
 
 
 @dataclass(frozen=True)
 class Row:
-    """`batch` is a number of images or "best"; `mode` is inference, train or, for whole sampling runs of `steps`
-    network calls, sample; `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
+    """`model` is a text that backbone.find takes, with `inputs` as it takes them; `batch` a number of images or "best";
+    `mode` inference, train or, for whole sampling runs of `steps`, sample; `sampler` None is the model's own;
+    `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
 
     model: str
-    resolution: int
+    resolution: int | None = None
     batch: int | str = 1
     mode: str = "inference"
     device: str = "cpu"
@@ -33,30 +34,36 @@ class Row:
     cfg: bool = False
     autoencoder: str | None = None
     weights: str | None = None
+    sampler: str | None = None
+    inputs: tuple[str, ...] = ()
     budget: float = 60.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "inputs", tuple(self.inputs))  # JSON makes it a list
 
     @property
     def key(self) -> dict[str, Any]:
         """What makes it the row it is; how long one looks does not."""
-        return {name: value for name, value in asdict(self).items() if name != "budget"}
+        return {name: value for name, value in asdict(self).items() if name != "budget"} | {"inputs": list(self.inputs)}
 
     @property
     def title(self) -> str:
         """In few words, for progress and messages."""
-        words = [self.model, f"{self.resolution} px", f"batch {self.batch}", self.dtype]
+        words = [self.model, *([f"{self.resolution} px"] if self.resolution else []), f"batch {self.batch}", self.dtype]
         words += [word for word, on in (("compile", self.compile), ("graph", self.cuda_graph)) if on]
         words += [] if self.mode == "inference" else [self.mode]
         return " ".join(words)
 
 
-def rows(presets: Iterable[Preset], axes: Mapping[str, Sequence[Any]], **fixed: Any) -> list[Row]:
-    """One row for each preset and combination of the axes; a resolution of None is the preset's own."""
+def rows(models: Iterable[str], axes: Mapping[str, Sequence[Any]], **fixed: Any) -> list[Row]:
+    """One row for each model and combination of the axes; a resolution of None is the model's own."""
     found = []
-    for preset in presets:
+    for model in models:
+        preset = presets.of(model)
         for values in product(*axes.values()):
             settings = {**fixed, **dict(zip(axes, values, strict=True))}
-            settings["resolution"] = settings.get("resolution") or preset.resolution
-            found.append(Row(model=preset.name, **settings))
+            settings["resolution"] = settings.get("resolution") or (preset.resolution if preset else None)
+            found.append(Row(model=model, **settings))
     return found
 
 
@@ -82,10 +89,10 @@ def check(row: Row) -> None:
     if row.mode == "train" and row.steps is not None:
         raise UsageError("--steps is for sampling runs; leave it out with --mode train")
     if row.steps is not None and row.steps < 1:
-        raise UsageError(f"{row.steps} network calls draw nothing; give --steps 1 or more")
-    if row.steps is None and (row.cfg or row.autoencoder):
-        given = "--cfg" if row.cfg else "--decode"
-        raise UsageError(f"{given} was given without --steps; give the network calls of a run with --steps N")
+        raise UsageError(f"{row.steps} steps draw nothing; give --steps 1 or more")
+    if row.steps is None and (row.cfg or row.autoencoder or row.sampler):
+        given = "--cfg" if row.cfg else "--decode" if row.autoencoder else f"--sampler {row.sampler}"
+        raise UsageError(f"{given} was given without --steps; give the steps of a sampling run with --steps N")
 
 
 def whole_numbers(option: str, text: str, words: Sequence[str] = ()) -> list[Any]:

@@ -7,8 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from dimbench import presets, results, units
+from dimbench import results, units
 from dimbench.bench import parent
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
@@ -16,22 +17,28 @@ from dimbench.errors import DimbenchError
 from dimbench.progress import stepping
 from dimbench.results import Record
 
+if TYPE_CHECKING:
+    from dimbench.backbone import Backbone
+
 
 def check(rows: Sequence[Row]) -> None:
     """Raise UsageError for the first row that cannot run here, before any is measured."""
     for row in rows:
         plan.check(row)
-    from dimbench import backbone
-    from dimbench.bench import devices as device
+    from dimbench.bench import subject
     from dimbench.kernels import backends
+    from dimbench.sampling import precision
 
     for place in {row.device for row in rows}:
-        device.check(place)
+        precision.check_device(place)
     for kernel in {row.kernel for row in rows}:
         with backends.use(kernel):
             pass
-    for model, resolution in {(row.model, row.resolution) for row in rows}:
-        backbone.config_of(presets.find(model), resolution)
+    for row in rows:
+        found = subject.found(row)
+        if row.mode == "sample":
+            subject.settings(row, found)
+        assert found.state is not None
 
 
 def device_name(device: str) -> str:
@@ -58,8 +65,9 @@ class Run:
             raise DimbenchError(f"{len(self.failures)} rows failed; the others are stored:{said}")
 
 
-def run(rows: Sequence[Row], file: Path, **note: str) -> Run:
-    """Measure the rows one after the other; each record is stored as soon as it is there, with `note` in its details.
+def run(rows: Sequence[Row], file: Path | None, **note: str) -> Run:
+    """Measure the rows one after the other; each record is stored in `file` as soon as it is there, with `note` in its
+    details.
 
     A row that fails costs only itself. An interruption ends the row's process and keeps what is stored.
     """
@@ -76,10 +84,12 @@ def run(rows: Sequence[Row], file: Path, **note: str) -> Run:
                     ran.failures.append(error)
                     continue
                 ran.records.append(replace(record, details={**record.details, **note}))
-                results.append(ran.records[-1:], file)
+                if file:
+                    results.append(ran.records[-1:], file)
             progress(len(rows))
     except KeyboardInterrupt:
-        print(f"dimbench: interrupted; {len(ran.records)} of {len(rows)} rows are stored in {file}", file=sys.stderr)
+        kept = f"{len(ran.records)} of {len(rows)} rows are {f'stored in {file}' if file else 'measured'}"
+        print(f"dimbench: interrupted; {kept}", file=sys.stderr)
         raise
     return ran
 
@@ -90,3 +100,19 @@ def _follow(progress: Callable[..., None], done: int, row: Row) -> parent.OnProg
         progress(done + share, f"{row.title}: {phase}" + (f", {units.seconds(median)}" if median else ""))
 
     return follow
+
+
+def here(row: Row, subject: Backbone, file: Path | None) -> Record:
+    """The record of a network in hand, which no other process can have, measured in this one."""
+    from dimbench.bench.measuring import Measuring
+
+    events: list[dict[str, Any]] = []
+    Measuring(row, lambda event, **parts: events.append({"event": event, **parts}), lambda *_: None, subject).run()
+    last = events[-1]
+    if last["event"] != "done":
+        raise DimbenchError(f"{row.title}: {last['words']}")
+    parts = {name: value for name, value in last.items() if name != "event"}
+    record = Record("bench", **{**parts, "warnings": tuple(parts["warnings"])})
+    if file:
+        results.append([record], file)
+    return record

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dimbench import names, presets
+from dimbench import names, preset_files, presets
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
 from dimbench.errors import UsageError
@@ -29,7 +28,7 @@ class Sweep:
         found: dict[Row, None] = {}
         for table in self.tables:
             axes = {name: values for name, values in table.items() if name != "models" and name not in fixed}
-            chosen = presets.match(models or table["models"])
+            chosen = presets.chosen(models or table["models"])
             mode = "sample" if "steps" in axes else "inference"
             found.update(dict.fromkeys(plan.rows(chosen, axes, mode=mode, **fixed)))
         return list(found)
@@ -37,8 +36,8 @@ class Sweep:
 
 def all_sweeps() -> dict[str, Sweep]:
     """Every sweep by name, in alphabetical order."""
-    files = sorted((presets.folder() / "sweeps").glob("*.toml"))
-    return {file.stem: _sweep(file.stem) for file in files}
+    contents = {file.stem: preset_files.load(file) for file in preset_files.files("sweeps")}
+    return {name: _sweep(name, contents) for name in contents}
 
 
 def find(name: str) -> Sweep:
@@ -46,9 +45,9 @@ def find(name: str) -> Sweep:
     return names.find(name, all_sweeps(), "sweep")
 
 
-def _sweep(name: str) -> Sweep:
-    content = tomllib.loads((presets.folder() / "sweeps" / f"{name}.toml").read_text(encoding="utf-8"))
-    included = [table for other in content.get("include", ()) for table in _sweep(other).tables]
+def _sweep(name: str, contents: Mapping[str, Any]) -> Sweep:
+    content = contents[name]
+    included = [table for other in content.get("include", ()) for table in _sweep(other, contents).tables]
     return Sweep(name, content["says"], content.get("along", ""), (*content["rows"], *included))
 
 

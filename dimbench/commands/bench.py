@@ -6,7 +6,6 @@ from typing import Annotated
 
 import typer
 
-from dimbench import presets
 from dimbench.bench import rows as plan
 from dimbench.bench import running
 from dimbench.commands import options
@@ -50,8 +49,11 @@ def run(
     threads: options.Threads = None,
     steps: Annotated[
         int | None,
-        typer.Option(min=1, help="Time whole sampling runs of so many network calls.", show_default="one call"),
+        typer.Option(min=1, help="Time whole sampling runs of so many steps.", show_default="one call"),
     ] = None,
+    sampler: options.Sampler = None,
+    set_: options.Settings = None,
+    inputs: options.Inputs = None,
     cfg: Annotated[bool, typer.Option("--cfg", help="With --steps: guided, so twice the images per call.")] = False,
     decode: Annotated[
         bool, typer.Option("--decode", help="With --steps: decode the latents with sd-vae-ft-ema.")
@@ -68,7 +70,7 @@ def run(
 ) -> None:
     """Time models: median with its interval, images per second, memory, and the distance from the device's limit."""
     form = table_format(json, csv, markdown)
-    chosen = presets.match(names)
+    chosen = options.chosen(names, set_)
     if weights and len(chosen) > 1:
         raise UsageError(f"--weights {weights} cannot fit {len(chosen)} models; give one model")
     rows = plan.rows(
@@ -86,6 +88,8 @@ def run(
         threads=threads,
         steps=steps,
         cfg=cfg,
+        sampler=sampler,
+        inputs=tuple(inputs or ()),
         autoencoder=_autoencoder() if decode else None,
         weights=str(weights) if weights else None,
         budget=budget,

@@ -34,8 +34,9 @@ def run(
     import torch
 
     from dimbench.bench import ceilings, devices, doubts, hardware
+    from dimbench.sampling import precision
 
-    devices.check(device)
+    precision.check_device(device)
     if threads:
         torch.set_num_threads(threads)
     before = hardware.host()

@@ -1,23 +1,18 @@
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dimbench import presets
+from dimbench import presets, verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
 from dimbench.presets import Recipe
-from dimbench.quality import evaluating, repeating
-from dimbench.quality import networks as comparing
 from dimbench.report import quality
-from dimbench.sampling import request as requests
 
 FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor")  # by a recipe
-OF_DIGITS = 1000  # images
 
 
 def run(
@@ -45,6 +40,9 @@ def run(
     ] = 1,
     batch: options.Batch = 125,
     resolution: options.Resolution = None,
+    set_: options.Settings = None,
+    inputs: options.Inputs = None,
+    process: options.Process = None,
     device: options.Device = "cpu",
     dtype: options.DrawDtype = options.Dtype.FP32,
     compile: options.Compile = False,
@@ -67,18 +65,15 @@ def run(
     """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall."""
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
-    networks = comparing.Networks(extractor, inception, vgg)
-    task: evaluating.OnDisk | evaluating.ToDraw
-    if model is None and recipe is None:
-        task = evaluating.OnDisk(images, reference, networks, device)
-    else:
-        request = requests.Request(
-            name=model or "", num_images=num_images or 0, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
-            seed=seed, batch=batch, resolution=resolution, device=device, weights=weights, autoencoder=autoencoder,
-            random_weights=random_weights, dtype=dtype, compile=compile, cuda_graph=cuda_graph,
-        )  # fmt: skip
-        followed = _followed(recipe, ctx) if recipe else None
-        task = evaluating.ToDraw(_completed(request, followed), followed, reference, networks, repeats, not stream)
+    followed = _followed(recipe, ctx) if recipe else None
+    drawn = model or (followed.model if followed else None)
+    task = verbs.fid_task(
+        options.backbone(drawn, resolution, set_, inputs, process) if drawn else None,
+        images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
+        repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
+        seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
+        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph,
+    )  # fmt: skip
     if plan:
         typer.echo(task.plan())
         return
@@ -100,11 +95,3 @@ def _followed(name: str, ctx: typer.Context) -> Recipe:
         if source is not None and source.name == "COMMANDLINE":
             raise UsageError(f"--{option} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
     return recipe
-
-
-def _completed(request: requests.Request, recipe: Recipe | None) -> requests.Request:
-    """The request with what the recipe says, and a number of images."""
-    if recipe:
-        request = repeating.request(recipe, request)
-    usual = OF_DIGITS if request.pixels == comparing.SIDE_OF_DIGITS else repeating.IMAGES
-    return replace(request, num_images=request.num_images or usual)

@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dimbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from dimbench.backbone import Backbone
+
+_ALSO = (
+    "or a network of your own as FILE.py:NAME or PACKAGE.MODULE:NAME, with settings behind a comma as in "
+    "net.py:Net,width=384; or a folder that diffusers wrote, or diffusers:CLASS."
+)
 Names = Annotated[
-    list[str], typer.Argument(help="Model names or wildcards, as `dimbench list` shows them.", metavar="NAME...")
+    list[str],
+    typer.Argument(help=f"Model names or wildcards, as `dimbench list` shows them; {_ALSO}", metavar="NAME..."),
+]
+Name = Annotated[
+    str, typer.Argument(help=f"A model name, as `dimbench list` shows it; {_ALSO}", metavar="NAME", show_default=False)
+]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Setting of the network, may be given again.", metavar="KEY=VALUE", show_default="none"),
+]
+Inputs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input",
+        help="What a network of your own is called with, one sample's shape: x=4x32x32, ids=128:int64, t=scalar.",
+        metavar="NAME=SHAPE[:DTYPE]",
+        show_default="x, t and y by their names",
+    ),
+]
+Process = Annotated[
+    str | None,
+    typer.Option(
+        help="What a network of your own was trained on: gaussian, flow, stable-diffusion or variance-preserving.",
+        show_default="as its preset says",
+    ),
 ]
 Resolution = Annotated[
     int | None,
     typer.Option(help="Side of the images in pixels.", show_default="the model's own, 256 for published models"),
 ]
+
+
+def chosen(names: list[str], settings: list[str] | None) -> list[str]:
+    """The names with --set behind them, wildcards resolved."""
+    from dimbench import presets
+
+    for setting in settings or ():
+        if not re.fullmatch(r"\w+=[^,]*", setting):
+            raise UsageError(f"--set {setting!r} is not understood; give KEY=VALUE, such as width=384")
+    return [",".join([name, *(settings or ())]) for name in presets.chosen(names)]
+
+
+def backbone(
+    name: str, resolution: int | None, settings: list[str] | None, inputs: list[str] | None, process: str | None
+) -> Backbone:
+    """The one that a command's options mean."""
+    from dimbench.backbone import find
+
+    (text,) = chosen([name], settings)
+    return find(text, resolution, inputs=inputs or (), process=process)
 
 
 def _force(context: typer.Context, kernel: str | None) -> str | None:
@@ -53,7 +107,7 @@ OrderSeed = Annotated[int, typer.Option(help="Seed of the order in which the two
 
 
 class Dtype(StrEnum):
-    """The names of dimbench.bench.devices.DTYPES, here so that --help needs no torch; a test compares the two."""
+    """The names of dimbench.sampling.precision.DTYPES, here so that --help needs no torch; a test compares the two."""
 
     FP32 = "fp32"
     TF32 = "tf32"

@@ -4,11 +4,12 @@ from typing import Annotated
 
 import typer
 
-from dimbench import presets, units
+from dimbench import units
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.presets import Preset
 from dimbench.progress import track
+from dimbench.report import bills
 from dimbench.report.tables import Table
 from dimbench.report.trees import tree
 from dimbench.results import Record
@@ -17,6 +18,8 @@ from dimbench.results import Record
 def run(
     names: options.Names,
     resolution: options.Resolution = None,
+    set_: options.Settings = None,
+    inputs: options.Inputs = None,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Show the tree of modules with their shares.")] = False,
     json: options.Json = False,
     csv: options.Csv = False,
@@ -25,11 +28,15 @@ def run(
 ) -> None:
     """Count parameters, without loading any weights."""
     form = table_format(json, csv, markdown)
-    chosen = presets.match(names)
+    from dimbench.backbone import find
+    from dimbench.counting.records import parameters_counted
+
+    chosen = options.chosen(names, set_)
     file = output_file(out)
-    records = [_count(preset, resolution, breakdown) for preset in track(chosen, "counting")]
+    found = [find(name, resolution, inputs=inputs or ()) for name in chosen]
+    records = [parameters_counted(backbone, breakdown) for backbone in track(found, "counting")]
     columns = ("model", "px", "parameters", "of these dead", "fixed besides", "at inference", "paper prints")
-    rows = [_row(preset, record) for preset, record in zip(chosen, records, strict=True)]
+    rows = [_row(backbone.preset, record) for backbone, record in zip(found, records, strict=True)]
     notes = (
         "parameters take a gradient in training; dead: no output depends on them; fixed: tables that take none; at "
         "inference: parameters after branches are merged, where a family has any.",
@@ -38,26 +45,16 @@ def run(
     emit(records, tables, file, form)
 
 
-def _count(preset: Preset, resolution: int | None, breakdown: bool) -> Record:
-    from dimbench.counting import costs as counting
-    from dimbench.counting import parameters as params
-
-    conditions = {"resolution": resolution or preset.resolution}
-    model, running = counting.networks(preset, conditions["resolution"])
-    metrics = {**params.count(model), "params_inference": params.count(running)["params"]}
-    details = {"modules": params.by_module(model)} if breakdown else {}
-    return Record("params", preset.name, conditions, metrics, details=details)
-
-
 def _tree(record: Record) -> Table:
     entries = [(path, "its own", number) for path, number in record.details["modules"]]
     rows = [(name, many, units.exact(number), share) for name, many, number, share in tree(record.model, entries)]
     return Table(("module", "times", "parameters", "share"), rows)
 
 
-def _row(preset: Preset, record: Record) -> tuple[str, ...]:
-    resolution = record.conditions["resolution"]
-    claimed = [claim.params for claim in preset.claims if claim.resolution == resolution and claim.params]
+def _row(preset: Preset | None, record: Record) -> tuple[str, ...]:
+    resolution = record.conditions.get("resolution")
+    claims = preset.claims if preset else ()
+    claimed = [claim.params for claim in claims if claim.resolution == resolution and claim.params]
     names = ("params", "params_dead", "params_fixed", "params_inference")
     numbers = (int(record.metrics[name] or 0) for name in names)
-    return (preset.name, str(resolution), *map(units.exact, numbers), ", ".join(claimed) or "nothing")
+    return (record.model, bills.size(record), *map(units.exact, numbers), ", ".join(claimed) or "nothing")

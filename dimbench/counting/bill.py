@@ -5,9 +5,9 @@ The trace runs on the meta device: shapes only, no weights, no arithmetic.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_flatten, tree_map
 from torch.utils.flop_counter import flop_registry
 
-from dimbench.counting.meta import ShapesOnly
+from dimbench.meta import ShapesOnly
 
 # aten's names for what the field calls otherwise
 _NAMES = {
@@ -38,21 +39,35 @@ _MOVES = frozenset(
 )
 
 
+Inputs = Mapping[str, Any] | Callable[[], Any]
+
+
 @dataclass
 class Line:
     """One operator of one module, all its calls together. `macs` is 0 where no formula is known; `elements` counts
-    outputs; a dead line is work that official code does and we leave out, because nothing reads it."""
+    outputs, `vectors` those of the last axis, `images` the batch once per call; a dead line is work that official code
+    does and we leave out, because nothing reads it."""
 
     module: str
     operator: str
     count: int = 0
     macs: int = 0
     elements: int = 0
+    vectors: int = 0
+    images: int = 0
     dead: bool = False
 
     @property
     def flops(self) -> int:
         return 2 * self.macs
+
+    def gain(self, other: Line) -> None:
+        """Add the calls of another line of the same place."""
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+_SUMS = ("count", "macs", "elements", "vectors", "images")  # the fields of a line that grow with its calls
 
 
 @dataclass(frozen=True)
@@ -78,11 +93,14 @@ class Bill:
         return dict(sorted(found.items(), key=lambda item: -item[1][1]))
 
 
-def trace(model: nn.Module, inputs: Mapping[str, Any], batch: int) -> Bill:
-    """The bill of `model(**inputs)`, whose tensors are on the meta device."""
-    ledger = _Ledger()
-    with torch.no_grad(), ledger.follow(model), _Operators(ledger), _FusedAttention(ledger):
-        model(**inputs)
+def trace(model: nn.Module, inputs: Inputs, batch: int, alike: nn.Module | None = None) -> Bill:
+    """The bill of `model` called with `inputs`, or of what `inputs` calls; tensors are on the meta device.
+
+    Calls of its part `alike` with tensors of the same shapes are taken to cost the same: one of each is followed.
+    """
+    ledger = _Ledger(batch)
+    with torch.no_grad(), ledger.follow(model), _Operators(ledger), _FusedAttention(ledger), ledger.once(alike):
+        inputs() if callable(inputs) else model(**inputs)
     for path, module in model.named_modules():
         if dead := getattr(module, "dead_macs", 0):
             ledger.add("linear", batch * dead, batch * module.out_features, module=path, dead=True)
@@ -92,16 +110,21 @@ def trace(model: nn.Module, inputs: Mapping[str, Any], batch: int) -> Bill:
 class _Ledger:
     """Collects lines under the module that is running."""
 
-    def __init__(self) -> None:
+    def __init__(self, batch: int) -> None:
+        self.batch = batch
         self.lines: dict[tuple[str, str, bool], Line] = {}
         self.path = [""]
 
-    def add(self, operator: str, macs: int, elements: int, module: str | None = None, dead: bool = False) -> None:
+    def add(
+        self, operator: str, macs: int, elements: int, vectors: int = 0, module: str | None = None, dead: bool = False
+    ) -> None:
         path = self.path[-1] if module is None else module
         line = self.lines.setdefault((path, operator, dead), Line(path, operator, dead=dead))
         line.count += 1
         line.macs += macs
         line.elements += elements
+        line.vectors += vectors
+        line.images += self.batch
 
     @contextmanager
     def follow(self, model: nn.Module) -> Iterator[None]:
@@ -117,6 +140,42 @@ class _Ledger:
 
     def _leave(self) -> None:
         self.path.pop()
+
+    @contextmanager
+    def once(self, module: nn.Module | None) -> Iterator[None]:
+        """Inside, a call of `module` with shapes it had before is booked as that one was, and not made."""
+        if module is None:
+            yield
+            return
+        forward, known = module.forward, {}
+
+        def called(*args: Any, **kwargs: Any) -> Any:
+            leaves, spec = tree_flatten((args, kwargs))
+            key = (spec, tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves))
+            if key not in known:
+                before = {place: replace(line) for place, line in self.lines.items()}
+                known[key] = forward(*args, **kwargs), self._since(before)
+                return known[key][0]
+            output, lines = known[key]
+            for line in lines:
+                place = (line.module, line.operator, line.dead)
+                self.lines.setdefault(place, Line(line.module, line.operator, dead=line.dead)).gain(line)
+            return tree_map(lambda x: torch.empty_like(x) if isinstance(x, Tensor) else x, output)
+
+        module.forward = called
+        try:
+            yield
+        finally:
+            del module.forward
+
+    def _since(self, before: Mapping[tuple[str, str, bool], Line]) -> list[Line]:
+        """What was booked after `before`."""
+        grown = []
+        for place, line in self.lines.items():
+            old = before.get(place, Line(line.module, line.operator))
+            if line.count > old.count:
+                grown.append(replace(line, **{name: getattr(line, name) - getattr(old, name) for name in _SUMS}))
+        return grown
 
 
 class _FusedAttention(TorchFunctionMode):
@@ -150,7 +209,8 @@ class _Operators(ShapesOnly):
         packet = func._overloadpacket
         name = packet.__name__
         if formula := flop_registry.get(packet):
-            self.ledger.add(plain_name(name), formula(*args, **kwargs, out_val=output) // 2, _elements(output))
+            macs, elements = formula(*args, **kwargs, out_val=output) // 2, _elements(output)
+            self.ledger.add(plain_name(name), macs, elements, _vectors(output))
         elif name not in _MOVES and not func.is_view and _elements(output):
             self.ledger.add(plain_name(name), 0, _elements(output))
         return output
@@ -164,3 +224,8 @@ def plain_name(name: str) -> str:
 def _elements(output: Any) -> int:
     first = output[0] if isinstance(output, (tuple, list)) else output
     return first.numel() if isinstance(first, Tensor) else 0
+
+
+def _vectors(output: Any) -> int:
+    first = output[0] if isinstance(output, (tuple, list)) else output
+    return first.numel() // first.shape[-1]

@@ -1,18 +1,17 @@
-"""What a registered network costs: parameters and the bill of one pass, counted on the meta device."""
+"""What a backbone costs: parameters and the bill of one pass, counted on the meta device."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
+from typing import Any
 
 from torch import nn
 
-from dimbench import backbone, presets
-from dimbench.counting import parameters as params
+from dimbench.backbone import Backbone, example, find, form_of
+from dimbench.counting import parameters
 from dimbench.counting.bill import Bill, trace
-from dimbench.counting.meta import shapes_only
 from dimbench.counting.rules import RULES
-from dimbench.presets import Preset
+from dimbench.meta import shapes_only
 
 # Which parameters a source may mean.
 TRAINED = "trained"
@@ -23,7 +22,7 @@ ALL = "all"
 @dataclass(frozen=True)
 class Count:
     """`params` as dimbench.counting.parameters.count gives them for the trained network, `merged` those at inference;
-    `bill` of the network at inference, whose `form` the registry names."""
+    `bill` of the network at inference, whose `form` says which that is."""
 
     params: dict[str, int]
     merged: int
@@ -40,18 +39,26 @@ class Count:
         return {TRAINED: self.params["params"], MERGED: self.merged, ALL: self.params["params"] + fixed}[rule]
 
 
-def networks(preset: Preset, resolution: int) -> tuple[nn.Module, nn.Module]:
+def skeleton(backbone: Backbone) -> tuple[nn.Module, nn.Module]:
     """The network as it is trained and as it runs at inference, shapes only."""
     with shapes_only():
-        model = backbone.build(preset, resolution)
-        return model, backbone.for_inference(preset, model)
+        model = backbone.build()
+        return model, backbone.running(model)
 
 
-@cache
-def count(name: str, resolution: int, batch: int = 1) -> Count:
-    """The count of the preset `name` for `batch` images of `resolution` pixels per side; made once per process."""
-    preset = presets.find(name)
-    model, running = networks(preset, resolution)
-    bill = trace(running, backbone.example_inputs(preset, model, batch, "meta"), batch)
-    form = backbone.form_of(model, running)
-    return Count(params.count(model), params.count(running)["params"], bill, form)
+_KNOWN: dict[tuple[Any, ...], Count] = {}
+
+
+def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 1) -> Count:
+    """The count of a backbone, or of the preset of that name, for `batch` samples; made once per process."""
+    if isinstance(backbone, str):
+        backbone = find(backbone, resolution)
+    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch)
+    if key not in _KNOWN:
+        model, running = skeleton(backbone)
+        with shapes_only():
+            x, t, given = example(backbone, batch, "meta")
+        bill = trace(running, lambda: backbone.call(running, x, t, given), batch)
+        form = form_of(model, running)
+        _KNOWN[key] = Count(parameters.count(model), parameters.count(running)["params"], bill, form)
+    return _KNOWN[key]

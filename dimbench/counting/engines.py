@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from dimbench.backbone import Backbone, created, example
 from dimbench.counting.bill import Bill, plain_name
 from dimbench.kernels import causal_conv, haar, selective_scan
 
@@ -30,12 +31,12 @@ def ours(bill: Bill) -> dict[str, int]:
     return dict(sums)
 
 
-def torch_counter(model: nn.Module, inputs: Mapping[str, Tensor]) -> dict[str, int]:
-    """torch.utils.flop_counter's FLOPs of `model(**inputs)`, halved."""
+def torch_counter(model: nn.Module, inputs: Mapping[Any, Tensor]) -> dict[str, int]:
+    """torch.utils.flop_counter's FLOPs of `model` with the inputs in their order, halved."""
     # Before 2.15, torch's counter has no formula for its own attention on the CPU and leaves it out.
     attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=attention) as counter:
-        model(**inputs)
+        model(*inputs.values())
     sums: Counter[str] = Counter()
     for packet, flops in counter.get_flop_counts()["Global"].items():
         name = packet.__name__
@@ -47,7 +48,7 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
     return sdpa_flop_count(query, key, value)
 
 
-def fvcore(model: nn.Module, inputs: Mapping[str, Tensor]) -> tuple[dict[str, int], dict[str, int]]:
+def fvcore(model: nn.Module, inputs: Mapping[Any, Tensor]) -> tuple[dict[str, int], dict[str, int]]:
     """fvcore's sums by operator with handles for attention and kernels; and the operators it skipped with calls.
 
     fvcore calls its multiply-adds "flops" and adds 4 per layer-norm element (5 where the norm has a gain).
@@ -91,3 +92,24 @@ def _kernel(flops: Any) -> Any:
         return flops(*(_shape(i) for i in inputs)) // 2
 
     return handle
+
+
+class Called(nn.Module):
+    """A backbone's network as torch's tools want one: forward(x, t, what it is given, in the order of `names`)."""
+
+    def __init__(self, backbone: Backbone, model: nn.Module, names: Sequence[str]) -> None:
+        super().__init__()
+        self.model = model
+        self.backbone, self.names = backbone, tuple(names)
+
+    def forward(self, x: Tensor, t: Tensor, *given: Tensor) -> Tensor:
+        return self.backbone.call(self.model, x, t, dict(zip(self.names, given, strict=True)))
+
+
+def others(backbone: Backbone) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
+    """By operator what fvcore and torch count of one pass, on real tensors, and the operators fvcore skipped."""
+    x, t, given = example(backbone, 1)
+    running = Called(backbone, backbone.running(created(backbone)), list(given))
+    inputs = dict(enumerate((x, t, *given.values())))
+    by_fvcore, skipped = fvcore(running, inputs)
+    return by_fvcore, torch_counter(running, inputs), skipped

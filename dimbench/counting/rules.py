@@ -63,6 +63,12 @@ def _fvcore_fused(line: Line) -> float:
     return 0 if inside else _fvcore(line)
 
 
+def _modulation_once(line: Line) -> float:
+    # Where all tokens of an image share a condition its product has one vector per image.
+    shared = line.operator == "linear" and "adaLN_modulation" in line.module and not line.dead
+    return line.macs / line.vectors * line.images if shared else _macs(line)
+
+
 def _scan_mamba(line: Line) -> float:
     if line.operator != "selective_scan":
         return _macs(line)
@@ -112,6 +118,12 @@ RULES = {
             "scan or out_proj",
             "DiCo, arXiv 2505.11196, tables 1 and 2, of DiM-H: inferred, since this sum gives their figures",
             _fvcore_fused,
+        ),
+        Rule(
+            "modulation-once",
+            "macs, with shift, scale and gate counted once per image where each token has its own",
+            "DDT-XL/2 at 512, arXiv 2504.05741, and DiT-DH-XL, arXiv 2510.11690: the sums that give their figures",
+            _modulation_once,
         ),
         Rule(
             "scan-mamba",

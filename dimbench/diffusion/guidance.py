@@ -3,38 +3,53 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from dimbench.errors import DimbenchError
 
-LabelledNetwork = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""(x, t, y) -> output, channels on axis 1."""
+ConditionedNetwork = Callable[[Tensor, Tensor, Any], Tensor]
+"""(x, t, what it is told besides) -> output, channels on axis 1."""
 
 Scale = float | Callable[[Tensor], Tensor]
 """The guidance scale, or one from the times (n,) to the scales (n,)."""
 
 
-def guided(network: LabelledNetwork, scale: Scale, channels: int | None = 3) -> LabelledNetwork:
+def guided(network: ConditionedNetwork, scale: Scale, channels: int | None = 3) -> ConditionedNetwork:
     """`network` with null + scale * (cond - null) in the first `channels` output channels, in both halves.
 
-    Called with 2n rows, of which y holds n labels, then n null labels; only the first half of x is used. The other
-    channels stay as each half has them. channels: 3, as the published DiT and SiT samples were made (their authors
-    call it an oversight), or None for all channels of x, as for DiMSUM. Scale 1 + w is the paper's w.
+    Called with 2n rows, of which the first n are told something and the others nothing; only the first half of x is
+    used. The other channels stay as each half has them. channels: 3, as the published DiT and SiT samples were made
+    (their authors call it an oversight), or None for all channels of x, as for DiMSUM. Scale 1 + w is the paper's w.
     """
 
-    def call(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+    def call(x: Tensor, t: Tensor, given: Any) -> Tensor:
         if len(x) % 2:
             raise DimbenchError(f"guidance got {len(x)} rows: give as many null rows as conditional ones")
         half = x[: len(x) // 2]
-        out = network(torch.cat([half, half]), t, y).clone()
+        out = network(torch.cat([half, half]), t, given).clone()
         count = x.shape[1] if channels is None else channels
         cond, null = out[:, :count].chunk(2)
         s = scale(t[: len(half)]).view(-1, *[1] * (x.ndim - 1)) if callable(scale) else scale
         out[:, :count] = (null + s * (cond - null)).repeat(2, *[1] * (x.ndim - 1))
         return out
+
+    return call
+
+
+def autoguided(network: ConditionedNetwork, guide: ConditionedNetwork, scale: Scale) -> ConditionedNetwork:
+    """guide + scale * (network - guide), told the same, for a guide that is a worse version of the network.
+
+    Karras et al. 2024 (arXiv 2406.02507).
+    """
+
+    def call(x: Tensor, t: Tensor, given: Any) -> Tensor:
+        better, worse = network(x, t, given), guide(x, t, given)
+        s = scale(t).view(-1, *[1] * (x.ndim - 1)) if callable(scale) else scale
+        return worse + s * (better - worse)
 
     return call
 
@@ -50,6 +65,13 @@ def within(scale: float, low: float, high: float, *, ends: bool = False) -> Call
         return torch.where(inside, scale, 1.0).to(t.dtype)
 
     return scales
+
+
+def stacked(given: Mapping[str, Any], null: Mapping[str, Any]) -> dict[str, Any]:
+    """What 2n rows are told: the n of `given`, then the n of `null`. What is no tensor is shared by all."""
+    return {
+        name: torch.cat([value, null[name]]) if isinstance(value, Tensor) else value for name, value in given.items()
+    }
 
 
 def adaptive_scale(largest: float = 3.8, power: float = 4.0) -> Callable[[Tensor], Tensor]:

@@ -16,10 +16,18 @@ EPS = 1e-6
 Norm = Callable[[int], nn.Module]
 """From a width to a norm over it."""
 
+Modulation = Callable[[int, int], nn.Sequential]
+"""From the widths of a condition and of what it becomes to a network."""
+
 
 def modulation(width: int, outputs: int) -> nn.Sequential:
     """SiLU and Linear width -> outputs; the Linear is child "1", as in the official checkpoints."""
     return nn.Sequential(nn.SiLU(), nn.Linear(width, outputs))
+
+
+def bare_modulation(width: int, outputs: int) -> nn.Sequential:
+    """Linear alone, as child "0", for conditions that went through a SiLU before."""
+    return nn.Sequential(nn.Linear(width, outputs))
 
 
 def for_tokens(vector: Tensor) -> Tensor:
@@ -51,13 +59,15 @@ class AdaLNZeroBlock(nn.Module):
     """The DiT block: attention and feed-forward network, each normed, modulated and gated by the condition. What the
     attention needs besides its tokens is handed through."""
 
-    def __init__(self, width: int, attn: nn.Module, mlp: nn.Module, norm: Norm = PlainNorm) -> None:
+    def __init__(
+        self, width: int, attn: nn.Module, mlp: nn.Module, norm: Norm = PlainNorm, made: Modulation = modulation
+    ) -> None:
         super().__init__()
         self.norm1 = norm(width)
         self.attn = attn
         self.norm2 = norm(width)
         self.mlp = mlp
-        self.adaLN_modulation = modulation(width, 6 * width)
+        self.adaLN_modulation = made(width, 6 * width)
 
     def forward(self, x: Tensor, c: Tensor, *attended: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, dim=-1)
@@ -68,11 +78,11 @@ class AdaLNZeroBlock(nn.Module):
 class AdaLNFinalLayer(nn.Module):
     """Norm, modulate, Linear: (N, T, D) -> (N, T, outputs)."""
 
-    def __init__(self, width: int, outputs: int, norm: Norm = PlainNorm) -> None:
+    def __init__(self, width: int, outputs: int, norm: Norm = PlainNorm, made: Modulation = modulation) -> None:
         super().__init__()
         self.norm_final = norm(width)
         self.linear = nn.Linear(width, outputs)
-        self.adaLN_modulation = modulation(width, 2 * width)
+        self.adaLN_modulation = made(width, 2 * width)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(c).chunk(2, dim=-1)

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 
 
-def sincos_2d(width: int, side: int) -> Tensor:
+def sincos_2d(width: int, side: int, spacing: float = 1.0) -> Tensor:
     """The position table (1, side^2, width) of DiT: per token [sin(j w), cos(j w), sin(i w), cos(i w)], float32.
 
-    Token i*side + j stands in row i and column j; the column comes first. w_k = 10000^(-k / (width/4)).
+    Token i*side + j stands in row i and column j, `spacing` apart; the column comes first. w_k = 10000^(-k/(width/4)).
     """
     quarter = width // 4
     frequencies = 10000.0 ** -(np.arange(quarter, dtype=np.float64) / quarter)
-    angles = np.arange(side, dtype=np.float64)[:, None] * frequencies
-    code = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)  # (side, width/2)
-    table = np.concatenate([np.tile(code, (side, 1)), np.repeat(code, side, axis=0)], axis=1)
-    return torch.as_tensor(table, dtype=torch.float32)[None]
+    angles = spacing * np.arange(side, dtype=np.float64)[:, None] * frequencies
+    code = torch.as_tensor(np.concatenate([np.sin(angles), np.cos(angles)], axis=1), dtype=torch.float32)
+    columns, rows = code.expand(side, -1, -1), code[:, None].expand(-1, side, -1)
+    return torch.cat([columns, rows], dim=-1).reshape(1, side**2, width)
 
 
 def sinusoid(t: Tensor, width: int, period: float = 10000) -> Tensor:
@@ -80,6 +80,11 @@ class TimestepEmbedder(nn.Module):
         return self.mlp(sinusoid(t, self.features, self.period).to(self.mlp[0].weight.dtype))
 
 
+def dropped(y: Tensor, null: int, probability: float) -> Tensor:
+    """Labels (N,), each replaced by `null` with that probability."""
+    return torch.where(torch.rand(y.shape, device=y.device) < probability, null, y)
+
+
 class LabelEmbedder(nn.Module):
     """(N,) labels -> (N, width). With dropout > 0 the table has one more row, `num_classes`, that means "no class"; in
     training each label becomes it with that probability."""
@@ -92,6 +97,5 @@ class LabelEmbedder(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         if self.training and self.dropout > 0:
-            dropped = torch.rand(y.shape, device=y.device) < self.dropout
-            y = torch.where(dropped, self.num_classes, y)
+            y = dropped(y, self.num_classes, self.dropout)
         return self.embedding_table(y)

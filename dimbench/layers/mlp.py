@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -42,14 +45,17 @@ class SwiGlu(GatedMlp):
         return F.silu(gate) * value
 
 
-class BareSwiGlu(nn.Module):
-    """SwiGLU of three Linear layers without biases."""
+bare_linear = partial(nn.Linear, bias=False)
 
-    def __init__(self, width: int, hidden: int) -> None:
+
+class BareSwiGlu(nn.Module):
+    """SwiGLU of three layers, which `linear` makes, without biases."""
+
+    def __init__(self, width: int, hidden: int, linear: Callable[[int, int], nn.Module] = bare_linear) -> None:
         super().__init__()
-        self.w1 = nn.Linear(width, hidden, bias=False)
-        self.w2 = nn.Linear(hidden, width, bias=False)
-        self.w3 = nn.Linear(width, hidden, bias=False)
+        self.w1 = linear(width, hidden)
+        self.w2 = linear(hidden, width)
+        self.w3 = linear(width, hidden)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.w2(F.silu(self.w1(x)) * self.w3(x))

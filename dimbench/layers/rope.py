@@ -6,7 +6,7 @@ Su et al. 2021 (arXiv 2104.09864); in two dimensions half of the pairs turn by t
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 BASE = 10000.0
 
@@ -49,3 +49,20 @@ def grid(rows: int, columns: int, device: torch.device | None = None) -> tuple[T
 
 def _periods(head: int, stride: int, device: torch.device) -> Tensor:
     return BASE ** (torch.arange(0, head, stride, dtype=torch.float32, device=device) / head)
+
+
+class RotationTable(nn.Module):
+    """Rotations of a map of `side` rows, as two fixed tables (side^2, head) that belong to the official weights."""
+
+    freqs_cos: Tensor
+    freqs_sin: Tensor
+
+    def __init__(self, side: int, head: int) -> None:
+        super().__init__()
+        turns = rows_then_columns(*grid(side, side), head)
+        self.register_buffer("freqs_cos", turns.real.repeat_interleave(2, dim=-1))
+        self.register_buffer("freqs_sin", turns.imag.repeat_interleave(2, dim=-1))
+
+    def forward(self) -> Tensor:
+        """The rotations (side^2, head / 2)."""
+        return torch.complex(self.freqs_cos[:, ::2].float(), self.freqs_sin[:, ::2].float())

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from dimbench.errors import UsageError
 from dimbench.layers import unet
 from dimbench.layers.attention import attend
+from dimbench.layers.inputs import Given, class_conditional, random_rows
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,11 @@ class Config:
                 f"an image of side {self.input_size} is not {self.low_res_factor} times another; give a multiple of "
                 f"{self.low_res_factor}"
             )
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
 
     @property
     def null_label(self) -> None:
@@ -161,16 +167,16 @@ def build(config: Config) -> ADM:
     return ADM(config)
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Any]:
-    """x standard normal (batch, C, h, h), t (batch,) of 0.5, y (batch,) of class 0, a small image standard normal."""
-    side = config.input_size
-    given: dict[str, Any] = {
-        "x": torch.randn(batch, config.in_channels, side, side, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-    }
-    if config.num_classes:
-        given["y"] = torch.zeros(batch, dtype=torch.long, device=device)
+def given(
+    config: Config,
+    rows: Sequence[int],
+    device: str = "cpu",
+    null: bool = False,
+    labels: Callable[[int], int] | None = None,
+) -> Given:
+    """A class where the network knows some, and a random small image for an upsampler."""
+    told = dict(class_conditional(config, rows, device, null, labels)) if config.num_classes else {}
     if config.low_res_factor:
-        small = side // config.low_res_factor
-        given["low_res"] = torch.randn(batch, config.in_channels, small, small, device=device)
-    return given
+        side = config.input_size // config.low_res_factor
+        told["low_res"] = random_rows(rows, (config.in_channels, side, side), device)
+    return told

@@ -48,6 +48,11 @@ class Config:
             raise UsageError(f"depth {list(self.depth)} does not fit the U-shape; give five numbers of at least 1")
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class", or None where the tables have no such row."""
         return self.num_classes if self.label_dropout > 0 else None
@@ -198,4 +203,4 @@ def build(config: Config) -> DiCo:
     return DiCo(config)
 
 
-inputs = class_conditional
+given = class_conditional

@@ -78,6 +78,11 @@ class Config:
             raise UsageError(f"pad_rule {self.pad_rule!r} is unknown; known are auto, {', '.join(PAD_RULES)}")
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int:
         """The label that means "no class"."""
         return self.num_classes
@@ -339,4 +344,4 @@ def fit_checkpoint(state: Mapping[str, Tensor], config: Config) -> dict[str, Ten
     return fitted
 
 
-inputs = class_conditional
+given = class_conditional

@@ -65,6 +65,11 @@ class Config:
             )
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class", or None where the table has no such row."""
         return self.num_classes if self.label_dropout > 0 else None
@@ -231,4 +236,4 @@ def build(config: Config) -> DiMSUM:
     return DiMSUM(config)
 
 
-inputs = class_conditional
+given = class_conditional

@@ -50,6 +50,11 @@ class Config:
             raise UsageError(f"conditioning {self.conditioning!r} is unknown; known are {', '.join(CONDITIONINGS)}")
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class", or None where the table has no such row."""
         return self.num_classes if self.label_dropout > 0 else None
@@ -171,4 +176,13 @@ def build(config: Config) -> DiT:
     return DiT(config)
 
 
-inputs = class_conditional
+TRAINING_ALONE = ("projectors.", "bn.")
+
+
+def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """The weights without what REPA and REPA-E have beside the network: projectors to another network's features, and
+    the mean and variance of the latents."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith(TRAINING_ALONE)}
+
+
+given = class_conditional

@@ -18,7 +18,6 @@ from dimbench.layers.attention import SelfAttention
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
-from dimbench.layers.named import named
 
 
 @dataclass(frozen=True)
@@ -80,6 +79,17 @@ def voxels(tokens: Tensor, patch: int, side: int) -> Tensor:
     return cubes.permute(0, 7, 1, 4, 2, 5, 3, 6).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
+class VoxelEmbed(nn.Module):
+    """Cubes of side `patch` as tokens: (N, C, D, H, W) -> (N, D H W / patch^3, width)."""
+
+    def __init__(self, in_channels: int, width: int, patch: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv3d(in_channels, width, kernel_size=patch, stride=patch)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
 class DiT3D(nn.Module):
     """forward(x (N, C, D, H, W), t (N,), y (N,)) -> (N, out_channels, D, H, W)."""
 
@@ -88,7 +98,7 @@ class DiT3D(nn.Module):
         self.config = config
         width, patch, hidden = config.hidden_size, config.patch_size, int(config.hidden_size * config.mlp_ratio)
         self.side = config.input_size // patch
-        self.x_embedder = named(proj=nn.Conv3d(config.in_channels, width, patch, stride=patch))
+        self.x_embedder = VoxelEmbed(config.in_channels, width, patch)
         self.t_embedder = TimestepEmbedder(width)
         self.y_embedder = LabelEmbedder(config.num_classes, width, config.label_dropout)
         self.pos_embed = nn.Parameter(sincos_3d(width, self.side), requires_grad=False)
@@ -102,13 +112,13 @@ class DiT3D(nn.Module):
     def _initialise(self) -> None:
         """DiT's: Xavier, every block the identity, zero output."""
         initial.xavier(self)
-        nn.init.xavier_uniform_(self.x_embedder.proj.weight.view(self.config.hidden_size, -1))
+        initial.flat_xavier(self.x_embedder.proj)
         initial.small(self.y_embedder.embedding_table, self.t_embedder.mlp[0], self.t_embedder.mlp[2])
         initial.zero(self.final_layer.linear)
         initial.zero(*(layer.adaLN_modulation[1] for layer in (*self.blocks, self.final_layer)))
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        tokens = self.x_embedder(x).flatten(2).transpose(1, 2) + self.pos_embed
+        tokens = self.x_embedder(x) + self.pos_embed
         c = self.t_embedder(t) + self.y_embedder(y)
         for block in self.blocks:
             tokens = block(tokens, c)

@@ -61,6 +61,11 @@ class Config:
             )
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class", or None where the table has no such row."""
         return self.num_classes if self.label_dropout > 0 else None
@@ -209,4 +214,4 @@ def build(config: Config) -> DiTMoE:
     return DiTMoE(config)
 
 
-inputs = class_conditional
+given = class_conditional

@@ -62,6 +62,11 @@ class Config:
             raise UsageError(f"target {self.target:g} is no share of the work; give more than 0 and at most 1")
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class", or None where the table has no such row."""
         return self.num_classes if self.label_dropout > 0 else None
@@ -291,4 +296,4 @@ def build(config: Config) -> DyDiT:
     return DyDiT(config)
 
 
-inputs = class_conditional
+given = class_conditional

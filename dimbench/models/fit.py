@@ -17,6 +17,7 @@ from dimbench.layers import initial
 from dimbench.layers.adaln import AdaLNFinalLayer, modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
+from dimbench.layers.inputs import class_conditional
 from dimbench.layers.named import named
 from dimbench.layers.rope import BASE, grid, rotate, rotations
 
@@ -74,6 +75,11 @@ class Config:
     def sides(self) -> tuple[int, int]:
         """Height and width of the latent."""
         return (self.input_size, self.input_size) if isinstance(self.input_size, int) else self.input_size
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, w)."""
+        return (self.in_channels, *self.sides)
 
     @property
     def null_label(self) -> int | None:
@@ -271,10 +277,4 @@ def build(config: Config) -> FiT:
     return FiT(config)
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """x standard normal (batch, C, h, w), t (batch,) of 0.5, y (batch,) of class 0."""
-    return {
-        "x": torch.randn(batch, config.in_channels, *config.sides, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-        "y": torch.zeros(batch, dtype=torch.long, device=device),
-    }
+given = class_conditional

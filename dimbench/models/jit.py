@@ -21,8 +21,8 @@ from dimbench.layers.rope import grid, rows_then_columns
 
 @dataclass(frozen=True)
 class Config:
-    """`bottleneck` is the rank of the patch embedding. `context_tokens` of the class stand before the patches from
-    block `context_start` on. `proj_dropout` acts in the middle half of the blocks, in training."""
+    """`bottleneck_dim` is the rank of the patch embedding. `in_context_len` of the class stand before the patches from
+    block `in_context_start` on. `proj_dropout` acts in the middle half of the blocks, in training."""
 
     input_size: int = 256
     patch_size: int = 16
@@ -31,9 +31,9 @@ class Config:
     depth: int = 12
     num_heads: int = 12
     mlp_ratio: float = 4.0
-    bottleneck: int = 128
-    context_tokens: int = 32
-    context_start: int = 4
+    bottleneck_dim: int = 128
+    in_context_len: int = 32
+    in_context_start: int = 4
     num_classes: int = 1000
     label_dropout: float = 0.1
     proj_dropout: float = 0.0
@@ -49,15 +49,21 @@ class Config:
                 f"hidden_size {self.hidden_size} does not fit {self.num_heads} heads, each of a multiple of 4; give a "
                 f"multiple of {4 * self.num_heads}"
             )
-        if self.context_tokens and not 0 <= self.context_start < self.depth:
+        if self.in_context_len and not 0 <= self.in_context_start < self.depth:
             raise UsageError(
-                f"context_start {self.context_start} is not one of the {self.depth} blocks; give 0 to {self.depth - 1}"
+                f"in_context_start {self.in_context_start} is not one of the {self.depth} blocks; give 0 to "
+                f"{self.depth - 1}"
             )
         if not self.label_dropout > 0:
             raise UsageError(
                 f"label_dropout {self.label_dropout:g} leaves no label for 'no class', which JiT is guided by; give "
                 "more than 0"
             )
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
 
     @property
     def null_label(self) -> int:
@@ -99,12 +105,12 @@ class JiT(nn.Module):
         super().__init__()
         self.config = config
         width, patch = config.hidden_size, config.patch_size
-        self.x_embedder = BottleneckPatchEmbed(config.in_channels, width, patch, config.bottleneck, bias=False)
+        self.x_embedder = BottleneckPatchEmbed(config.in_channels, width, patch, config.bottleneck_dim, bias=False)
         self.pos_embed = nn.Parameter(sincos_2d(width, config.side), requires_grad=False)
         self.t_embedder = TimestepEmbedder(width)
         self.y_embedder = LabelEmbedder(config.num_classes, width, config.label_dropout)
-        if config.context_tokens:
-            self.in_context_posemb = nn.Parameter(torch.zeros(1, config.context_tokens, width))
+        if config.in_context_len:
+            self.in_context_posemb = nn.Parameter(torch.zeros(1, config.in_context_len, width))
         self.blocks = nn.ModuleList(self._block(index) for index in range(config.depth))
         self.final_layer = AdaLNFinalLayer(width, patch**2 * config.in_channels, fine_rms_norm)
         self._initialise()
@@ -124,7 +130,7 @@ class JiT(nn.Module):
         initial.flat_xavier(self.x_embedder.proj1)
         initial.flat_xavier(self.x_embedder.proj2)
         initial.small(self.y_embedder.embedding_table, self.t_embedder.mlp[0], self.t_embedder.mlp[2])
-        if self.config.context_tokens:
+        if self.config.in_context_len:
             nn.init.normal_(self.in_context_posemb, std=initial.SMALL)
         initial.zero(self.final_layer.linear)
         initial.zero(*(layer.adaLN_modulation[1] for layer in (*self.blocks, self.final_layer)))
@@ -136,11 +142,11 @@ class JiT(nn.Module):
         c = self.t_embedder(t) + label
         rotation = self._rotation(x.device)
         for index, block in enumerate(self.blocks):
-            if config.context_tokens and index == config.context_start:
+            if config.in_context_len and index == config.in_context_start:
                 tokens = torch.cat([label[:, None] + self.in_context_posemb, tokens], dim=1)
-                rotation = nn.functional.pad(rotation, (0, 0, config.context_tokens, 0), value=1)
+                rotation = nn.functional.pad(rotation, (0, 0, config.in_context_len, 0), value=1)
             tokens = block(tokens, c, rotation)
-        return unpatchify(self.final_layer(tokens[:, config.context_tokens :], c), config.patch_size)
+        return unpatchify(self.final_layer(tokens[:, config.in_context_len :], c), config.patch_size)
 
     def _rotation(self, device: torch.device) -> Tensor:
         """Of the patches; context tokens are not turned."""
@@ -152,7 +158,7 @@ def build(config: Config) -> JiT:
     return JiT(config)
 
 
-inputs = class_conditional
+given = class_conditional
 
 
 def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:

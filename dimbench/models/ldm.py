@@ -58,6 +58,11 @@ class Config:
             )
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class"."""
         return self.num_classes if self.num_classes and self.label_dropout > 0 else None
@@ -181,4 +186,4 @@ def fit_checkpoint(state: Mapping[str, Tensor], config: Config) -> dict[str, Ten
     return {name.removeprefix(NETWORK): tensor for name, tensor in kept.items()}
 
 
-inputs = class_conditional
+given = class_conditional

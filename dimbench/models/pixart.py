@@ -5,7 +5,7 @@ The text encoder is no part of it: the network is given token embeddings.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -19,6 +19,7 @@ from dimbench.layers import initial
 from dimbench.layers.adaln import modulate, plain_norm
 from dimbench.layers.attention import SelfAttention, attend, split_heads
 from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, sinusoid, unpatchify
+from dimbench.layers.inputs import Given, random_rows
 from dimbench.layers.mlp import Mlp
 from dimbench.layers.named import named
 
@@ -54,6 +55,11 @@ class Config:
                 f"hidden_size {self.hidden_size} does not fit {self.num_heads} heads; give a multiple of 4, of "
                 "num_heads and, with multi_scale, of 3"
             )
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
 
     @property
     def out_channels(self) -> int:
@@ -265,20 +271,14 @@ def fit_checkpoint(state: Mapping[str, Tensor], config: Config) -> dict[str, Ten
     return {**state, "pos_embed": torch.as_tensor(table)}
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """x and text standard normal, every text token read, t of 0.5, sizes those of the latent's image."""
-    side = config.input_size
-    return {
-        "x": torch.randn(batch, config.in_channels, side, side, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-        "y": torch.randn(batch, 1, config.model_max_length, config.caption_channels, device=device),
-        **(_size(config, batch, device) if config.multi_scale else {}),
+def given(config: Config, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
+    """Random text tokens that are all read, with `null` the null prompt in their place; for a multi-scale network the
+    size in pixels of the image that a latent at stride 8 stands for."""
+    told: dict[str, Tensor] = {
+        "y": random_rows(rows, (1, config.model_max_length, config.caption_channels), device),
+        "untold": torch.full((len(rows),), null, device=device),
     }
-
-
-def _size(config: Config, batch: int, device: str) -> dict[str, Tensor]:
-    """Height and width in pixels of the image that a square latent at stride 8 stands for, and their ratio."""
-    return {
-        "img_hw": torch.full((batch, 2), 8.0 * config.input_size, device=device),
-        "aspect_ratio": torch.ones(batch, 1, device=device),
-    }
+    if config.multi_scale:
+        told["img_hw"] = torch.full((len(rows), 2), 8.0 * config.input_size, device=device)
+        told["aspect_ratio"] = torch.ones(len(rows), 1, device=device)
+    return told

@@ -21,7 +21,7 @@ class Config:
     """`input_size` is the number of actions in a row, each of `input_dim` numbers; `n_obs_steps` observations of
     `cond_dim` are told. `causal_attn`: no action sees later ones, nor observations of later steps."""
 
-    input_size: int = 10
+    input_size: int = 16
     input_dim: int = 2
     cond_dim: int = 20
     n_obs_steps: int = 2
@@ -133,8 +133,9 @@ class Policy(nn.Module):
         time = sinusoid(t, self.config.n_emb).to(x.dtype)[:, None]
         memory = self.encoder(self.drop(torch.cat([time, self.cond_obs_emb(cond)], dim=1) + self.cond_pos_emb))
         tokens = self.drop(self.input_emb(x) + self.pos_emb)
+        earlier, observed = (None if mask is None else mask == 0 for mask in (self.mask, self.memory_mask))
         for layer in self.decoder.layers:
-            tokens = layer(tokens, memory, self.mask, self.memory_mask)
+            tokens = layer(tokens, memory, earlier, observed)
         return self.head(self.ln_f(tokens))
 
 

@@ -92,6 +92,11 @@ class Config:
         return (given,) * len(STRIDES) if isinstance(given, int) else tuple(given)
 
     @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class", or None where the table has no such row."""
         return self.num_classes if self.label_dropout > 0 else None
@@ -370,4 +375,4 @@ def fuse(model: UDiT) -> UDiT:
     return fused.train(model.training)
 
 
-inputs = class_conditional
+given = class_conditional

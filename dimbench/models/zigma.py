@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -17,6 +18,7 @@ from dimbench.layers.adaln import modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.drop_path import drop_path
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
+from dimbench.layers.inputs import Given, class_conditional, random_rows
 from dimbench.layers.mamba import Mixer, StepProjection, init_step, scanned
 from dimbench.layers.norm import RmsNorm
 from dimbench.layers.scan_orders import corner_paths
@@ -66,6 +68,11 @@ class Config:
             raise UsageError(
                 f"use_pe {self.use_pe} is unknown; give 0 for no table, 1 for a fixed, 2 for a learned one"
             )
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
 
     @property
     def null_label(self) -> None:
@@ -244,14 +251,14 @@ def build(config: Config) -> ZigMa:
     return ZigMa(config)
 
 
-def inputs(config: Config, batch: int, device: str = "cpu") -> dict[str, Tensor]:
-    """x standard normal (batch, C, h, h), t (batch,) of 0.5, and what the network is told: class 0, a random text."""
-    given = {
-        "x": torch.randn(batch, config.in_channels, config.input_size, config.input_size, device=device),
-        "t": torch.full((batch,), 0.5, device=device),
-    }
+def given(
+    config: Config,
+    rows: Sequence[int],
+    device: str = "cpu",
+    null: bool = False,
+    labels: Callable[[int], int] | None = None,
+) -> Given:
+    """A random text or a class, where the network is told one."""
     if config.has_text:
-        given["y"] = torch.randn(batch, config.n_context_token, config.d_context, device=device)
-    elif config.num_classes > 0:
-        given["y"] = torch.zeros(batch, dtype=torch.long, device=device)
-    return given
+        return {"y": random_rows(rows, (config.n_context_token, config.d_context), device)}
+    return class_conditional(config, rows, device, null, labels) if config.num_classes > 0 else {}

@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dimbench import names, presets
+from dimbench import names, preset_files, presets
 from dimbench.errors import DimbenchError
 from dimbench.papers import figures
 from dimbench.papers.figures import Figure
@@ -117,7 +117,7 @@ class PaperTable:
 @cache
 def all_tables() -> dict[str, PaperTable]:
     """Every table by name, in alphabetical order with numbers in theirs; surveys last."""
-    tables = [_read(file) for file in (presets.folder() / "tables").glob("*.toml")]
+    tables = [_read(file) for file in preset_files.files("tables")]
     return {table.name: table for table in sorted(tables, key=lambda table: (table.survey, _natural(table.name)))}
 
 

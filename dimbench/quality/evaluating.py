@@ -54,8 +54,8 @@ class OnDisk:
         networks = networks.found((height, width))
         missing = networks.missing
         if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2:
-            reference = reference or (catalog.shared(comparing.statistics_name(height)) if height == width else None)
-            missing = [*([] if reference else [comparing.absent_reference(height)]), *missing]
+            reference = reference or (catalog.shared(comparing.statistics_name((height, width))))
+            missing = [*([] if reference else [comparing.absent_reference((height, width))]), *missing]
         requests.refuse_if_missing(f"the FID of {self.name}", missing)
         self.comparison = comparing.Against(self.images.size, reference, networks, device)
 
@@ -87,16 +87,16 @@ class ToDraw:
     stores: list[Shards] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        size = (self.request.pixels,) * 2
+        size = self.request.size
         self.networks = self.networks.named(size) if self.request.random_weights else self.networks.found(size)
         if self._digits or self.request.random_weights:
             return
         data = self.recipe.data if self.recipe else "ImageNet"
-        self.reference = self.reference or catalog.shared(comparing.statistics_name(self.request.pixels, data))
+        self.reference = self.reference or catalog.shared(comparing.statistics_name(self.request.size, data))
 
     @property
     def _digits(self) -> bool:
-        return self.request.pixels == comparing.SIDE_OF_DIGITS
+        return self.request.size == (comparing.SIDE_OF_DIGITS,) * 2
 
     @property
     def missing(self) -> list[str]:
@@ -107,7 +107,7 @@ class ToDraw:
         if self.request.random_weights:
             return missing
         if self.reference is None and not self._digits:
-            missing.append(comparing.absent_reference(self.request.pixels))
+            missing.append(comparing.absent_reference(self.request.size))
         return [*missing, *self.networks.missing]
 
     def plan(self) -> str:
@@ -132,14 +132,13 @@ class ToDraw:
         ).text()
 
     def _comparison(self) -> Against:
-        side = self.request.pixels
         return comparing.Against(
-            (side, side), self.reference, self.networks, self.request.device, dry=self.request.random_weights
+            self.request.size, self.reference, self.networks, self.request.device, dry=self.request.random_weights
         )
 
     def run(self) -> Evaluated:
         """The records of all sets. DimbenchError where something is missing."""
-        requests.refuse_if_missing(f"the FID of {self.request.preset.name}", self.missing, requests.DRY)
+        requests.refuse_if_missing(f"the FID of {self.request.backbone.name}", self.missing, requests.DRY)
         comparison, ready = self._comparison(), drawing.Drawing(self.request)
         say(self._plan(ready, comparison))
         if self.keep:
@@ -178,7 +177,7 @@ class ToDraw:
         drawn = ready.drawn
         return Record(
             "fid",
-            ready.preset.name,
+            ready.backbone.name,
             {**conditions, "kernels": drawn.kernels},
             {
                 **evaluation.metrics,

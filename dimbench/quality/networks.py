@@ -26,15 +26,21 @@ SIDE_OF_DIGITS = 8
 AT_ONCE = 256  # images that go through an extractor together where nothing says otherwise
 
 
-def statistics_name(pixels: int, data: str = "ImageNet") -> str:
+def statistics_name(size: tuple[int, int], data: str = "ImageNet") -> str:
     """What the published statistics of real images of this size are called, whether there are any or not."""
-    return f"adm-{data.lower().replace(' ', '-')}-{pixels}"
+    return f"adm-{data.lower().replace(' ', '-')}-{pixels(size)}"
 
 
-def absent_reference(pixels: int, data: str = "ImageNet") -> str:
+def pixels(size: tuple[int, int]) -> str:
+    """(256, 256) -> "256", (160, 320) -> "160x320"."""
+    height, width = size
+    return str(height) if height == width else f"{height}x{width}"
+
+
+def absent_reference(size: tuple[int, int], data: str = "ImageNet") -> str:
     """Where the reference statistics are to be had."""
-    published = presets.shared_files().get(statistics_name(pixels, data))
-    home = published.files[0].url if published else f"none is published for {data} at {pixels} pixels"
+    published = presets.shared_files().get(statistics_name(size, data))
+    home = published.files[0].url if published else f"none is published for {data} at {pixels(size)} pixels"
     return f"--reference FILE: the reference statistics, {home}; or make them with `dimbench stats`"
 
 

@@ -6,6 +6,7 @@ import math
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
@@ -54,24 +55,23 @@ def measured_step(ready: Drawing, extractor: Extractor | None, clock: Clock = pe
     weights."""
     import torch
 
-    made, guided = ready.batches, ready.settings.cfg != 1
-    device = made.device
+    from dimbench.sampling.noise import SampleNoise
+
+    made, run = ready.batches, ready.batches.run
 
     def call(n: int) -> torch.Tensor:
-        rows = 2 * n if guided else n
-        x, t = torch.zeros(rows, *made.shape, device=device), torch.full((rows,), 0.5, device=device)
-        labels = torch.tensor(ready.label_rule.of(range(n)) * (rows // n), device=device)
+        noise = SampleNoise(0, range(n), made.device)
         with torch.inference_mode():
-            return made.network(x, t, labels)
+            return run.once(noise)
 
     seconds, tried = _seconds(call, ready.batch, clock)
     decoding = 0.0
-    if decode := made.decode:
-        decoding, _ = _seconds(lambda n: decode(torch.zeros(n, *made.shape)), ready.batch, clock)
+    if decode := run.decode:
+        decoding, _ = _seconds(lambda n: decode(torch.zeros(n, *ready.backbone.state)), ready.batch, clock)
     if extractor is None:
         return StepCost(seconds, None if decode else 0.0, None, tried)
-    pixels = ready.request.pixels
-    return StepCost(seconds, decoding, features_seconds(extractor, (pixels, pixels), ready.batch, clock)[0], tried)
+    size = ready.request.size
+    return StepCost(seconds, decoding, features_seconds(extractor, size, ready.batch, clock)[0], tried)
 
 
 def features_seconds(
@@ -125,13 +125,14 @@ def calls_per_image(request: Request) -> int | None:
     from dimbench.diffusion.convention import Counted
     from dimbench.diffusion.process import find_process
 
-    diffusion = request.preset.diffusion
+    diffusion = request.backbone.diffusion
     sampler = request.sampler or diffusion["sampler"]
     if sampler == "dopri5":
         return None
     channels = 2 if diffusion["process"] == "gaussian" else 1  # with the variance
-    network = Counted(lambda x, t: torch.zeros(1, channels, 1, 1))
-    nothing = torch.zeros(1, 1, 1, 1)
+    network = Counted(lambda x, t: torch.zeros(1, channels, *x.shape[2:]))
+    side = diffusion.get("upsampling", 1)
+    nothing = torch.zeros(1, 1, side, side)
     find_process(diffusion).sample(network, nothing, lambda k, shape: torch.zeros(shape), sampler, request.steps)
     return network.calls
 
@@ -151,12 +152,12 @@ class Plan:
     def text(self) -> str:
         """One line for each thing that is needed."""
         sets = f", in each of {self.repeats} sets" if self.repeats > 1 else ""
-        pixels, n = self.request.pixels, self.request.num_images
+        (height, width), n = self.request.size, self.request.num_images
         rows = [(what, _file(path)) for what, path in self.files]
         if self.request.decoder:
             rows.append(("autoencoder", _decoder(self.request.decoder)))
         rows += [("missing", sentence) for sentence in self.missing]
-        rows.append(("images", f"{n:,} of {pixels} x {pixels} pixels{sets}"))
+        rows.append(("images", f"{n:,} of {height} x {width} pixels{sets}"))
         if self.images_to_read:
             rows.append(("real images", f"{self.images_to_read:,} to look at first"))
         calls, batches = calls_per_image(self.request), self.repeats * math.ceil(n / self.request.batch)
@@ -181,7 +182,7 @@ class Plan:
 
 def bytes_on_disk(request: Request) -> int:
     """What the images of one set take while they wait."""
-    return request.num_images * 3 * request.pixels**2
+    return request.num_images * 3 * prod(request.size)
 
 
 def check_disk(needed: int) -> None:

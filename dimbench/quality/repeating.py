@@ -34,8 +34,8 @@ def needs(
         missing["autoencoder"] = f"--autoencoder FOLDER: {name}, of which no address is known here"
     elif absent := decoding.missing(name):
         missing["autoencoder"] = absent[0]
-    if not (reference or catalog.shared(networks.statistics_name(recipe.resolution, recipe.data))):
-        missing["reference"] = networks.absent_reference(recipe.resolution, recipe.data)
+    if not (reference or catalog.shared(networks.statistics_name((recipe.resolution,) * 2, recipe.data))):
+        missing["reference"] = networks.absent_reference((recipe.resolution,) * 2, recipe.data)
     if not (inception or catalog.shared("inception")):
         missing["inception"] = networks.absent_inception()
     return missing
@@ -43,12 +43,13 @@ def needs(
 
 def request(recipe: Recipe, given: Request) -> Request:
     """What has to be drawn: all that decides the images is the recipe's, the place where it happens the user's."""
+    from dimbench import backbone
+
     here = next((path for file in recipe.files if (path := catalog.path_of(file)).is_file()), None)
     named = catalog.path_of(recipe.files[0]) if recipe.files else None
     return replace(
         given,
-        name=recipe.model,
-        resolution=recipe.resolution,
+        backbone=backbone.find(recipe.model, recipe.resolution),
         steps=recipe.sampling["steps"],
         cfg=recipe.sampling["cfg"],
         sampler=recipe.sampling["sampler"],

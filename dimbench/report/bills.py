@@ -17,11 +17,11 @@ def summary(records: Sequence[Record]) -> Table:
     columns = ["model", "px", f"MACs ({rule})", "FLOPs (2 x MACs)", "paper prints", "its rule", "counted by its rule"]
     whole_image = "steps" in records[0].conditions
     if whole_image:
-        columns += ["passes", "MACs per image"]
+        columns += ["calls", "passes", "MACs per image"]
     rows = []
     for record in records:
         metrics = record.metrics
-        counts = [str(record.conditions["resolution"]), *(units.exact(int(metrics[m] or 0)) for m in ("macs", "flops"))]
+        counts = [size(record), *(units.exact(int(metrics[m] or 0)) for m in ("macs", "flops"))]
         claims = record.details["claims"] or [None]
         for position, claim in enumerate(claims):
             claimed = ["nothing", "", ""]
@@ -29,9 +29,16 @@ def summary(records: Sequence[Record]) -> Table:
                 claimed = [f"{claim['prints']} G", claim["rule"], units.giga(claim["macs"])]
             row = [record.model, *counts, *claimed] if position == 0 else [""] * 4 + claimed
             if whole_image:
-                row += [units.exact(int(metrics["passes_per_image"] or 0)), units.short(metrics["macs_per_image"] or 0)]
+                many = (units.exact(int(metrics[name] or 0)) for name in ("network_calls", "passes_per_image"))
+                row += [*many, units.short(metrics["run_macs"] or 0)]
             rows.append(row)
     return Table(columns, rows, notes=_notes(records))
+
+
+def size(record: Record) -> str:
+    """The resolution, or where there is none what the network was called with."""
+    conditions = record.conditions
+    return str(conditions.get("resolution") or conditions.get("inputs") or "its own")
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
@@ -48,10 +55,13 @@ def _notes(records: Sequence[Record]) -> list[str]:
         notes.append(f"{record.model} uncounted (output elements): {found or 'nothing'}")
     if "steps" in records[0].conditions:
         notes += [
-            f"MACs per image are the network's; decoding one of {record.conditions['resolution']} px with Stable "
-            f"Diffusion's autoencoder takes {units.short(record.metrics['decode_macs'] or 0)} more."
+            f"MACs per image of {record.model}: a run of {record.conditions['sampler']} as it is executed"
+            + (
+                f", {units.short(record.metrics['decode_macs'] or 0)} of them in Stable Diffusion's decoder."
+                if "decode_macs" in record.metrics
+                else "."
+            )
             for record in records
-            if "decode_macs" in record.metrics
         ]
     return list(dict.fromkeys(notes))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 SCALE = 0.18215
 
 _PIXELS = 2**20  # per call: 16 images of 256 x 256, whose widest layer then takes half a gigabyte in float32
+
+
+def normalised(
+    decode: Callable[[Tensor], Tensor], mean: Sequence[float], std: Sequence[float]
+) -> Callable[[Tensor], Tensor]:
+    """`decode` for latents that are (bare - mean) / std by channel, not bare times SCALE."""
+
+    def call(latents: Tensor) -> Tensor:
+        shift, scale = (latents.new_tensor(values).view(-1, 1, 1) for values in (mean, std))
+        return decode(SCALE * (latents * scale + shift))
+
+    return call
 
 
 class Autoencoder:

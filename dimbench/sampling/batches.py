@@ -11,13 +11,12 @@ from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from dimbench.diffusion.guidance import LabelledNetwork
-from dimbench.diffusion.process import Process
-from dimbench.sampling import draw
-from dimbench.sampling.labels import Labels
+from dimbench.sampling.noise import SampleNoise
 from dimbench.sampling.pipeline import one_behind
+from dimbench.sampling.run import Run
 from dimbench.sampling.shards import Shards
 
 OnBatches = Callable[[float], None]
@@ -39,17 +38,12 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Batches:
-    """`size` images at a time from `network`; `decode` makes images (n, C, h, w) of what the sampler ends with, and
-    `finish` what is kept of them."""
+    """`size` samples of `run` at a time with the noise of `seed`; `finish` makes what is kept of them."""
 
-    network: LabelledNetwork
-    process: Process
-    labels: Labels
-    settings: draw.Settings
-    shape: tuple[int, int, int]
+    run: Run
+    seed: int
     size: int
     device: str
-    decode: Callable[[Tensor], Tensor] | None
     finish: Callable[[Tensor], Tensor]
     drawn: Drawn = field(default_factory=Drawn)
 
@@ -76,28 +70,22 @@ class Batches:
             started = perf_counter()
 
     def _latents(self, indices: Sequence[int], on_batches: OnBatches) -> Iterator[tuple[int, Tensor]]:
+        steps = self.run.settings.steps
         for place, index in enumerate(indices):
-            rows = range(index * self.size, (index + 1) * self.size)
+            noise = SampleNoise(self.seed, range(index * self.size, (index + 1) * self.size), self.device)
 
             def on_step(k: int, place: int = place) -> None:
-                on_batches(place + min(k, self.settings.steps - 1) / self.settings.steps)
+                on_batches(place + min(k, steps - 1) / steps)
 
-            x, self.drawn.network_calls = draw.draw(
-                self.network,
-                self.process,
-                rows,
-                self.labels.of(rows),
-                self.settings,
-                shape=self.shape,
-                device=self.device,
-                on_step=on_step,
-            )
-            yield index, x
+            with torch.inference_mode():
+                x = self.run.sample(noise, on_step)
+            self.drawn.network_calls = self.run.calls
+            yield index, x.cpu()
 
     def _decoded(self, x: Tensor) -> Tensor:
-        if self.decode is None:
+        if self.run.decode is None:
             return self.finish(x)
         started = perf_counter()
-        images = self.decode(x)
+        images = self.run.decode(x)
         self.drawn.decode_seconds += perf_counter() - started
         return self.finish(images)

@@ -50,18 +50,18 @@ def load(name: str) -> Autoencoder:
         raise DimbenchError(f"{place} {fault}; `dimbench weights fetch sd-vae-ft-ema` brings one") from None
 
 
-def macs(side: int, channels: int = 4, config: Any = None) -> int:
-    """Multiply-adds of decoding one latent (channels, side, side), by the rule that counts the backbones.
+def macs(state: tuple[int, ...], config: Any = None) -> int:
+    """Multiply-adds of decoding one latent (C, h, w), by the rule that counts the backbones.
 
     `config` is that of diffusers' AutoencoderKL; None means the published models' own.
     """
     import torch
 
     from dimbench.counting.bill import trace
-    from dimbench.counting.meta import shapes_only
     from dimbench.counting.rules import RULES
+    from dimbench.meta import shapes_only
     from dimbench.sampling.autoencoder import STABLE_DIFFUSION, Decoder
 
     with shapes_only():
-        decoder, latents = Decoder(config or STABLE_DIFFUSION), torch.empty(1, channels, side, side)
+        decoder, latents = Decoder(config or STABLE_DIFFUSION), torch.empty(1, *state)
     return RULES["macs"].macs(trace(decoder, {"latents": latents}, 1))

@@ -20,8 +20,8 @@ from dimbench.sampling.request import Request
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dimbench.backbone import Backbone
     from dimbench.sampling.batches import Batches, Drawn, OnBatches
-    from dimbench.sampling.draw import Settings
     from dimbench.sampling.shards import Shards
 
 
@@ -30,42 +30,41 @@ class Drawing:
 
     def __init__(self, request: Request) -> None:
         from dimbench import backbone
-        from dimbench.diffusion.process import find_process, upsampled
-        from dimbench.sampling import draw
+        from dimbench.diffusion.process import find_process
+        from dimbench.sampling import run
 
         self.request = request
-        self.preset = request.preset
         self.batch = request.batch if request.extendable else min(request.batch, request.num_images)
         self._check_device()
-        options = request.known.config if request.known and not request.random_weights else {}
-        self.model = backbone.create_model(request.name, resolution=request.resolution, **options)
-        config: Any = self.model.config
-        self.label_rule = request.label_rule(config)
-        diffusion = upsampled(self.preset.diffusion, backbone.upsample_factor(self.preset, request.resolution))
+        self.label_rule = request.label_rule
+        self.backbone = self._backbone()
+        diffusion = self.backbone.diffusion
         self.process = find_process(diffusion)
-        self.settings: Settings = draw.Settings(
-            sampler=request.sampler or diffusion["sampler"],
-            steps=request.steps,
-            cfg=request.cfg,
-            seed=request.seed,
-            guided_channels=diffusion["guided_channels"],
-            null_label=config.null_label,
-            guided_interval=diffusion.get("guided_interval"),
+        self.settings = run.Settings(
+            request.sampler or diffusion["sampler"],
+            request.steps,
+            request.cfg,
+            diffusion["guided_channels"],
+            diffusion.get("guided_interval"),
         )
-        draw.check(self.settings, self.process, self.label_rule.classes, config.num_classes)
+        run.check(self.settings, self.process, self.backbone)
+        self.model = backbone.created(self.backbone)
         self.fingerprint = "random" if request.random_weights else self._load_weights()
-        draw.check_finite(self.model)
-        self.shape = (config.in_channels, config.input_size, config.input_size)
+        run.check_finite(self.model)
         self.autoencoder = self._autoencoder()
         self.batches = self._batches()
 
-    def _check_device(self) -> None:
-        import torch
+    def _backbone(self) -> Backbone:
+        """As the weights need it, with the labels asked for."""
+        found = self.request.backbone
+        if self.request.known and not self.request.random_weights:
+            found = found.fitted(self.request.known.config)
+        return found.labelled(self.label_rule) if self.label_rule else found
 
-        try:
-            torch.empty(1, device=self.request.device)
-        except (RuntimeError, AssertionError):
-            raise UsageError(f"torch cannot use the device {self.request.device!r} here; give --device cpu") from None
+    def _check_device(self) -> None:
+        from dimbench.sampling import precision
+
+        precision.check_device(self.request.device)
         if self.request.dtype == "tf32" and not self.request.device.startswith("cuda"):
             raise UsageError(f"--dtype tf32 is a mode of CUDA devices, not of {self.request.device}; give fp32 or bf16")
         if self.request.cuda_graph and not self.request.device.startswith("cuda"):
@@ -84,73 +83,60 @@ class Drawing:
     def _batches(self) -> Batches:
         import torch
 
-        from dimbench import backbone
         from dimbench.data.pixels import to_uint8
         from dimbench.sampling import autoencoder, precision
         from dimbench.sampling.batches import Batches
         from dimbench.sampling.graph import Graphed
+        from dimbench.sampling.run import Run
 
-        device, dtype = self.request.device, self._weights_dtype
-        precision.allow_tf32(self.request.dtype == "tf32")
-        network: Any = backbone.for_inference(self.preset, self.model).to(device, dtype)
+        device, dtype = self.request.device, precision.DTYPES[self.request.dtype]
+        precision.set_precision(self.request.dtype)
+        network: Any = self.backbone.running(self.model).to(device, dtype)
         if self.request.compile:
             network = torch.compile(network)
-        if dtype != torch.float32:
-            network = precision.around(network, dtype)
         decode = None
         if self.autoencoder:
             decode = self.autoencoder.to(device, dtype).decode
+            if self.backbone.preset and self.backbone.preset.latent:
+                decode = autoencoder.normalised(decode, **self.backbone.preset.latent)
         elif self._decodes:
-            decode = partial(autoencoder.stand_in, stride=self.preset.latent_stride)
-        return Batches(
-            Graphed(network) if self.request.cuda_graph else network,
-            self.process,
-            self.label_rule,
-            self.settings,
-            self.shape,
-            self.batch,
-            device,
-            decode,
-            finish=torch.Tensor.contiguous if self.request.latents else to_uint8,
-        )
+            decode = partial(autoencoder.stand_in, stride=self.backbone.stride)
+        run = Run(self.backbone, network, self.process, self.settings, decode)
+        if self.request.cuda_graph:
+            run.call = Graphed(run.call)
+        finish = torch.Tensor.contiguous if self.request.latents else to_uint8
+        return Batches(run, self.request.seed, self.batch, device, finish)
 
     @property
     def drawn(self) -> Drawn:
         """What was drawn so far."""
         return self.batches.drawn
 
-    @property
-    def _weights_dtype(self) -> Any:
-        import torch
-
-        return torch.bfloat16 if self.request.dtype == "bf16" else torch.float32
-
     def _autoencoder(self) -> Any:
         if not self.request.decoder:
             return None
         found = decoding.load(self.request.decoder)
-        found.check(self.shape[0], self.preset.latent_stride)
+        found.check(self.backbone.state[0], self.backbone.stride)
         return found
 
     @property
     def labels(self) -> list[int]:
-        """The label of each image."""
-        return self.label_rule.of(range(self.request.num_images))
+        """The label of each image, none where the network is told none."""
+        return self.label_rule.of(range(self.request.num_images)) if self.label_rule else []
 
     @property
     def conditions(self) -> dict[str, Any]:
         """What decides the images."""
         return {
-            "resolution": self.request.pixels,
+            **self.backbone.conditions,
             "weights": self.fingerprint,
             "sampler": self.settings.sampler,
             "steps": self.settings.steps,
             "cfg": self.settings.cfg,
             "upsampling": getattr(self.process, "upsampling", 1),
             "guided_channels": self.settings.guided_channels or "all",
-            **({"guided_interval": self.settings.guided_interval} if self.settings.guided_interval else {}),
-            "seed": self.settings.seed,
-            "labels": self.label_rule.rule,
+            "seed": self.request.seed,
+            "labels": self.label_rule.rule if self.label_rule else None,
             "num_images": self.request.num_images,
             "autoencoder": self.autoencoder.fingerprint if self.autoencoder else None,
             "dtype": self.request.dtype,
@@ -175,14 +161,14 @@ class Drawing:
 
     @property
     def _decodes(self) -> bool:
-        return self.preset.latent_stride > 1 and not self.request.latents
+        return self.backbone.stride > 1 and not self.request.latents
 
     @property
     def decoding_cost(self) -> dict[str, float | None]:
         """Multiply-adds and seconds of decoding one image; empty where nothing is decoded."""
         if not self.autoencoder:
             return {}
-        macs = decoding.macs(self.shape[1], self.shape[0], self.autoencoder.network.config)
+        macs = decoding.macs(self.backbone.state, self.autoencoder.network.config)
         seconds = self.drawn.decode_seconds / self.drawn.fresh if self.drawn.fresh else None
         return {"decode_macs": macs, "decode_seconds": seconds}
 
@@ -197,10 +183,9 @@ class Drawing:
 
         from dimbench.sampling.shards import Shards
 
-        identity = {"model": self.preset.name, **self.conditions}
+        identity = {"model": self.backbone.name, **self.conditions}
         identity.pop("num_images")
-        stride = self.preset.latent_stride
-        shape = (3, self.shape[1] * stride, self.shape[2] * stride) if self._decodes else self.shape
+        shape = (3, *self.request.size) if self._decodes else self.backbone.state
         dtype = torch.float32 if self.request.latents else torch.uint8
         return Shards(folder or _cached({**identity, "shard_size": self.batch}), identity, self.batch, shape, dtype)
 
@@ -236,7 +221,7 @@ class Drawing:
         what others put into the store is seen there."""
         total, started = self.request.num_images, perf_counter()
         own, there = 0, first
-        with stepping(f"drawing with {self.preset.name}", total, min(total, first * self.batch)) as bar:
+        with stepping(f"drawing with {self.backbone.name}", total, min(total, first * self.batch)) as bar:
 
             def on_batches(drawn: float) -> None:
                 nonlocal own, there

@@ -10,11 +10,12 @@ from enum import StrEnum
 from math import prod
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from dimbench import units
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.progress import stepping
+from dimbench.results import Record
 from dimbench.sampling import drawing
 from dimbench.sampling.request import Request
 
@@ -41,6 +42,24 @@ class Filled:
     processes: int
     file: Path
 
+    def record(self) -> Record:
+        """What was drawn, and how."""
+        ready = self.ready
+        metrics: dict[str, Any] = {
+            "network_calls": ready.drawn.network_calls,
+            "seconds": self.seconds,
+            "images_per_second": self.fresh / self.seconds if self.fresh else None,
+            **ready.decoding_cost,
+        }
+        conditions = {**ready.conditions, "kernels": ready.drawn.kernels, "batch": ready.batch}
+        details = {
+            "processes": self.processes,
+            "fresh_images": self.fresh,
+            "autoencoder": ready.request.decoder,
+            "file": str(self.file),
+        }
+        return Record("sample", ready.backbone.name, conditions, metrics, tuple(ready.warnings), details=details)
+
 
 def fill(folder: Path, request: Request, form: ImageFormat) -> Filled | None:
     """Draw what is missing in the folder and write the files of this format; None in all processes but the first."""
@@ -63,6 +82,28 @@ def fill(folder: Path, request: Request, form: ImageFormat) -> Filled | None:
             here.wait()
         fresh = min(len(absent) * ready.batch, request.num_images)
         return Filled(ready, fresh, seconds, here.world, file) if here.first else None
+
+
+def is_sheet(place: Path) -> bool:
+    """Whether the name means one picture, not a folder."""
+    return place.suffix.lower() == ".png"
+
+
+def sheet(file: Path, request: Request) -> Filled:
+    """Draw all images onto one labelled sheet, a PNG."""
+    from dimbench.sampling import grid
+
+    ready = drawing.Drawing(request)
+    drawn, store = ready.run(file.with_name(f"{file.name}.part"))
+    grid.save(grid.sheet(drawn.images, ready.labels, columns=_columns(ready.labels)), file)
+    store.remove()
+    return Filled(ready, min(drawn.fresh, request.num_images), drawn.seconds, 1, file)
+
+
+def _columns(labels: list[int]) -> int:
+    """As many as there are different labels, so that each column holds one class; 8 for one class or very many."""
+    classes = len(set(labels))
+    return classes if 1 < classes <= 16 else 8
 
 
 def _silent(drawn: float) -> None:

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from dimbench.diffusion.guidance import LabelledNetwork
+from dimbench.diffusion.guidance import ConditionedNetwork
+from dimbench.layers.inputs import Given
 
 WARM_UP_CALLS = 3
 
@@ -30,18 +31,20 @@ def captured(call: Callable[[], Tensor]) -> tuple[Callable[[], None], Tensor]:
 class Graphed:
     """`network`, replayed from one graph for each shape of its inputs; an output stays as it is when the next comes."""
 
-    def __init__(self, network: LabelledNetwork) -> None:
+    def __init__(self, network: ConditionedNetwork) -> None:
         self.network = network
         self.graphs: dict[tuple[object, ...], tuple[list[Tensor], Callable[[], None], Tensor]] = {}
 
-    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        given = (x, t, y)
-        key = tuple((tensor.shape, tensor.dtype) for tensor in given)
+    def __call__(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
+        moving = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+        tensors = [x, t, *moving.values()]
+        key = tuple((tensor.shape, tensor.dtype) for tensor in tensors)
         if key not in self.graphs:
-            kept = [tensor.clone() for tensor in given]
-            self.graphs[key] = (kept, *captured(lambda: self.network(*kept)))
+            kept = [tensor.clone() for tensor in tensors]
+            told = {**given, **dict(zip(moving, kept[2:], strict=True))}
+            self.graphs[key] = (kept, *captured(lambda: self.network(kept[0], kept[1], told)))
         kept, replay, output = self.graphs[key]
-        for place, tensor in zip(kept, given, strict=True):
+        for place, tensor in zip(kept, tensors, strict=True):
             place.copy_(tensor)
         replay()
         return output.clone()

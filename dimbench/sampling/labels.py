@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dimbench.backbone import Classes
 from dimbench.errors import UsageError
-from dimbench.sampling.draw import mixed
+from dimbench.sampling.noise import mixed
 
 RANDOM, BALANCED = "random", "balanced"
 
@@ -31,19 +32,22 @@ class Labels:
         return [self(k) for k in rows]
 
 
-def find_labels(text: str | None, num_classes: int, null_label: int | None, trained_without: bool, seed: int) -> Labels:
+def find_labels(text: str | None, known: Classes, seed: int) -> Labels:
     """The rule that `text` names: random, balanced (all classes in turn; None means it too), or labels such as 0,1,2.
 
     A network that was trained without labels gets its "no class" where none are named.
     """
     if text is None or text in (BALANCED, RANDOM):
-        if trained_without and null_label is not None:
-            return Labels("no class", (null_label,))
-        return Labels(text or BALANCED, tuple(range(num_classes)), seed)
+        if known.trained_without and known.null is not None:
+            return Labels("no class", (known.null,))
+        return Labels(text or BALANCED, tuple(range(known.count)), seed)
     try:
         classes = tuple(int(part) for part in text.split(","))
     except ValueError:
         raise UsageError(
             f"--labels {text!r} is not understood; give random, balanced, or numbers such as 3 or 0,1"
         ) from None
+    highest = known.count - 1 if known.null is None else known.null
+    if wrong := [label for label in classes if not 0 <= label <= highest]:
+        raise UsageError(f"label {wrong[0]} is out of range; give labels from 0 to {highest}")
     return Labels(",".join(map(str, classes)), classes)

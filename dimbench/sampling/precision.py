@@ -1,18 +1,28 @@
-"""In which precision a network computes; the sampler around it keeps its state in float32."""
+"""In which numbers a network computes; the sampler around it keeps its state in float32."""
 
 from __future__ import annotations
 
 import torch
 
-from dimbench.diffusion.guidance import LabelledNetwork
+from dimbench.errors import UsageError
+
+DTYPES = {"fp32": torch.float32, "tf32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-def allow_tf32(allowed: bool) -> None:
-    """Whether matrix products and convolutions of this process may round to TF32 (torch lets only the latter)."""
-    torch.set_float32_matmul_precision("high" if allowed else "highest")
-    torch.backends.cudnn.allow_tf32 = allowed
+def set_precision(dtype: str) -> None:
+    """Let float32 products of this process run in TF32 or not. cuDNN's own default would be TF32 for convolutions."""
+    torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
+    torch.backends.cudnn.allow_tf32 = dtype == "tf32"
 
 
-def around(network: LabelledNetwork, dtype: torch.dtype) -> LabelledNetwork:
-    """`network`, whose weights are in `dtype`, for an x and an output in the sampler's; times stay as given."""
-    return lambda x, t, y: network(x.to(dtype), t, y).to(x.dtype)
+def check_device(place: str) -> None:
+    """Raise UsageError unless torch can use this device here; on a GPU nothing is started for it."""
+    kind, _, index = place.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not (kind == "cuda" and index.isdigit())):
+        raise UsageError(f"the device {place!r} is unknown; give cpu, cuda or cuda:N")
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        seen = torch.cuda.device_count()
+        raise UsageError(
+            f"{place} was asked for, but torch sees {seen or 'no'} NVIDIA GPU{'s' if seen > 1 else ''} here; give "
+            f"--device {'cuda:0 or ' if seen else ''}cpu"
+        )

@@ -6,61 +6,57 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from dimbench import presets
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.presets import Checkpoint, Preset
+from dimbench.presets import Checkpoint
 from dimbench.sampling import decoding
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
-    from dimbench.sampling.labels import Labels as LabelRule
+    from dimbench.backbone import Backbone
+    from dimbench.sampling.labels import Labels
 
 
 DRY = ", or try the chain dry with --random-weights"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asked to be drawn. `latents` are not decoded; of an `extendable` run more may be asked later, so
     that its last batch is full as well."""
 
-    name: str
+    backbone: Backbone
     num_images: int
     steps: int
-    cfg: float
-    sampler: str | None
-    labels: str | None
-    seed: int
-    batch: int
-    resolution: int | None
-    device: str
-    weights: Path | None
-    autoencoder: str | None
-    random_weights: bool
+    cfg: float = 1.0
+    sampler: str | None = None
+    labels: str | None = None
+    seed: int = 0
+    batch: int = 64
+    device: str = "cpu"
+    weights: Path | None = None
+    autoencoder: str | None = None
+    random_weights: bool = False
     dtype: str = "fp32"
     compile: bool = False
     cuda_graph: bool = False
     latents: bool = False
     extendable: bool = False
 
-    @cached_property
-    def preset(self) -> Preset:
-        return presets.find(self.name)
-
     @property
-    def pixels(self) -> int:
-        """Side of the images."""
-        return self.resolution or self.preset.resolution
+    def size(self) -> tuple[int, int]:
+        """Height and width of the images in pixels."""
+        height, width = self.backbone.state[-2:]
+        return height * self.backbone.stride, width * self.backbone.stride
 
     @property
     def published(self) -> list[Checkpoint]:
         """The published files of weights for these images, which may be drawn larger than the weights were made for."""
-        from dimbench import backbone
-
-        made_for = self.pixels // backbone.upsample_factor(self.preset, self.resolution)
-        return [c for c in self.preset.checkpoints if c.ships or c.resolution == made_for]
+        if self.backbone.preset is None:
+            return []
+        made_for = self.size[0] // self.backbone.diffusion.get("upsampling", 1)
+        return [c for c in self.backbone.preset.checkpoints if c.ships or c.resolution == made_for]
 
     @cached_property
     def known(self) -> Checkpoint | None:
@@ -77,7 +73,7 @@ class Request:
     @property
     def decoder(self) -> str | None:
         """The autoencoder that is used: the one given or the default, which a dry run leaves out."""
-        if self.preset.latent_stride == 1 or self.latents:
+        if self.backbone.stride == 1 or self.latents:
             return None
         return self.autoencoder or (None if self.random_weights else decoding.DEFAULT)
 
@@ -92,17 +88,22 @@ class Request:
         return missing + (decoding.missing(self.decoder) if self.decoder else [])
 
     def _check_latents(self) -> None:
-        if self.latents and self.preset.latent_stride == 1:
-            raise UsageError(f"{self.preset.name} draws pixels and has no latents; give --format npz or png")
-        if self.autoencoder and (self.latents or self.preset.latent_stride == 1):
-            what = "latents are kept as they are" if self.latents else f"{self.preset.name} draws pixels"
+        if self.latents and self.backbone.stride == 1:
+            raise UsageError(f"{self.backbone.name} draws pixels and has no latents; give --format npz or png")
+        if self.autoencoder and (self.latents or self.backbone.stride == 1):
+            what = "latents are kept as they are" if self.latents else f"{self.backbone.name} draws pixels"
             raise UsageError(f"--autoencoder {self.autoencoder} has nothing to decode: {what}; leave it out")
 
-    def label_rule(self, config: Any) -> LabelRule:
-        """Which label each image gets."""
-        from dimbench.sampling.labels import find_labels
+    @property
+    def label_rule(self) -> Labels | None:
+        """Which label each image gets; None where the network is told none. UsageError for labels it does not know."""
+        if classes := self.backbone.classes:
+            from dimbench.sampling.labels import find_labels
 
-        return find_labels(self.labels, config.num_classes, config.null_label, config.label_dropout >= 1, self.seed)
+            return find_labels(self.labels, classes, self.seed)
+        if self.labels:
+            raise UsageError(f"{self.backbone.name} is told no class; leave out --labels {self.labels}")
+        return None
 
 
 def refuse_if_missing(what: str, missing: Sequence[str], instead: str = "") -> None:

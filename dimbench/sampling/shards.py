@@ -36,7 +36,7 @@ class Shards:
         folder: Path,
         identity: Mapping[str, Any],
         size: int,
-        shape: tuple[int, int, int],
+        shape: tuple[int, ...],
         dtype: torch.dtype = torch.uint8,
     ) -> None:
         self.folder = folder

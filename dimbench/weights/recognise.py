@@ -9,9 +9,10 @@ from itertools import groupby
 from math import inf
 from typing import Any
 
-from dimbench import backbone, presets
-from dimbench.counting.meta import shapes_only
+from dimbench import presets
+from dimbench.backbone import Registered
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.meta import shapes_only
 from dimbench.presets import Preset
 from dimbench.weights import checkpoints
 from dimbench.weights.catalog import Entry
@@ -42,7 +43,9 @@ def recognise(given: Shapes) -> list[Fit]:
 
     DimbenchError names the nearest variant and the first differences.
     """
-    own = {preset.name: (preset, _shapes(preset) or {}) for preset in presets.all_presets().values()}
+    own = {
+        preset.name: (preset, _shapes(preset) or {}) for preset in presets.all_presets().values() if preset.is_native
+    }
     alike = sorted(
         ((_distance(given, shapes), preset) for preset, shapes in own.values() if shapes.keys() == given.keys()),
         key=lambda pair: pair[0],
@@ -119,7 +122,7 @@ def _output_options(preset: Preset) -> list[Options]:
 
 
 def _default(preset: Preset, setting: str) -> Any:
-    return getattr(backbone.config_of(preset), setting, None)
+    return getattr(Registered(preset, preset.resolution).config, setting, None)
 
 
 def _best(choices: Iterable[Any], build: Any, given: Shapes) -> tuple[Any, float]:
@@ -150,7 +153,7 @@ def _shapes(preset: Preset, resolution: int | None = None, options: Options | No
 def _built(name: str, resolution: int, options: tuple[tuple[str, Any], ...]) -> Shapes | None:
     try:
         with shapes_only():
-            model = backbone.build(presets.find(name), resolution, **dict(options))
+            model = Registered(presets.find(name), resolution, options=dict(options)).build()
     except UsageError:
         return None
     return {key: tuple(tensor.shape) for key, tensor in model.state_dict().items()}

@@ -10,6 +10,7 @@ from dimbench.bench import ceilings, roofline
 from dimbench.bench import devices as device
 from dimbench.bench.devices import Device
 from dimbench.errors import UsageError
+from dimbench.sampling import precision
 
 FOUND = ceilings.Ceilings("Some CPU (R) @ 3 GHz", 2, {"fp32": 5e10}, 1e10, 5e-6, "2.0", "2026-01-01")
 
@@ -53,7 +54,7 @@ def test_a_broken_file_means_not_measured() -> None:
 @pytest.mark.parametrize("place", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
 def test_a_device_that_is_not_there_is_refused(place: str) -> None:
     with pytest.raises(UsageError, match="give"):
-        device.check(place)
+        precision.check_device(place)
 
 
 def test_the_roof_is_the_lower_of_the_two() -> None:

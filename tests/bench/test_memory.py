@@ -68,7 +68,7 @@ def test_a_process_probe_sees_what_is_touched_after_the_reset() -> None:
 
 def test_an_allocation_beyond_the_limit_fails_in_the_process_that_asks() -> None:
     script = (
-        "import torch; from dimbench.measure import memory\n"
+        "import torch; from dimbench.bench import memory\n"
         "memory.limit_process(2**28)\n"
         "try: torch.ones(2**28)\n"
         "except Exception as error: print(memory.is_out_of_memory(error))"

@@ -15,10 +15,16 @@ from dimbench.bench.rows import Row
 from dimbench.errors import DimbenchError, UsageError
 
 ROW = Row("dit-digits", 8, budget=0.5)
-START = {"event": "start", "conditions": {"device_name": "x", "batch": 1}, "metrics": {"macs": 5, "params": 3}}
+START = {
+    "event": "start",
+    "model": "dit-digits",
+    "conditions": {"device_name": "x", "batch": 1},
+    "metrics": {"macs": 5, "params": 3},
+}
 PROGRESS = {"event": "progress", "phase": "measuring", "seconds": 0.1, "median": 0.5}
 DONE = {
     "event": "done",
+    "model": "dit-digits",
     "conditions": {"device_name": "x", "batch": 1},
     "metrics": {"seconds": 0.5, "images_per_second": 2.0},
     "samples": {"seconds": [0.5]},

@@ -9,6 +9,7 @@ from dimbench.bench import rows as plan
 from dimbench.bench import sweeps
 from dimbench.bench.rows import Row
 from dimbench.errors import UsageError
+from tests import example
 
 NAMES = ("batch", "dtype", "h200", "paper-dico", "paper-dimsum-speed", "patch", "resolution")
 
@@ -24,7 +25,6 @@ def record(row: Row, device_name: str = "here", **changes: Any) -> dict[str, Any
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_sweep_is_runnable_on_a_gpu(name: str) -> None:
-    from dimbench import backbone
 
     sweep = sweeps.find(name)
     rows = sweep.rows(device="cuda")
@@ -34,7 +34,7 @@ def test_every_sweep_is_runnable_on_a_gpu(name: str) -> None:
     for row in rows:
         plan.check(row)
     for model, resolution in {(row.model, row.resolution) for row in rows}:
-        backbone.config_of(presets.find(model), resolution)
+        example.of(presets.find(model).config, resolution)
 
 
 def test_all_sweeps_are_listed_by_name() -> None:
@@ -50,7 +50,7 @@ def test_the_resolution_sweep_reaches_from_256_to_4096() -> None:
 def test_a_sweep_includes_others() -> None:
     whole = sweeps.find("h200").rows()
     assert set(sweeps.find("resolution").rows()) <= set(whole)
-    assert {row.steps for row in whole} == {None, 61}
+    assert {row.steps for row in whole} == {None, 61, 62}
 
 
 def test_what_is_fixed_takes_the_place_of_the_sweeps_own() -> None:

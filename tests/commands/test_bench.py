@@ -15,10 +15,10 @@ import torch
 
 from dimbench import results
 from dimbench.bench import ceilings, hardware, parent
-from dimbench.bench.devices import DTYPES
 from dimbench.bench.rows import Row
 from dimbench.commands.options import Dtype
 from dimbench.results import Record
+from dimbench.sampling.precision import DTYPES
 from tests.console import dimbench, refused
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that is not there")

@@ -14,6 +14,7 @@ from PIL import Image
 
 import dimbench as library
 from dimbench.sampling.grid import _CAPTION, _GAP
+from tests import example
 from tests.commands.processes import finish, start, wait_for
 from tests.console import dimbench, refused
 
@@ -208,8 +209,7 @@ def test_real_digits_give_the_floor() -> None:
 
 @pytest.mark.parametrize(("name", "label"), [("dim-s2", 10), ("dit-digits", 0)])
 def test_a_network_trained_without_labels_draws_without(name: str, label: int) -> None:
-    from dimbench import backbone
     from dimbench.sampling.drawing import Request
 
     request = Request(name, 2, 2, 1.0, None, None, 0, 1, None, "cpu", None, None, True)
-    assert request.label_rule(backbone.config_of(request.preset))(0) == label
+    assert request.label_rule(example.of(request.preset).config)(0) == label

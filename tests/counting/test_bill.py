@@ -12,17 +12,18 @@ from dimbench import backbone, presets
 from dimbench.commands.flops import RuleName
 from dimbench.counting import engines
 from dimbench.counting.bill import Bill, trace
-from dimbench.counting.meta import shapes_only
 from dimbench.counting.parameters import count
 from dimbench.counting.rules import RULES
+from dimbench.meta import shapes_only
+from tests import example
 from tests import golden_data as golden
 
 
 def counted(name: str, resolution: int, **overrides: Any) -> tuple[nn.Module, Bill]:
     preset = presets.find(name)
     with shapes_only():
-        model = backbone.build(preset, resolution, **overrides)
-    return model, trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
+        model = example.built(preset, resolution, **overrides)
+    return model, trace(model, example.inputs(model, 1, "meta"), 1)
 
 
 def rows(name: str) -> list[dict[str, str]]:
@@ -88,8 +89,8 @@ def test_scan_mamba_rule_is_nine_operations_per_state() -> None:
 def test_batch_scales_every_line(name: str) -> None:
     preset = presets.find(name)
     with shapes_only():
-        model = backbone.build(preset)
-    one, five = (trace(model, backbone.example_inputs(preset, model, n, "meta"), n) for n in (1, 5))
+        model = example.built(preset)
+    one, five = (trace(model, example.inputs(model, n, "meta"), n) for n in (1, 5))
     for rule in RULES.values():
         # torchprofile also counts the products behind the frequencies of the time, made once for all images.
         once = 256 if rule.name == "torchprofile" else 0
@@ -105,7 +106,7 @@ def test_three_counters_agree_on_products(name: str) -> None:
     preset = presets.find(name)
     _, bill = counted(name, preset.resolution)
     real = backbone.create_model(name)
-    inputs = backbone.example_inputs(preset, real, 1)
+    inputs = example.inputs(real, 1)
     assert engines.torch_counter(real, inputs) == engines.ours(bill)
     by_fvcore, skipped = engines.fvcore(real, inputs)
     by_fvcore.pop("layer_norm")
@@ -120,7 +121,7 @@ def test_fvcore_rule_is_what_fvcore_says_without_handles(name: str) -> None:
     preset = presets.find(name)
     _, bill = counted(name, preset.resolution)
     real = backbone.create_model(name)
-    analysis = FlopCountAnalysis(real, tuple(backbone.example_inputs(preset, real, 1).values()))
+    analysis = FlopCountAnalysis(real, tuple(example.inputs(real, 1).values()))
     analysis.unsupported_ops_warnings(False).tracer_warnings("none").uncalled_modules_warnings(False)
     assert RULES["fvcore"].macs(bill) == analysis.total()
 

@@ -9,12 +9,13 @@ COUNT = """
 import sys
 from dimbench import presets, backbone
 from dimbench.counting.bill import trace
-from dimbench.counting.meta import shapes_only
+from dimbench.meta import shapes_only
+from tests import example
 
 preset = presets.find(sys.argv[1])
 with shapes_only():
-    model = backbone.for_inference(preset, backbone.build(preset))
-trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
+    model = example.of(preset).running(example.built(preset))
+trace(model, example.inputs(model, 1, "meta"), 1)
 assert "torch._dynamo" not in sys.modules
 """
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from dimbench import presets
+from dimbench import backbone, presets
 from dimbench.diffusion import dpm_solver, vp_sde
-from dimbench.diffusion.process import StableDiffusion, VariancePreserving, find_process, upsampled
+from dimbench.diffusion.gaussian import ddpm
+from dimbench.diffusion.process import StableDiffusion, VariancePreserving, find_process
 from dimbench.diffusion.schedules import schedule
 from dimbench.diffusion.upsample_guidance import upsample_guided
 from dimbench.errors import UsageError
@@ -20,7 +21,10 @@ ROUNDING = 1e-5
 """Of noise recovered from x in float32."""
 
 
-@pytest.mark.parametrize("preset", presets.all_presets().values(), ids=lambda preset: preset.name)
+DRAWN = [preset for preset in presets.all_presets().values() if preset.diffusion]
+
+
+@pytest.mark.parametrize("preset", DRAWN, ids=lambda preset: preset.name)
 def test_every_preset_names_a_process_and_one_of_its_samplers(preset: Preset) -> None:
     process = find_process(preset.diffusion)
     process.check(preset.diffusion["sampler"], 20)
@@ -72,10 +76,35 @@ def test_a_gaussian_process_is_trained_on_its_own_schedule() -> None:
     assert losses.max() < ROUNDING
 
 
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_estimates_of_data_are_clipped_where_the_authors_clip(sampler: str) -> None:
+    """A network that finds no noise in x takes it, enlarged, for the data."""
+    x = 3 * golden_data.latents(2, 1, 4, 4)
+    ends = [
+        find_process({"process": "gaussian", "clip": clip}).sample(
+            lambda x, t: torch.zeros_like(x), x, golden_data.noise, sampler, 10
+        )
+        for clip in (True, False)
+    ]
+    assert ends[0].abs().max() <= 1 < ends[1].abs().max()
+
+
+def test_the_variance_is_the_posterior_s_where_the_authors_take_it() -> None:
+    x = golden_data.latents(2, 1, 4, 4)
+    settings = {"process": "gaussian", "noise_schedule": "squaredcos_cap_v2", "diffusion_steps": 100}
+    small, large = (
+        find_process({**settings, "sigma_small": small}).sample(lambda x, t: 0.1 * x, x, golden_data.noise, "ddpm", 10)
+        for small in (True, False)
+    )
+    steps = schedule("10", noise_schedule="squaredcos_cap_v2", diffusion_steps=100)
+    by_hand = ddpm(lambda x, t: 0.1 * x, x, steps, golden_data.noise, sigma_small=True)
+    assert torch.equal(small, by_hand)
+    assert not torch.equal(small, large)
+
+
 def test_upsampled_images_are_led_by_the_reduced_one() -> None:
-    settings = presets.find("dim-h2").diffusion
-    assert upsampled(settings, 1) is settings
-    larger = upsampled(settings, 2)
+    assert backbone.find("dim-h2").diffusion is presets.find("dim-h2").diffusion
+    larger = backbone.find("dim-h2", 1024).diffusion
     assert larger["sampler"] == "dpm-solver"
     sides = []
 

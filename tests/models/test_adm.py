@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from dimbench.counting.bill import trace
-from dimbench.counting.meta import shapes_only
 from dimbench.counting.parameters import count
 from dimbench.counting.rules import RULES
 from dimbench.errors import UsageError
+from dimbench.meta import shapes_only
 from dimbench.models import adm
+from tests import example
 from tests import golden_data as golden
 from tests.models import relatives
 
@@ -128,7 +129,7 @@ def small(**settings: Any) -> Any:
 
 def test_every_parameter_learns() -> None:
     model = small(num_classes=10, low_res_factor=2, use_scale_shift_norm=True, resblock_updown=True)
-    model(**adm.inputs(model.config, 2)).square().sum().backward()
+    model(**example.inputs(model, 2)).square().sum().backward()
     assert not [n for n, p in model.named_parameters() if n != "label_emb.weight" and not p.grad.abs().sum()]
     assert (model.label_emb.weight.grad.abs().sum(1) > 0).tolist() == [True] + [False] * 9
 
@@ -146,7 +147,7 @@ def test_heads_on_the_way_up_can_be_others() -> None:
 def test_a_fresh_network_draws_zero() -> None:
     model = adm.build(adm.Config(**TINY)).eval()
     with torch.no_grad():
-        assert model(**adm.inputs(model.config, 1)).abs().max() == 0
+        assert model(**example.inputs(model, 1)).abs().max() == 0
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import pytest
 import torch
 
 import dimbench
-from dimbench import backbone, presets
-from dimbench.counting.meta import shapes_only
+from dimbench import presets
 from dimbench.counting.parameters import count
+from dimbench.meta import shapes_only
 from dimbench.papers import figures
 from dimbench.presets import Claim, Preset
+from tests import example
 
 ALL = list(presets.all_presets().values())
 LARGE = 1e8  # parameters
@@ -27,10 +28,10 @@ def test_counts_in_the_preset_are_those_of_the_network(preset: Preset) -> None:
     from dimbench.counting.rules import RULES
 
     with shapes_only():
-        model = backbone.build(preset)
-        running = backbone.for_inference(preset, model)
+        model = example.built(preset)
+        running = example.of(preset).running(model)
     assert count(model)["params"] == preset.counted["params"]
-    bill = trace(running, backbone.example_inputs(preset, running, 1, "meta"), 1)
+    bill = trace(running, example.inputs(running, 1, "meta"), 1)
     assert RULES["macs"].macs(bill) == preset.counted["macs"]
 
 
@@ -42,13 +43,13 @@ def test_claims_agree_as_printed(preset: Preset) -> None:
     whole = "860M"  # of DiM-H, as others print it: a round number
     for claim in preset.claims:
         with shapes_only():
-            model = backbone.for_inference(preset, backbone.build(preset, claim.resolution))
+            model = example.of(preset).running(example.built(preset, claim.resolution))
         if claim.params:
             ours = count(model)["params"] + (count(model)["params_fixed"] if claim.params_rule == "all" else 0)
             printed = figures.read(claim.params)
             assert printed is not None
             assert abs(ours - printed.value) <= (5e6 if claim.params == whole else printed.place / 2), claim
-        bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
+        bill = trace(model, example.inputs(model, 1, "meta"), 1)
         ours = RULES[claim.rule].macs(bill) / 1e9
         assert abs(ours - float(claim.gflops)) <= _slack(claim), claim
 
@@ -63,7 +64,7 @@ def _slack(claim: Claim) -> float:
 @pytest.mark.parametrize("preset", SMALL)
 def test_output_shape_and_values(preset: Preset) -> None:
     model = dimbench.create_model(preset.name)
-    inputs = backbone.example_inputs(preset, model, 2)
+    inputs = example.inputs(model, 2)
     with torch.no_grad():
         output = model(**inputs)
     assert not model.training
@@ -79,7 +80,7 @@ def test_every_live_parameter_learns(preset: Preset) -> None:
     with torch.no_grad():  # official starts are zero in many places, which stops gradients
         for parameter in model.parameters():
             parameter.add_(0.02 * torch.randn_like(parameter))
-    model(**backbone.example_inputs(preset, model, 1)).square().mean().backward()
+    model(**example.inputs(model, 1)).square().mean().backward()
     dead, optional = _marked(model, "dead_macs"), _marked(model, "optional")
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad or name in optional:

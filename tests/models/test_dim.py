@@ -14,12 +14,12 @@ import dimbench
 from dimbench import backbone, presets
 from dimbench.counting import parameters as params
 from dimbench.counting.bill import trace
-from dimbench.counting.meta import shapes_only
 from dimbench.counting.rules import RULES
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.meta import shapes_only
 from dimbench.models import dim
 from dimbench.weights import checkpoints
-from tests import golden_data
+from tests import example, golden_data
 
 # Relative to the largest value: float32 rounding of 49 scans is 4e-6.
 GOLDEN = 2e-5
@@ -155,8 +155,8 @@ def test_counts_equal_the_formula_and_the_recorded_figures(row: dict[str, str]) 
     name, resolution = row_preset(row)
     preset = presets.find(name)
     with shapes_only():
-        model = backbone.build(preset, resolution)
-    bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
+        model = example.built(preset, resolution)
+    bill = trace(model, example.inputs(model, 1, "meta"), 1)
     config: dim.Config = model.config
     macs = RULES["macs"].macs(bill)
     by_hand = counted_by_hand(config)
@@ -180,8 +180,8 @@ def test_the_published_figures_come_out() -> None:
     assert {claim.resolution: claim.gflops for claim in preset.claims} == {px: f[0] for px, f in figures.items()}
     for resolution, (_, ours) in figures.items():
         with shapes_only():
-            model = backbone.build(preset, resolution)
-        bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
+            model = example.built(preset, resolution)
+        bill = trace(model, example.inputs(model, 1, "meta"), 1)
         assert f"{RULES['fvcore-fused'].macs(bill) / 1e9:.2f}" == ours
 
 
@@ -333,5 +333,5 @@ def test_a_new_network_starts_as_the_official_one() -> None:
 
 def test_only_the_training_free_sizes_are_upsampled() -> None:
     preset = presets.find("dim-h2")
-    factors = {pixels: backbone.config_of(preset, pixels).upsample_factor for pixels in (256, 512, 1024, 1536)}
+    factors = {pixels: example.of(preset, pixels).config.upsample_factor for pixels in (256, 512, 1024, 1536)}
     assert factors == {256: 1, 512: 1, 1024: 2, 1536: 3}

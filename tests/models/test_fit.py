@@ -14,6 +14,7 @@ import dimbench
 from dimbench.diffusion.guidance import guided
 from dimbench.errors import UsageError
 from dimbench.models import fit
+from tests import example
 from tests import golden_data as golden
 from tests.models import relatives
 
@@ -184,7 +185,7 @@ def test_latents_need_not_be_square() -> None:
     model = dimbench.create_model(
         "fitv2-xl2", input_size=(20, 40), **{k: TINY[k] for k in ("hidden_size", "depth", "num_heads")}
     )
-    assert model(**fit.inputs(model.config, 1)).shape == (1, 4, 20, 40)
+    assert model(**example.inputs(model, 1)).shape == (1, 4, 20, 40)
 
 
 @pytest.mark.parametrize(

@@ -22,10 +22,7 @@ NAMES = ("jit-tiny", "jit-tiny-nocontext", "jit-b-16")
 
 
 def network(name: str) -> Any:
-    card = golden.card(f"relatives/{name}.json")
-    official = card["config"]
-    renamed = {"bottleneck": "bottleneck_dim", "context_tokens": "in_context_len", "context_start": "in_context_start"}
-    return relatives.filled(jit, card, **{ours: official[theirs] for ours, theirs in renamed.items()})
+    return relatives.filled(jit, golden.card(f"relatives/{name}.json"))
 
 
 def flow(case: dict[str, Any]) -> Flow:
@@ -110,7 +107,7 @@ def test_a_checkpoint_of_the_authors_is_loaded_without_its_wrapper() -> None:
 
 def test_middle_blocks_drop_out_in_training() -> None:
     config = jit.Config(
-        input_size=16, patch_size=8, hidden_size=16, depth=4, num_heads=2, context_start=1, proj_dropout=0.5
+        input_size=16, patch_size=8, hidden_size=16, depth=4, num_heads=2, in_context_start=1, proj_dropout=0.5
     )
     assert [block.attn.dropout.p for block in jit.build(config).blocks] == [0, 0.5, 0.5, 0]
 
@@ -124,7 +121,7 @@ def test_the_preset_starts_from_the_papers_noise() -> None:
     [
         ({"input_size": 250}, "250 .* patches of 16"),
         ({"hidden_size": 72}, "hidden_size 72 .* multiple of 48"),
-        ({"context_start": 12}, "context_start 12 .* give 0 to 11"),
+        ({"in_context_start": 12}, "in_context_start 12 .* give 0 to 11"),
         ({"label_dropout": 0}, "label_dropout 0"),
     ],
 )

@@ -13,6 +13,7 @@ from dimbench.diffusion.guidance import guided
 from dimbench.errors import UsageError
 from dimbench.models import pixart
 from dimbench.weights.checkpoints import load_checkpoint
+from tests import example
 from tests import golden_data as golden
 from tests.models import relatives
 
@@ -83,14 +84,14 @@ def small(**settings: Any) -> Any:
     return golden.fill(pixart.build(pixart.Config(**{**SMALL, **settings})).eval(), ("pos_embed",))
 
 
-def example(model: Any) -> tuple[Tensor, Tensor, Tensor]:
-    given = pixart.inputs(model.config, 2)
+def tokens(model: Any) -> tuple[Tensor, Tensor, Tensor]:
+    given = example.inputs(model, 2)
     return given["x"], given["t"], given["y"]
 
 
 def test_a_masked_token_is_as_good_as_none() -> None:
     model = small()
-    x, t, y = example(model)
+    x, t, y = tokens(model)
     mask = torch.tensor([[True, False, True, True, False]])
     with torch.no_grad():
         short = model(x, t, y[:, :, mask[0]])
@@ -100,7 +101,7 @@ def test_a_masked_token_is_as_good_as_none() -> None:
 
 def test_rows_that_are_told_nothing_have_the_null_prompt() -> None:
     model = small()
-    x, t, y = example(model)
+    x, t, y = tokens(model)
     untold = torch.tensor([True, False])
     null = torch.where(untold[:, None, None, None], model.y_embedder.y_embedding, y)
     with torch.no_grad():
@@ -113,7 +114,7 @@ def test_published_files_need_no_position_table() -> None:
     state = {name: tensor for name, tensor in model.state_dict().items() if name != "pos_embed"}
     again = pixart.build(model.config).eval()
     load_checkpoint(again, state)
-    given = example(model)
+    given = tokens(model)
     with torch.no_grad():
         assert torch.equal(again(*given), model(*given))
 
@@ -122,18 +123,18 @@ def test_published_files_need_no_position_table() -> None:
 def test_a_mask_of_another_length_is_refused(shape: tuple[int, ...]) -> None:
     model = small()
     with pytest.raises(UsageError, match="text mask of shape"):
-        model(*example(model), mask=torch.ones(shape))
+        model(*tokens(model), mask=torch.ones(shape))
 
 
 def test_sizes_are_needed_where_the_scale_is_free() -> None:
     model = small(multi_scale=True)
     with pytest.raises(UsageError, match="img_hw"):
-        model(*example(model))
+        model(*tokens(model))
 
 
 def test_other_sizes_need_the_multi_scale_network() -> None:
     model = small()
-    _, t, y = example(model)
+    _, t, y = tokens(model)
     with pytest.raises(UsageError, match="4 x 6 patches"):
         model(torch.randn(2, 4, 8, 12), t, y)
 

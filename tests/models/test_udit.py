@@ -12,11 +12,11 @@ from torch import Tensor
 from dimbench import backbone, presets
 from dimbench.counting import parameters as params
 from dimbench.counting.bill import trace
-from dimbench.counting.meta import shapes_only
 from dimbench.counting.rules import RULES
 from dimbench.errors import UsageError
+from dimbench.meta import shapes_only
 from dimbench.models import udit
-from tests import formula, golden_data
+from tests import example, formula, golden_data
 
 # Relative to the largest value: float32 rounding of 44 layers is 3e-6, the other GELU would be 1.2e-4.
 GOLDEN = 2e-5
@@ -215,12 +215,12 @@ def test_counts_equal_the_formula_and_the_recorded_figures(row: dict[str, str]) 
     preset = presets.find(PRESET_OF[row["model"]])
     merged = row["graph"] == "eval"
     with shapes_only():
-        model = backbone.build(preset, int(row["resolution"]))
-        running = backbone.for_inference(preset, model) if merged else model
+        model = example.built(preset, int(row["resolution"]))
+        running = example.of(preset).running(model) if merged else model
     assert params.count(model)["params"] == int(row["trainable_params"])
     if row["fused_inference_params"]:
         assert params.count(running)["params"] == int(row["fused_inference_params"])
-    bill = trace(running, backbone.example_inputs(preset, running, 1, "meta"), 1)
+    bill = trace(running, example.inputs(running, 1, "meta"), 1)
     macs = RULES["macs"].macs(bill)
     assert macs == counted_by_hand(model.config, merged)
     assert macs / 1e9 == pytest.approx(float(row["flopcounter_half_GMACs"]), abs=0.5e-4)
@@ -240,8 +240,8 @@ def test_claims_are_met_to_the_printed_digit(name: str) -> None:
     assert preset.claims
     for claim in preset.claims:
         with shapes_only():
-            model = backbone.for_inference(preset, backbone.build(preset, claim.resolution))
-        bill = trace(model, backbone.example_inputs(preset, model, 1, "meta"), 1)
+            model = example.of(preset).running(example.built(preset, claim.resolution))
+        bill = trace(model, example.inputs(model, 1, "meta"), 1)
         digits = len(claim.gflops.split(".")[1])
         assert f"{RULES[claim.rule].macs(bill) / 1e9:.{digits}f}" == claim.gflops
         if claim.params:

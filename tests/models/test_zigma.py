@@ -13,6 +13,7 @@ from dimbench import presets
 from dimbench.counting.costs import count
 from dimbench.errors import UsageError
 from dimbench.models import zigma
+from tests import example
 from tests import golden_data as golden
 from tests.models import relatives
 
@@ -123,7 +124,7 @@ def test_two_ways_are_one_way_and_the_other() -> None:
 )
 def test_every_parameter_learns(settings: dict[str, Any]) -> None:
     model = small(**settings)
-    model(**zigma.inputs(model.config, 2)).square().sum().backward()
+    model(**example.inputs(model, 2)).square().sum().backward()
     assert [name for name, p in model.named_parameters() if not p.grad.abs().sum()] == []
 
 

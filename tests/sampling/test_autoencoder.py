@@ -61,6 +61,14 @@ def test_encoding_samples_the_posterior() -> None:
     assert torch.allclose(ours.encode(images, noise), expected, atol=1e-5)
 
 
+def test_normalised_latents_are_brought_to_the_scale_that_the_decoder_knows() -> None:
+    bare = torch.randn(2, 2, 3, 3, generator=torch.Generator().manual_seed(0))
+    mean, std = [0.5, -1.0], [2.0, 4.0]
+    normal = (bare - torch.tensor(mean).view(2, 1, 1)) / torch.tensor(std).view(2, 1, 1)
+    seen = autoencoder.normalised(lambda latents: latents, mean, std)(normal)
+    torch.testing.assert_close(seen, autoencoder.SCALE * bare)
+
+
 def test_batches_are_cut_to_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
     ours = autoencoder.Autoencoder(small())
     whole, sizes, decode = ours.decode(LATENTS), [], ours.network.decode
@@ -125,4 +133,4 @@ def test_decoding_is_counted_as_torch_counts_it() -> None:
         decoder = autoencoder.Decoder(autoencoder.STABLE_DIFFUSION)
         with FlopCounterMode(display=False) as counter:
             decoder(torch.empty(1, 4, 32, 32))
-    assert 2 * decoding.macs(32) == counter.get_total_flops()
+    assert 2 * decoding.macs((4, 32, 32)) == counter.get_total_flops()

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dimbench.layers.inputs import Given
 from dimbench.sampling import graph
 
 
@@ -25,12 +26,13 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[Tensor]:
     return outputs
 
 
-def network(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-    return x * t[:, None] + y[:, None]
+def network(x: Tensor, t: Tensor, given: Given) -> Tensor:
+    return given["sign"] * (x * t[:, None] + given["y"][:, None])
 
 
-def inputs(count: int, value: float) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.full((count, 3), value), torch.full((count,), value), torch.full((count,), int(value))
+def inputs(count: int, value: float) -> tuple[Tensor, Tensor, Given]:
+    y = torch.full((count,), int(value))
+    return torch.full((count, 3), value), torch.full((count,), value), {"y": y, "sign": 1}
 
 
 def test_replays_see_new_inputs_and_leave_earlier_outputs_alone(recorded: list[Tensor]) -> None:
@@ -49,7 +51,7 @@ def test_each_shape_has_a_graph_of_its_own(recorded: list[Tensor]) -> None:
 
 
 def test_a_replay_does_not_write_to_what_earlier_calls_gave(recorded: list[Tensor]) -> None:
-    graphed, (x, t, y) = graph.Graphed(network), inputs(2, 2.0)
-    graphed(x, t, y)
+    graphed, (x, t, given) = graph.Graphed(network), inputs(2, 2.0)
+    graphed(x, t, given)
     graphed(*inputs(2, 5.0))
     assert x.eq(2).all()

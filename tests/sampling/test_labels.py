@@ -5,13 +5,14 @@ from collections import Counter
 
 import pytest
 
+from dimbench.backbone import Classes
 from dimbench.errors import UsageError
-from dimbench.sampling.draw import mixed
 from dimbench.sampling.labels import Labels, find_labels
+from dimbench.sampling.noise import mixed
 
 
 def rule(text: str | None, seed: int = 0, trained_without: bool = False) -> Labels:
-    return find_labels(text, 10, 10, trained_without, seed)
+    return find_labels(text, Classes(10, 10, trained_without), seed)
 
 
 def test_balanced_labels_are_all_classes_in_turn() -> None:
@@ -49,3 +50,9 @@ def test_a_network_trained_without_labels_gets_none() -> None:
 def test_what_is_no_rule_is_named(text: str) -> None:
     with pytest.raises(UsageError, match="--labels"):
         rule(text)
+
+
+@pytest.mark.parametrize(("text", "null", "words"), [("3,11", None, "label 11 .* 0 to 9"), ("-1", 10, "from 0 to 10")])
+def test_labels_that_are_no_class_are_named(text: str, null: int | None, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        find_labels(text, Classes(10, null), 0)

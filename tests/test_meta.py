@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dimbench.counting.meta import shapes_only
+from dimbench.meta import shapes_only
 
 
 @pytest.mark.parametrize("bounds", [(5,), (2, 9), (2, 9, 2), (9, 2, -3), (0.5, 3.2), (0, 1, 0.3)])

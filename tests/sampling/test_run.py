@@ -5,29 +5,39 @@ import pytest
 import torch
 from PIL import Image
 
-import dimbench
+from dimbench import backbone
+from dimbench.backbone import Backbone
 from dimbench.data.pixels import to_uint8
 from dimbench.diffusion.process import Gaussian, Process, Transport
 from dimbench.diffusion.transport import GVP, Linear
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.sampling import draw, grid
-from dimbench.sampling.draw import ImageNoise, Settings
+from dimbench.sampling import grid, noise, run
+from dimbench.sampling.noise import SampleNoise
+from dimbench.sampling.run import Run, Settings
 
 SMALL = {"hidden_size": 32, "depth": 1, "num_heads": 2}
 
 
-def network(name: str = "dit-digits") -> torch.nn.Module:
+def small(name: str = "dit-digits") -> tuple[Backbone, torch.nn.Module]:
     """A small network whose output is not zero."""
-    model = dimbench.create_model(name, **SMALL)
+    found = backbone.find(name, settings=SMALL)
+    model = backbone.created(found)
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
-    return model
+    return found, model
 
 
-def images(model: torch.nn.Module, process: Process, settings: Settings, rows: range = range(11)) -> torch.Tensor:
-    return draw.draw(model, process, rows, [k % 10 for k in rows], settings, shape=(1, 8, 8))[0]
+def images(
+    network: tuple[Backbone, torch.nn.Module],
+    process: Process,
+    settings: Settings,
+    rows: range = range(11),
+    seed: int = 0,
+) -> torch.Tensor:
+    with torch.no_grad():
+        return Run(*network, process, settings)(SampleNoise(seed, rows))
 
 
 @pytest.mark.parametrize(
@@ -41,13 +51,13 @@ def images(model: torch.nn.Module, process: Process, settings: Settings, rows: r
 )
 @pytest.mark.parametrize("cfg", [1.0, 2.0])
 def test_images_do_not_depend_on_the_batch(name: str, process: Process, sampler: str, cfg: float) -> None:
-    model = network(name)
-    settings = Settings(sampler, 6, cfg, seed=3, null_label=10)
-    whole = images(model, process, settings)
+    network = small(name)
+    settings = Settings(sampler, 6, cfg)
+    whole = images(network, process, settings, seed=3)
     for rows in (range(1), range(4, 8), range(7, 11)):
         # matrix products of other sizes sum in another order: rounding, grown over six steps
-        assert torch.allclose(images(model, process, settings, rows), whole[rows.start : rows.stop], atol=2e-4)
-    other = images(model, process, Settings(sampler, 6, cfg, seed=4, null_label=10))
+        assert torch.allclose(images(network, process, settings, rows, 3), whole[rows.start : rows.stop], atol=2e-4)
+    other = images(network, process, settings, seed=4)
     assert not torch.allclose(other, whole, atol=0.1)
 
 
@@ -57,10 +67,9 @@ def test_guidance_of_one_half_is_that_of_the_stacked_batch() -> None:
     from dimbench.diffusion.guidance import guided
     from dimbench.diffusion.schedules import schedule
 
-    model = network()
-    settings = Settings("ddpm", 5, 1.5, seed=0, guided_channels=0, null_label=10)
-    ours = images(model, Gaussian(), settings)
-    noise = ImageNoise(0, range(11))
+    found, model = small()
+    ours = images((found, model), Gaussian(), Settings("ddpm", 5, 1.5))
+    noise = SampleNoise(0, range(11))
     z = noise(-1, (11, 1, 8, 8))
     y = torch.tensor([k % 10 for k in range(11)] + [10] * 11)
     pair = guided(model, 1.5, None)
@@ -75,45 +84,69 @@ def test_guidance_of_one_half_is_that_of_the_stacked_batch() -> None:
 
 
 def test_noise_of_an_image_is_normal_and_its_own() -> None:
-    noise = ImageNoise(7, range(400))
+    noise = SampleNoise(7, range(400))
     first = noise(-1, (400, 1, 8, 8))
     assert first.mean().item() == pytest.approx(0, abs=0.025)  # 4 standard errors of 25,600 draws
     assert first.std().item() == pytest.approx(1, abs=0.02)
     assert len({tuple(image.flatten().tolist()) for image in first}) == 400
-    assert torch.equal(ImageNoise(7, [399])(-1, (1, 1, 8, 8))[0], first[399])
+    assert torch.equal(SampleNoise(7, [399])(-1, (1, 1, 8, 8))[0], first[399])
     assert not torch.equal(noise(0, (400, 1, 8, 8)), first)
 
 
 def test_seeds_of_neighbours_differ() -> None:
-    seeds = {draw.mixed(seed, index) for seed in range(100) for index in range(100)}
+    seeds = {noise.mixed(seed, index) for seed in range(100) for index in range(100)}
     assert len(seeds) == 10_000
     assert all(0 <= seed < 2**63 for seed in seeds)
 
 
 @pytest.mark.parametrize(
-    ("settings", "labels", "words"),
+    ("settings", "words"),
     [
-        (Settings("ddpm", 0), [0], "0"),
-        (Settings("ddpm", 2000), [0], "2000"),
-        (Settings("euler", 50), [0], "unknown sampler 'euler'"),
-        (Settings("ddpm", 50), [3, 11], "label 11 is out of range"),
-        (Settings("ddpm", 50, null_label=10), [-1], "from 0 to 10"),
-        (Settings("ddpm", 50, cfg=0.5, null_label=10), [0], "guidance 0.5"),
-        (Settings("ddpm", 50, cfg=2.0), [0], "cannot be guided"),
+        (Settings("ddpm", 0), "0"),
+        (Settings("ddpm", 2000), "2000"),
+        (Settings("euler", 50), "unknown sampler 'euler'"),
+        (Settings("ddpm", 50, cfg=0.5), "guidance 0.5"),
     ],
 )
-def test_settings_that_cannot_work_are_named(settings: Settings, labels: list[int], words: str) -> None:
+def test_settings_that_cannot_work_are_named(settings: Settings, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        draw.check(settings, Gaussian(), labels, 10)
+        run.check(settings, Gaussian(), backbone.find("dit-digits"))
+
+
+def test_what_knows_no_null_cannot_be_guided() -> None:
+    found = backbone.find("dit-digits", settings={"label_dropout": 0.0})
+    run.check(Settings("ddpm", 50), Gaussian(), found)
+    with pytest.raises(UsageError, match="cannot be guided"):
+        run.check(Settings("ddpm", 50, cfg=2.0), Gaussian(), found)
+
+
+@pytest.mark.parametrize(("sampler", "cfg", "calls", "passes"), [("ddpm", 1, 6, 6), ("ddpm", 2, 6, 12)])
+def test_calls_and_passes_are_counted(sampler: str, cfg: float, calls: int, passes: int) -> None:
+    whole = Run(*small(), Gaussian(), Settings(sampler, 6, cfg))
+    for _ in range(2):
+        with torch.no_grad():
+            whole(SampleNoise(0, range(3)))
+        assert (whole.calls, whole.passes) == (calls, passes)
+
+
+def test_the_network_alone_leaves_float32() -> None:
+    found, model = small()
+    seen: list[torch.Tensor] = []
+    model.register_forward_pre_hook(lambda _, args: seen.extend(args))
+    whole = Run(found, model.to(torch.bfloat16), Gaussian(), Settings("ddpm", 2))
+    with torch.no_grad():
+        assert whole(SampleNoise(0, range(2))).dtype == torch.float32
+    assert {x.dtype for x in seen[::2]} == {torch.bfloat16}
+    assert {t.dtype for t in seen[1::2]} == {torch.int64}, "times stay as they are"
 
 
 def test_weights_that_are_not_finite_are_named() -> None:
-    model = network()
-    draw.check_finite(model)
+    _, model = small()
+    run.check_finite(model)
     with torch.no_grad():
         model.blocks[0].attn.qkv.weight[0, 0] = float("nan")
     with pytest.raises(DimbenchError, match=r"blocks\.0\.attn\.qkv\.weight"):
-        draw.check_finite(model)
+        run.check_finite(model)
 
 
 def test_grid_shows_every_image_in_its_place() -> None:

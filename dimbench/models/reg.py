@@ -1,0 +1,141 @@
+"""REG (Wu et al., Representation Entanglement for Generation, arXiv 2507.01467): SiT with one token more, a class
+vector of a pretrained encoder that is denoised together with the image."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from dimbench.errors import UsageError
+from dimbench.layers import initial
+from dimbench.layers.adaln import AdaLNZeroBlock, modulate, modulation, plain_norm
+from dimbench.layers.attention import SelfAttention
+from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
+from dimbench.layers.inputs import Given, class_conditional, random_rows
+from dimbench.layers.mlp import Mlp
+
+
+@dataclass(frozen=True)
+class Config:
+    """`input_size` is the side of the latent, `cls_token_dim` the width of the class vector."""
+
+    input_size: int = 32
+    patch_size: int = 2
+    in_channels: int = 4
+    hidden_size: int = 1152
+    depth: int = 28
+    num_heads: int = 16
+    mlp_ratio: float = 4.0
+    num_classes: int = 1000
+    label_dropout: float = 0.1
+    cls_token_dim: int = 768
+
+    def __post_init__(self) -> None:
+        if self.input_size < 1 or self.input_size % self.patch_size:
+            raise UsageError(
+                f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "
+                f"resolution whose latent side is a positive multiple of {self.patch_size}"
+            )
+        if self.hidden_size % 4 or self.hidden_size % self.num_heads:
+            raise UsageError(
+                f"hidden_size {self.hidden_size} does not fit {self.num_heads} heads; give a multiple of 4 and of "
+                "num_heads"
+            )
+        if self.cls_token_dim < 1:
+            raise UsageError(f"cls_token_dim {self.cls_token_dim} is no width of a class vector; give 1 or more")
+
+    @property
+    def state(self) -> tuple[int, int, int]:
+        """The shape of one sample, (C, h, h)."""
+        return (self.in_channels, self.input_size, self.input_size)
+
+    @property
+    def null_label(self) -> int | None:
+        """The label that means "no class", or None where the table has no such row."""
+        return self.num_classes if self.label_dropout > 0 else None
+
+
+class JointFinalLayer(nn.Module):
+    """Norm, modulate, and a Linear for the class token and one for the others."""
+
+    def __init__(self, width: int, outputs: int, vector: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(width, outputs)
+        self.linear_cls = nn.Linear(width, vector)
+        self.adaLN_modulation = modulation(width, 2 * width)
+
+    def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
+        shift, scale = self.adaLN_modulation(c).chunk(2, dim=-1)
+        x = modulate(plain_norm(x), shift, scale)
+        return self.linear(x[:, 1:]), self.linear_cls(x[:, 0])
+
+
+class REG(nn.Module):
+    """forward(x (N, C, h, h), t (N,) from data 0 to noise 1, y (N,), cls_token (N, vector)) -> the velocity of x."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.config = config
+        width = config.hidden_size
+        self.x_embedder = PatchEmbed(config.in_channels, width, config.patch_size)
+        self.t_embedder = TimestepEmbedder(width)
+        self.y_embedder = LabelEmbedder(config.num_classes, width, config.label_dropout)
+        places = sincos_2d(width, config.input_size // config.patch_size)
+        self.pos_embed = nn.Parameter(torch.cat([torch.zeros(1, 1, width), places], dim=1), requires_grad=False)
+        self.blocks = nn.ModuleList(
+            AdaLNZeroBlock(width, SelfAttention(width, config.num_heads), Mlp(width, int(width * config.mlp_ratio)))
+            for _ in range(config.depth)
+        )
+        self.final_layer = JointFinalLayer(width, config.patch_size**2 * config.in_channels, config.cls_token_dim)
+        self.cls_projectors2 = nn.Linear(config.cls_token_dim, width)
+        self.wg_norm = nn.LayerNorm(width, eps=1e-6)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        initial.xavier(self)
+        initial.flat_xavier(self.x_embedder.proj)
+        initial.small(self.y_embedder.embedding_table, self.t_embedder.mlp[0], self.t_embedder.mlp[2])
+        initial.zero(self.final_layer.linear, self.final_layer.linear_cls)
+        initial.zero(*(layer.adaLN_modulation[1] for layer in (*self.blocks, self.final_layer)))
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor, cls_token: Tensor | None = None) -> Tensor:
+        if cls_token is None:
+            raise UsageError(
+                "REG denoises a class vector together with the image and was given none; it can be counted and timed, "
+                "not drawn: give it as cls_token"
+            )
+        return self.both(x, t, y, cls_token)[0]
+
+    def both(self, x: Tensor, t: Tensor, y: Tensor, cls_token: Tensor) -> tuple[Tensor, Tensor]:
+        """The velocities of x and of the class vector."""
+        vector = self.wg_norm(self.cls_projectors2(cls_token))[:, None]
+        tokens = torch.cat([vector, self.x_embedder(x)], dim=1) + self.pos_embed
+        c = self.t_embedder(t) + self.y_embedder(y)
+        for block in self.blocks:
+            tokens = block(tokens, c)
+        patches, vector = self.final_layer(tokens, c)
+        return unpatchify(patches, self.config.patch_size), vector
+
+
+def build(config: Config) -> REG:
+    return REG(config)
+
+
+def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """The weights without the projectors, which training alone has a use for."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith("projectors.")}
+
+
+def given(
+    config: Config,
+    rows: Sequence[int],
+    device: str = "cpu",
+    null: bool = False,
+    labels: Callable[[int], int] | None = None,
+) -> Given:
+    """A class, and a class vector of noise."""
+    vector = random_rows(rows, (config.cls_token_dim,), device)
+    return {**class_conditional(config, rows, device, null, labels), "cls_token": vector}

@@ -1,0 +1,209 @@
+"""A network of the user's own as a Backbone: from a file, from a package, or a module in hand."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import _disable_current_modes
+
+from dimbench.arguments import Arguments, Input, arguments, by_name, tensor_of
+from dimbench.backbone import Classes, LabelOf, with_settings
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.foreign import refused, skeleton_of
+from dimbench.layers.inputs import Given
+from dimbench.meta import shapes_only
+from dimbench.presets import Preset
+
+RESOLUTION, STRIDE, CHANNELS, CLASSES = 256, 8, 4, 1000  # where neither the network nor the user says anything
+_SIZES = ("input_size", "sample_size", "image_size", "img_size")
+
+
+class Maker(Protocol):
+    """Where a network comes from, such as foreign.Source; `inputs(batch, resolution, device)`, if any, gives what it is
+    called with."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def inputs(self) -> Callable[..., Any] | None: ...
+
+    def build(self, settings: Mapping[str, Any]) -> nn.Module: ...
+
+
+class InHand:
+    """A module that is there already, with its own weights; `settings` do not change it."""
+
+    inputs = None
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.name = type(module).__name__
+        self.text = f"{self.name} at {id(module):#x}"
+
+    def build(self, settings: Mapping[str, Any]) -> nn.Module:
+        return (skeleton_of(self.module) if _on_meta() else self.module).eval()
+
+
+@dataclass(frozen=True)
+class Own:
+    """A network that is called as its forward's signature, `inputs` or its file say."""
+
+    maker: Maker
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    inputs: Mapping[str, Input] = field(default_factory=dict)
+    resolution: int | None = None
+    preset: Preset | None = None
+    process: Mapping[str, Any] = field(default_factory=dict)
+    labels: LabelOf | None = None
+
+    @property
+    def name(self) -> str:
+        return with_settings(self.preset.name if self.preset else self.maker.name, self.settings)
+
+    @property
+    def text(self) -> str:
+        return with_settings(self.preset.name if self.preset else self.maker.text, self.settings)
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        about = dict(self.preset.conditions) if self.preset else {}
+        if self.inputs:
+            about["inputs"] = " ".join(f"{name}={each}" for name, each in self.inputs.items())
+        if self.state and self.arguments.x not in self.inputs:
+            about["resolution"] = self.state[-1] * self.stride
+        return about
+
+    @property
+    def all_settings(self) -> dict[str, Any]:
+        """The preset's and the user's."""
+        return {**(self.preset.config if self.preset else {}), **self.settings}
+
+    @cached_property
+    def shape(self) -> nn.Module:
+        """The network without weights, to look at."""
+        with shapes_only():
+            return self.build()
+
+    @cached_property
+    def arguments(self) -> Arguments:
+        return arguments(self.shape, self.name, self._known)
+
+    @cached_property
+    def _known(self) -> Mapping[str, Input]:
+        """The arguments that somebody gave a shape for: the user, else the file beside the network."""
+        if self.inputs or self.maker.inputs is None:
+            return self.inputs
+        return {name: Input.of(value) for name, value in self._beside(1, "meta").items()}
+
+    def _beside(self, batch: int, device: str) -> dict[str, Tensor]:
+        assert self.maker.inputs is not None
+        with refused(f"inputs() beside {self.name} fails"):
+            made = self.maker.inputs(batch, self.resolution or RESOLUTION, device)
+        return by_name(self.shape, made)
+
+    @cached_property
+    def state(self) -> tuple[int, ...]:
+        name = self.arguments.x
+        if not name:
+            return ()
+        if name in self._known:
+            return self._known[name].shape
+        channels = int(_said(self.shape, ("in_channels",)) or CHANNELS)
+        size = _said(self.shape, _SIZES)
+        if self.resolution is not None or size is None:
+            size = (self.resolution or RESOLUTION) // self._stride_of(channels)
+        return (channels, *(size if isinstance(size, (tuple, list)) else (int(size),) * 2))
+
+    @property
+    def stride(self) -> int:
+        return self._stride_of(self.state[0]) if self.state else 1
+
+    def _stride_of(self, channels: int) -> int:
+        if self.preset:
+            return self.preset.latent_stride
+        return 1 if channels in (1, 3) or self.arguments.x in self._known else STRIDE
+
+    @cached_property
+    def classes(self) -> Classes | None:
+        if not self.arguments.y:
+            return None
+        count = int(_said(self.shape, ("num_classes",)) or CLASSES)
+        null = self.diffusion.get("null_label", getattr(self.shape, "null_label", None))
+        return Classes(count, null)
+
+    @property
+    def diffusion(self) -> Mapping[str, Any]:
+        return self.process or (self.preset.diffusion if self.preset else {})
+
+    def build(self) -> nn.Module:
+        if not _on_meta():
+            return self.maker.build(self.all_settings)
+        try:
+            return self.maker.build(self.all_settings)
+        except DimbenchError:  # it reads values while it is made, or it fails anywhere
+            with _disable_current_modes(), torch.device("cpu"):
+                return skeleton_of(self.maker.build(self.all_settings))
+
+    def running(self, model: nn.Module) -> nn.Module:
+        return model
+
+    def given(self, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
+        if null and (self.classes is None or self.classes.null is None):
+            raise UsageError(
+                f"nothing says how {self.name} is told 'no class', so it cannot be guided; give null_label in its "
+                "preset's [diffusion], or leave out --cfg"
+            )
+        told: dict[str, Any] = {}
+        if self.inputs or self.maker.inputs is None:
+            told = {name: self.inputs[name].values(rows, device) for name in self.arguments.others}
+        else:
+            beside = self._beside(len(rows), device)
+            told = {name: beside[name] for name in self.arguments.others}
+        if known := self.classes:
+            label = self.labels or (lambda row: row % known.count)
+            y = [known.null if null else label(row) for row in rows]
+            told[self.arguments.y] = torch.tensor(y, device=device)
+        return told
+
+    def call(self, model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
+        told = dict(given)
+        if self.arguments.x:
+            told[self.arguments.x] = x
+        if self.arguments.t:
+            time = self._known.get(self.arguments.t)
+            told[self.arguments.t] = t if time is None else t.to(time.dtype)
+        try:
+            return tensor_of(model(**told))
+        except Exception as error:
+            shapes = ", ".join(f"{name} {tuple(v.shape)}" for name, v in told.items() if isinstance(v, Tensor))
+            with refused(f"{self.name}.forward refuses {shapes} (--input NAME=SHAPE gives other inputs)"):
+                raise error
+
+    def labelled(self, labels: LabelOf) -> Own:
+        return dataclasses.replace(self, labels=labels)
+
+    def fitted(self, options: Mapping[str, Any]) -> Own:
+        return dataclasses.replace(self, settings={**self.settings, **options})
+
+
+def _on_meta() -> bool:
+    return torch.get_default_device().type == "meta"
+
+
+def _said(model: nn.Module, keys: Sequence[str]) -> Any:
+    """What a network says of itself, as an attribute or in its `config`."""
+    config = getattr(model, "config", None)
+    for key in keys:
+        for place in (model, config):
+            value = place.get(key) if isinstance(place, Mapping) else getattr(place, key, None)
+            if isinstance(value, (int, tuple, list)) and not isinstance(value, bool):
+                return value
+    return None

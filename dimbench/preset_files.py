@@ -1,0 +1,206 @@
+"""Where preset files lie, ours and the user's, and what stands in them, checked. Standard library only."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import dimbench
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.presets import Checkpoint, Claim, Preset, Recipe
+
+OWN = "dimbench.toml"  # in the current folder
+ENVIRONMENT = "DIMBENCH_PRESETS"
+GROUP = "dimbench.presets"  # of entry points, whose objects are files or folders
+
+_VARIANT = {
+    "label": str, "config": dict, "conditions": dict, "resolution": int, "latent_stride": int, "diffusion": dict,
+    "counted": dict, "claims": list, "checkpoints": list, "recipes": list, "inputs": list,
+}  # fmt: skip
+_FAMILY = {
+    "family": str, "paper": str, "arxiv": str, "year": int, "backbone": str, "resolution": int, "latent_stride": int,
+    "latent": dict, "diffusion": dict, "sampling": dict, "inputs": list, "variants": dict,
+}  # fmt: skip
+_RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
+_KINDS = {str: "a text", int: "a whole number", dict: "a table", list: "a list"}
+
+
+def folder() -> Path:
+    """Where our own lie: beside the package in a checkout, inside it in a wheel."""
+    return next(place for root in dimbench.__path__ if (place := Path(root) / "presets").is_dir())
+
+
+def places() -> list[Path]:
+    """Ours, then the user's: dimbench.toml in the current folder, what $DIMBENCH_PRESETS names, what installed packages
+    offer. UsageError for one that is named and not there."""
+    found = [folder()]
+    if Path(OWN).is_file():
+        found.append(Path(OWN))
+    for text in filter(None, os.environ.get(ENVIRONMENT, "").split(os.pathsep)):
+        if not Path(text).exists():
+            raise UsageError(f"there are no presets at {text}; give a .toml file or a folder of such, or leave it out")
+        found.append(Path(text))
+    for point in entry_points(group=GROUP):
+        found.append(Path(os.fspath(point.load())))
+    return list(dict.fromkeys(path.resolve() for path in found))
+
+
+def files(kind: str = "") -> list[Path]:
+    """All .toml files of a kind: families, or those in the folders "tables" or "sweeps" beside them."""
+    found: list[Path] = []
+    for place in places():
+        if place.is_file() and not kind:
+            found.append(place)
+        else:
+            found += sorted(((place.parent if place.is_file() else place) / kind).glob("*.toml"))
+    return list(dict.fromkeys(found))
+
+
+def load(file: Path) -> dict[str, Any]:
+    """What the file holds. DimbenchError where it is no TOML."""
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise DimbenchError(f"cannot read the presets in {file} ({error.strerror}); make it readable") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DimbenchError(f"{file} is no TOML file: {error}; mend it there") from None
+
+
+def read_all() -> dict[str, Preset]:
+    """Every preset by name. DimbenchError for a faulty file, and for a name that two files have."""
+    known: dict[str, Preset] = {}
+    homes: dict[str, Path] = {}
+    for file in files():
+        for preset in read(file):
+            if preset.name in known:
+                raise DimbenchError(f"{file} and {homes[preset.name]} both have a variant {preset.name}; rename one")
+            known[preset.name], homes[preset.name] = preset, file
+    return known
+
+
+def read(file: Path) -> list[Preset]:
+    """The presets of a file. DimbenchError with all its faults."""
+    family = load(file)
+    if faults := list(_faults(family)):
+        raise DimbenchError(f"{file} is no preset file: {'; '.join(faults)}; mend it there")
+    return [_preset(name, variant, family, file) for name, variant in family["variants"].items()]
+
+
+def _faults(family: Mapping[str, Any]) -> Iterator[str]:
+    yield from _mistyped(family, _FAMILY, "")
+    yield from (f"it has no {name}" for name in ("backbone", "variants") if name not in family)
+    variants = family.get("variants")
+    if not isinstance(variants, dict):
+        return
+    if not variants:
+        yield "variants is empty"
+    for name, variant in variants.items():
+        where = f"variant {name}: "
+        if not isinstance(variant, dict):
+            yield f"{where}it is no table"
+            continue
+        yield from _mistyped(variant, _VARIANT, where)
+        yield from _entries(variant, "claims", _names_of(Claim), where)
+        yield from _entries(variant, "checkpoints", _names_of(Checkpoint), where)
+        yield from _entries(variant, "recipes", (_RECIPE, {"fid", "source"}), where)
+
+
+def _mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> Iterator[str]:
+    for name, value in table.items():
+        if name not in known:
+            yield f"{where}{name!r} is unknown (known are {', '.join(known)})"
+        elif not isinstance(value, known[name]) or isinstance(value, bool):
+            yield f"{where}{name} is no {_KINDS[known[name]].removeprefix('a ')}"
+
+
+def _entries(variant: Mapping[str, Any], kind: str, names: tuple[set[str], set[str]], where: str) -> Iterator[str]:
+    """Faults of the tables in a list; `names` are those an entry may have, and those it must."""
+    may, must = names
+    entries = variant.get(kind, ())
+    for entry in entries if isinstance(entries, list) else ():
+        if not isinstance(entry, dict):
+            yield f"{where}{kind} holds something that is no table"
+            continue
+        yield from (f"{where}{kind} has an unknown {name!r}" for name in sorted(entry.keys() - may))
+        yield from (f"{where}{kind} has an entry without {name}" for name in sorted(must - entry.keys()))
+
+
+def _names_of(record: type) -> tuple[set[str], set[str]]:
+    """The fields that a record may have, and those it must."""
+    needed = {f.name for f in fields(record) if f.default is MISSING and f.default_factory is MISSING}
+    return {f.name for f in fields(record)}, needed
+
+
+def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], file: Path) -> Preset:
+    resolution = variant.get("resolution", family.get("resolution", 256))
+    usual = family.get("sampling", {})
+    checkpoints = [_checkpoint(entry, usual) for entry in variant.get("checkpoints", ())]
+    return Preset(
+        name=name,
+        label=variant.get("label", name),
+        family=family.get("family", file.stem),
+        paper=family.get("paper", ""),
+        arxiv=family.get("arxiv", ""),
+        year=family.get("year", 0),
+        backbone=_backbone(family["backbone"], file),
+        resolution=resolution,
+        latent_stride=variant.get("latent_stride", family.get("latent_stride", 8)),
+        latent=family.get("latent", {}),
+        config=variant.get("config", {}),
+        conditions=variant.get("conditions", {}),
+        diffusion={**family.get("diffusion", {}), **variant.get("diffusion", {})},
+        counted=variant.get("counted", {}),
+        claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
+        checkpoints=tuple(checkpoints),
+        recipes=tuple(_recipes(name, resolution, usual, checkpoints, variant.get("recipes", ()))),
+        inputs=tuple(variant.get("inputs", family.get("inputs", ()))),
+    )
+
+
+def _backbone(text: str, file: Path) -> str:
+    """A file of code is named from where the preset file lies."""
+    place, colon, name = text.rpartition(":")
+    return f"{(file.parent / place).resolve()}:{name}" if colon and place.endswith(".py") else text
+
+
+def _checkpoint(entry: Mapping[str, Any], usual: Mapping[str, Any]) -> Checkpoint:
+    sampling = {**usual, **entry.get("sampling", {})} if "fid" in entry else {}
+    return Checkpoint(**{**entry, "sampling": sampling})
+
+
+def _recipes(
+    model: str,
+    resolution: int,
+    usual: Mapping[str, Any],
+    checkpoints: Sequence[Checkpoint],
+    further: Sequence[Mapping[str, Any]],
+) -> list[Recipe]:
+    """One for each checkpoint with a published FID (one for all where they are the same), then the further ones."""
+    shared = ("resolution", "data", "tag", "fid", "also", "sampling", "source")
+    entries: list[Mapping[str, Any]] = [
+        {"file": c.file, **{k: getattr(c, k) for k in shared}} for c in checkpoints if c.fid
+    ]
+    found: dict[str, Recipe] = {}
+    for entry in (*entries, *further):
+        pixels = entry.get("resolution", resolution)
+        sampling = {**usual, **entry.get("sampling", {})}
+        name = "-".join(filter(None, (model, str(pixels), entry.get("tag", ""), f"cfg{sampling['cfg']:g}")))
+        files = tuple(c for c in checkpoints if c.file == entry.get("file"))
+        earlier = found[name].files if name in found else ()
+        found[name] = Recipe(
+            name=name,
+            model=model,
+            resolution=pixels,
+            data=entry.get("data", "ImageNet"),
+            fid=entry["fid"],
+            also=entry.get("also", {}),
+            sampling=sampling,
+            source=entry["source"],
+            files=(*earlier, *files),
+        )
+    return list(found.values())

@@ -1,0 +1,79 @@
+"""What an image costs: the bill of a whole run of the sampler, decoding included, as it would be executed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from dimbench.backbone import Backbone
+from dimbench.counting import costs
+from dimbench.counting.bill import Bill, trace
+from dimbench.counting.rules import RULES
+from dimbench.diffusion.process import find_process
+from dimbench.errors import UsageError
+from dimbench.meta import shapes_only
+from dimbench.results import Record
+from dimbench.sampling import run
+from dimbench.sampling.autoencoder import STABLE_DIFFUSION, Decoder
+from dimbench.sampling.noise import SampleNoise
+from dimbench.sampling.run import Run, Settings
+
+ADAPTIVE = "dopri5"  # chooses its steps by what the network says
+
+
+@dataclass(frozen=True)
+class ImageCost:
+    """The bill of a run of `bill.batch` images; its calls of the network; passes per image: two in a guided call."""
+
+    bill: Bill
+    calls: int
+    passes: int
+
+    def macs(self, rule: str) -> int:
+        """Multiply-adds per image by the rule of that name."""
+        return RULES[rule].macs(self.bill) // self.bill.batch
+
+    def decode_macs(self, rule: str) -> int:
+        """Those of the autoencoder among them."""
+        decoding = [line for line in self.bill.lines if line.module.startswith("decode")]
+        return round(sum(map(RULES[rule].weigh, decoding))) // self.bill.batch
+
+
+def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float) -> Settings:
+    """How the backbone is sampled: with its own sampler where none is named. UsageError where none is known."""
+    diffusion = backbone.diffusion
+    if not diffusion:
+        raise UsageError(
+            f"nothing says what process {backbone.name} was trained on; give --process, or a preset with [diffusion]"
+        )
+    channels, interval = diffusion.get("guided_channels", 0), diffusion.get("guided_interval")
+    return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval)
+
+
+def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int = 1) -> ImageCost:
+    """Counted on shapes alone; where `decoded`, with the published autoencoder. UsageError for an adaptive sampler."""
+    if settings.sampler == ADAPTIVE:
+        raise UsageError(f"{ADAPTIVE} chooses its steps by what the network says; count another --sampler")
+    process = find_process(backbone.diffusion)
+    run.check(settings, process, backbone)
+    _, network = costs.skeleton(backbone)
+    with shapes_only():
+        whole = Run(backbone, network, process, settings, Decoder(STABLE_DIFFUSION) if decoded else None)
+        bill = trace(whole, lambda: whole(SampleNoise(0, range(batch), "meta")), batch, alike=network)
+    return ImageCost(bill, whole.calls, whole.passes)
+
+
+def image_record(of_pass: Record, backbone: Backbone, settings: Settings, rule: str) -> Record:
+    """The record of a pass with what a whole image costs: `run_macs` of network, guidance and decoding."""
+    decoded = backbone.stride > 1
+    found = image_cost(backbone, settings, decoded)
+    macs = found.macs(rule)
+    metrics = {
+        **of_pass.metrics,
+        "network_calls": found.calls,
+        "passes_per_image": found.passes,
+        "run_macs": macs,
+        "run_flops": 2 * macs,
+        **({"decode_macs": found.decode_macs(rule)} if decoded else {}),
+    }
+    how = {"sampler": settings.sampler, "steps": settings.steps, "guided": settings.guided, "decoded": decoded}
+    return replace(of_pass, conditions={**of_pass.conditions, **how}, metrics=metrics)

@@ -1,0 +1,122 @@
+"""One run of a sampler: what is counted, timed and drawn when an image is meant."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dimbench.backbone import Backbone
+from dimbench.diffusion.convention import Counted, Network
+from dimbench.diffusion.guidance import ConditionedNetwork, guided, stacked, within
+from dimbench.diffusion.process import Process
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.layers.inputs import Given
+from dimbench.sampling.noise import SampleNoise
+
+OnStep = Callable[[int], None]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides a sample besides the network: `guided_channels` 0 guides all channels, `cfg` 1 switches guidance
+    off; `guided_interval` are the arguments of guidance.within, None where guidance acts at all times."""
+
+    sampler: str
+    steps: int
+    cfg: float = 1.0
+    guided_channels: int = 0
+    guided_interval: Mapping[str, Any] | None = None
+
+    @property
+    def guided(self) -> bool:
+        return self.cfg != 1
+
+
+class Run(nn.Module):
+    """forward(noise) -> samples of the noise's rows, images where there is something to `decode` latents with.
+
+    `network` is what runs: the backbone's network in any dtype, compiled or not; the sampler around it keeps its state
+    in the noise's dtype. `call` takes the place of the backbone's own way to call it. Of the last run, `calls` counts
+    the network's calls and `passes` a sample's ways through it, two in a guided call.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        network: nn.Module,
+        process: Process,
+        settings: Settings,
+        decode: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone, self.process, self.settings = backbone, process, settings
+        self.network = network
+        self.decode = decode
+        self.call: ConditionedNetwork = lambda x, t, given: backbone.call(network, x, t, given)
+        self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
+        self.calls = self.passes = self._rows = 0
+
+    def forward(self, noise: SampleNoise) -> Tensor:
+        x = self.sample(noise)
+        return self.decode(x) if self.decode else x
+
+    def sample(self, noise: SampleNoise, on_step: OnStep | None = None) -> Tensor:
+        """Samples in the network's own space, (n, *state); `on_step(k)` follows the steps."""
+        network = Counted(self._bound(noise))
+        settings = self.settings
+        follow = (lambda k, _: on_step(k)) if on_step else None
+        start = noise(-1, (len(noise.rows), *self.backbone.state))
+        self._rows = 0
+        x = self.process.sample(network, start, noise, settings.sampler, settings.steps, on_step=follow)
+        self.calls, self.passes = network.calls, self._rows // len(noise.rows)
+        return x
+
+    def once(self, noise: SampleNoise) -> Tensor:
+        """The output of one call as the sampler makes it, at the middle of its times."""
+        x = noise(-1, (len(noise.rows), *self.backbone.state))
+        return self._bound(noise)(x, torch.full((len(x),), 0.5, device=x.device))
+
+    def _bound(self, noise: SampleNoise) -> Network:
+        """(x, t) -> output for what these rows are given, guided where the settings say so."""
+        rows, device = noise.rows, noise.device
+        given = cast(self.backbone.given(rows, device), self.dtype)
+        if not self.settings.guided:
+            return lambda x, t: self._called(x, t, given)
+        both = stacked(given, cast(self.backbone.given(rows, device, null=True), self.dtype))
+        how = self.settings
+        scale = within(how.cfg, **how.guided_interval) if how.guided_interval else how.cfg
+        pair = guided(self._called, scale, how.guided_channels or None)
+        return lambda x, t: pair(torch.cat([x, x]), torch.cat([t, t]), both)[: len(x)]
+
+    def _called(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
+        """In the network's dtype; times stay as they are."""
+        self._rows += len(x)
+        return self.call(x.to(self.dtype), t, given).to(x.dtype)
+
+
+def cast(given: Given, dtype: torch.dtype) -> dict[str, Any]:
+    """`given` with its floating tensors in `dtype`."""
+    return {
+        name: value.to(dtype) if isinstance(value, Tensor) and value.is_floating_point() else value
+        for name, value in given.items()
+    }
+
+
+def check(settings: Settings, process: Process, backbone: Backbone) -> None:
+    """Raise UsageError for settings that cannot work."""
+    process.check(settings.sampler, settings.steps)
+    if settings.cfg < 1:
+        raise UsageError(f"guidance {settings.cfg:g} is below 1; give 1 for none or more")
+    if settings.guided:
+        backbone.given([0], "meta", null=True)
+
+
+def check_finite(model: nn.Module) -> None:
+    """Raise DimbenchError naming the first weight that is NaN or infinite."""
+    for name, tensor in model.state_dict().items():
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            raise DimbenchError(f"the weights hold NaN or infinite values in {name}; give a checkpoint that does not")
