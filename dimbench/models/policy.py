@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -118,7 +118,7 @@ class Policy(nn.Module):
         # the first of what is told is the time, which every step sees
         masks = (step >= source[:steps], step >= source[:told] - 1) if config.causal_attn else (None, None)
         for name, seen in zip(("mask", "memory_mask"), masks, strict=True):
-            self.register_buffer(name, None if seen is None else torch.zeros(seen.shape).masked_fill(~seen, -math.inf))
+            self.register_buffer(name, seen, persistent=False)
         self._initialise()
 
     def _initialise(self) -> None:
@@ -133,14 +133,18 @@ class Policy(nn.Module):
         time = sinusoid(t, self.config.n_emb).to(x.dtype)[:, None]
         memory = self.encoder(self.drop(torch.cat([time, self.cond_obs_emb(cond)], dim=1) + self.cond_pos_emb))
         tokens = self.drop(self.input_emb(x) + self.pos_emb)
-        earlier, observed = (None if mask is None else mask == 0 for mask in (self.mask, self.memory_mask))
         for layer in self.decoder.layers:
-            tokens = layer(tokens, memory, earlier, observed)
+            tokens = layer(tokens, memory, self.mask, self.memory_mask)
         return self.head(self.ln_f(tokens))
 
 
 def build(config: Config) -> Policy:
     return Policy(config)
+
+
+def fit_checkpoint(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """The weights without what the official network computes for itself, and its parameter without an element."""
+    return {name: tensor for name, tensor in state.items() if name not in ("mask", "memory_mask", "_dummy_variable")}
 
 
 def given(config: Config, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
