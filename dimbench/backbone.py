@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
+from math import prod
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -180,9 +181,16 @@ def form_of(model: nn.Module, running: nn.Module) -> str:
     return AS_TRAINED if running is model else MERGED
 
 
+def denoised(backbone: Backbone) -> tuple[int, ...]:
+    """The shape of what a sampler denoises: a sample's state, or its numbers in a row where others stand behind it that
+    are denoised with it and then left, as many as the family's Config says in `beside`."""
+    beside = getattr(getattr(backbone, "config", None), "beside", 0)
+    return (prod(backbone.state) + beside,) if beside else backbone.state
+
+
 def example(backbone: Backbone, batch: int, device: str = "cpu") -> tuple[Tensor, Tensor, Given]:
     """Arguments of one call where values do not matter: x standard normal, t 0.5, and what it is given."""
-    x = torch.randn(batch, *backbone.state, device=device)
+    x = torch.randn(batch, *denoised(backbone), device=device)
     return x, torch.full((batch,), 0.5, device=device), backbone.given(range(batch), device)
 
 

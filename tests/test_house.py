@@ -24,7 +24,7 @@ FLOORS = (
     {"models"},
     {"layers"},
     {"kernels"},
-    {"errors", "files", "meta", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "files", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
@@ -42,7 +42,9 @@ BESIDE = {
     ("bench", "weights"),
     ("quality", "weights"),
     ("sampling", "weights"),
+    ("training", "weights"),
     ("weights", "counting"),
+    ("meta", "errors"),
     ("names", "errors"),
     ("files", "errors"),
 }
@@ -68,7 +70,7 @@ def imports(file: Path) -> set[str]:
 SOURCES = [
     (path.relative_to(ROOT / "dimbench").parts[0].removesuffix(".py"), path)
     for path in sorted((ROOT / "dimbench").rglob("*.py"))
-    if path != ROOT / "dimbench" / "__init__.py"
+    if path not in (ROOT / "dimbench" / "__init__.py", ROOT / "dimbench" / "bench" / "__init__.py")  # the public names
 ] + [("kernels", path) for path in sorted((ROOT / "kernels").rglob("*.py"))]
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from dimbench.diffusion import dpm_solver, vp_sde
-from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose
+from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose, evaluate
 from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
@@ -19,7 +19,7 @@ from dimbench.diffusion.schedules import GaussianSchedule, schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
 from dimbench.diffusion.two_times import ImprovedMeanFlow, MeanFlow
-from dimbench.diffusion.upsample_guidance import upsample_guided
+from dimbench.diffusion.upsample_guidance import upsampled
 
 P = TypeVar("P")
 
@@ -137,9 +137,8 @@ class StableDiffusion:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
-        if self.upsampling > 1:
-            network = upsample_guided(network, self.upsampling)
-        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, on_step=on_step)
+        ask = upsampled(self.upsampling) if self.upsampling > 1 else evaluate
+        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, ask=ask, on_step=on_step)
 
 
 @dataclass(frozen=True)

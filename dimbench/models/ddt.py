@@ -153,12 +153,4 @@ def build(config: Config) -> DDT:
     return DDT(config)
 
 
-def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """Of the authors' training files the averaged network, without the projector of its training."""
-    average = "ema_denoiser."
-    if not any(name.startswith(average) for name in state):
-        return state
-    return {name.removeprefix(average): tensor for name, tensor in state.items() if name.startswith(average)}
-
-
 given = class_conditional

@@ -176,13 +176,9 @@ def build(config: Config) -> DiT:
     return DiT(config)
 
 
-TRAINING_ALONE = ("projectors.", "bn.")
-
-
 def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """The weights without what REPA and REPA-E have beside the network: projectors to another network's features, and
-    the mean and variance of the latents."""
-    return {name: tensor for name, tensor in state.items() if not name.startswith(TRAINING_ALONE)}
+    """The weights without the mean and variance of the latents, which REPA-E keeps among them."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith("bn.")}
 
 
 given = class_conditional

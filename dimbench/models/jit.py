@@ -159,8 +159,3 @@ def build(config: Config) -> JiT:
 
 
 given = class_conditional
-
-
-def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """The weights without the name that the authors' wrapper puts before each."""
-    return {name.removeprefix("net."): tensor for name, tensor in state.items()}

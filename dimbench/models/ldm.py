@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -178,11 +179,12 @@ def build(config: Config) -> LDM:
     return LDM(config)
 
 
-def fit_checkpoint(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
+def translated(content: Mapping[str, Any], config: Config) -> Mapping[str, Any]:
     """Of a published file the network and its table of classes; the autoencoder in it is left out."""
-    if not any(name.startswith(NETWORK) for name in state):
-        return dict(state)
+    state = content.get("state_dict", content)
     kept = {name: tensor for name, tensor in state.items() if name.startswith((NETWORK, CLASSES))}
+    if not any(name.startswith(NETWORK) for name in kept):
+        return content
     return {name.removeprefix(NETWORK): tensor for name, tensor in kept.items()}
 
 

@@ -3,9 +3,10 @@ and text as two streams with weights of their own that attend to each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -301,12 +302,10 @@ def from_diffusers(state: dict[str, Tensor], config: Config) -> dict[str, Tensor
     return found
 
 
-def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """The network's part of a single file of Stable Diffusion 3, or the weights of diffusers' class under our names."""
-    inside = "model.diffusion_model."
-    if any(name.startswith(inside) for name in state):
-        state = {name.removeprefix(inside): tensor for name, tensor in state.items() if name.startswith(inside)}
-    return from_diffusers(state, config) if any(name.startswith("transformer_blocks.") for name in state) else state
+def translated(content: Mapping[str, Any], config: Config) -> Mapping[str, Any]:
+    """What a checkpoint holds, under our names where it is in those of diffusers."""
+    theirs = any(str(name).startswith("transformer_blocks.") for name in content)
+    return from_diffusers(dict(content), config) if theirs else content
 
 
 def given(config: Config, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:

@@ -3,7 +3,6 @@ vector of a pretrained encoder that is denoised together with the image."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +13,7 @@ from dimbench.layers import initial
 from dimbench.layers.adaln import AdaLNZeroBlock, modulate, modulation, plain_norm
 from dimbench.layers.attention import SelfAttention
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
-from dimbench.layers.inputs import Given, class_conditional, random_rows
+from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
 
 
@@ -53,6 +52,11 @@ class Config:
         return (self.in_channels, self.input_size, self.input_size)
 
     @property
+    def beside(self) -> int:
+        """How many numbers, the class vector, are denoised with a sample."""
+        return self.cls_token_dim
+
+    @property
     def null_label(self) -> int | None:
         """The label that means "no class", or None where the table has no such row."""
         return self.num_classes if self.label_dropout > 0 else None
@@ -74,7 +78,8 @@ class JointFinalLayer(nn.Module):
 
 
 class REG(nn.Module):
-    """forward(x (N, C, h, h), t (N,) from data 0 to noise 1, y (N,), cls_token (N, vector)) -> the velocity of x."""
+    """forward(x (N, C h h + vector), t (N,) from data 0 to noise 1, y (N,)) -> the velocity, as x: the numbers of the
+    image, then those of its class vector."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -101,13 +106,10 @@ class REG(nn.Module):
         initial.zero(self.final_layer.linear, self.final_layer.linear_cls)
         initial.zero(*(layer.adaLN_modulation[1] for layer in (*self.blocks, self.final_layer)))
 
-    def forward(self, x: Tensor, t: Tensor, y: Tensor, cls_token: Tensor | None = None) -> Tensor:
-        if cls_token is None:
-            raise UsageError(
-                "REG denoises a class vector together with the image and was given none; it can be counted and timed, "
-                "not drawn: give it as cls_token"
-            )
-        return self.both(x, t, y, cls_token)[0]
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        image, vector = x.split([x.shape[1] - self.config.beside, self.config.beside], dim=1)
+        velocities = self.both(image.unflatten(1, self.config.state), t, y, vector)
+        return torch.cat([velocity.flatten(1) for velocity in velocities], dim=1)
 
     def both(self, x: Tensor, t: Tensor, y: Tensor, cls_token: Tensor) -> tuple[Tensor, Tensor]:
         """The velocities of x and of the class vector."""
@@ -124,18 +126,4 @@ def build(config: Config) -> REG:
     return REG(config)
 
 
-def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
-    """The weights without the projectors, which training alone has a use for."""
-    return {name: tensor for name, tensor in state.items() if not name.startswith("projectors.")}
-
-
-def given(
-    config: Config,
-    rows: Sequence[int],
-    device: str = "cpu",
-    null: bool = False,
-    labels: Callable[[int], int] | None = None,
-) -> Given:
-    """A class, and a class vector of noise."""
-    vector = random_rows(rows, (config.cls_token_dim,), device)
-    return {**class_conditional(config, rows, device, null, labels), "cls_token": vector}
+given = class_conditional

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dimbench.backbone import Backbone
+from dimbench.backbone import Backbone, denoised
 from dimbench.diffusion.convention import Counted, Network
 from dimbench.diffusion.guidance import ConditionedNetwork, guided, stacked, within
 from dimbench.diffusion.process import Process
@@ -69,15 +70,16 @@ class Run(nn.Module):
         network = Counted(self._bound(noise))
         settings = self.settings
         follow = (lambda k, _: on_step(k)) if on_step else None
-        start = noise(-1, (len(noise.rows), *self.backbone.state))
+        start = noise(-1, (len(noise.rows), *denoised(self.backbone)))
         self._rows = 0
         x = self.process.sample(network, start, noise, settings.sampler, settings.steps, on_step=follow)
         self.calls, self.passes = network.calls, self._rows // len(noise.rows)
-        return x
+        state = self.backbone.state
+        return x if x.shape[1:] == state else x[:, : prod(state)].reshape(-1, *state)
 
     def once(self, noise: SampleNoise) -> Tensor:
         """The output of one call as the sampler makes it, at the middle of its times."""
-        x = noise(-1, (len(noise.rows), *self.backbone.state))
+        x = noise(-1, (len(noise.rows), *denoised(self.backbone)))
         return self._bound(noise)(x, torch.full((len(x),), 0.5, device=x.device))
 
     def _bound(self, noise: SampleNoise) -> Network:
