@@ -15,7 +15,7 @@ from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
 from dimbench.diffusion.ode import sample_ode
-from dimbench.diffusion.schedules import schedule
+from dimbench.diffusion.schedules import GaussianSchedule, schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
 from dimbench.diffusion.two_times import ImprovedMeanFlow, MeanFlow
@@ -44,25 +44,43 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """DiT's 1000-step diffusion; `steps` are evenly spaced timesteps, both ends included."""
+    """A diffusion of `diffusion_steps`, DiT's where nothing else is said; `steps` are evenly spaced timesteps, both
+    ends included, or with `strided`, as latent diffusion takes them, 1 and every so many after it. `clip` holds the
+    estimate of the data in [-1, 1]; a variance that the network does not give is the betas, or with `sigma_small` the
+    posterior's.
+    """
 
+    noise_schedule: str = "linear"
+    diffusion_steps: int = 1000
+    strided: bool = False
+    clip: bool = False
+    sigma_small: bool = False
     samplers: tuple[str, ...] = ("ddpm", "ddim")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
-        full = schedule()
+        full = self._visited()
         i = torch.randint(len(full), (len(x),), generator=generator, device=x.device)
         return training_loss(network, x, i, torch.randn(x.shape, generator=generator, device=x.device), full)
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
-        schedule(str(steps))
+        self._visited(steps)
+
+    def _visited(self, steps: int | None = None) -> GaussianSchedule:
+        """The process at so many steps, all of them where None."""
+        common: dict[str, Any] = {"noise_schedule": self.noise_schedule, "diffusion_steps": self.diffusion_steps}
+        if self.strided and steps is not None:
+            return schedule(f"ddim{steps}", offset=1, **common)
+        return schedule("" if steps is None else str(steps), **common)
 
     def sample(
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
-        step = ddim if sampler == "ddim" else ddpm
-        return step(network, x, schedule(str(steps)), noise, on_step=on_step)
+        common: dict[str, Any] = {"clip": self.clip, "on_step": on_step}
+        if sampler == "ddim":
+            return ddim(network, x, self._visited(steps), noise, **common)
+        return ddpm(network, x, self._visited(steps), noise, sigma_small=self.sigma_small, **common)
 
 
 @dataclass(frozen=True)
@@ -154,7 +172,7 @@ def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
     match settings["process"]:
         case "gaussian":
-            return Gaussian()
+            return _from(Gaussian, settings)
         case "stable-diffusion":
             return StableDiffusion(settings.get("upsampling", 1))
         case "variance-preserving":

@@ -16,9 +16,12 @@ def split_heads(x: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
     return x.reshape(batch, tokens, parts, heads, features // (parts * heads)).permute(2, 0, 3, 1, 4).unbind(0)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None) -> Tensor:
-    """softmax(scale q k^T) v over (N, heads, T, d) -> (N, T, heads d); scale is 1 / sqrt(d) where None."""
-    return F.scaled_dot_product_attention(query, key, value, scale=scale).transpose(1, 2).flatten(2)
+def attend(
+    query: Tensor, key: Tensor, value: Tensor, *, scale: float | None = None, mask: Tensor | None = None
+) -> Tensor:
+    """softmax(scale q k^T) v over (N, heads, T, d) -> (N, T, heads d); scale is 1 / sqrt(d) where None. A query sees
+    the keys where `mask`, which broadcasts to (N, heads, T, S), is true."""
+    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask, scale=scale).transpose(1, 2).flatten(2)
 
 
 class SelfAttention(nn.Module):

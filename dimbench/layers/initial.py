@@ -16,7 +16,7 @@ def xavier(model: nn.Module) -> None:
                 nn.init.zeros_(module.bias)
 
 
-def flat_xavier(conv: nn.Conv2d) -> None:
+def flat_xavier(conv: nn.Conv2d | nn.Conv3d) -> None:
     """A convolution that cuts patches, as the Linear of the flattened patch."""
     nn.init.xavier_uniform_(conv.weight.view(conv.out_channels, -1))
     if conv.bias is not None:
