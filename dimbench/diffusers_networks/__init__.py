@@ -8,10 +8,25 @@ from __future__ import annotations
 from dimbench import names
 from dimbench.diffusers_networks import clip_kinds, picture_kinds
 from dimbench.diffusers_networks.kind import Config, Given, Kind, Size
+from dimbench.diffusers_networks.latent_space import LatentSpace, latent_space, size_of
 from dimbench.diffusers_networks.loading import build, cached, read_config, settings
 from dimbench.errors import UsageError
 
-__all__ = ["KINDS", "Config", "Given", "Kind", "Size", "build", "cached", "find", "read_config", "settings"]
+__all__ = [
+    "KINDS",
+    "Config",
+    "Given",
+    "Kind",
+    "LatentSpace",
+    "Size",
+    "build",
+    "cached",
+    "find",
+    "latent_space",
+    "read_config",
+    "settings",
+    "size_of",
+]
 
 KINDS: dict[str, Kind] = {**picture_kinds.KINDS, **clip_kinds.KINDS}
 

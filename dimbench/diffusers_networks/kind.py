@@ -35,8 +35,8 @@ class Size:
         height, width = self.resolution
         if height < 1 or width < 1 or height % self.stride or width % self.stride:
             raise UsageError(
-                f"resolution {height} x {width} does not fit latents of one side per {self.stride} pixels; give positive "
-                f"multiples of {self.stride}"
+                f"resolution {height} x {width} does not fit latents of one side per {self.stride} pixels; give "
+                f"positive multiples of {self.stride}"
             )
         return height // self.stride, width // self.stride
 
@@ -45,8 +45,8 @@ class Size:
         """Latent frames: the first picture has one of its own."""
         if self.frames < 1 or (self.frames - 1) % self.temporal_stride:
             raise UsageError(
-                f"{self.frames} frames do not fit latents of one frame per {self.temporal_stride} after the first; give "
-                f"1 more than a multiple of {self.temporal_stride}"
+                f"{self.frames} frames do not fit latents of one frame per {self.temporal_stride} after the first; "
+                f"give 1 more than a multiple of {self.temporal_stride}"
             )
         return (self.frames - 1) // self.temporal_stride + 1
 
@@ -92,13 +92,17 @@ def channels(config: Config) -> int:
 
 @dataclass(frozen=True)
 class Kind:
-    """`call` gives the network's output in the shape of x, without the variance that some append. Times are those of
-    the process it was trained on: timesteps 0 to 999 of a Gaussian diffusion, or the share of the data, 0 (noise) to 1,
-    of a linear flow, whose output is the velocity towards the data, as SiT's."""
+    """Times are those of the process that a network was trained on: timesteps 0 to 999 of a Gaussian diffusion, or the
+    share of the data, 0 (noise) to 1, of a linear flow, whose output is the velocity towards the data, as SiT's."""
 
     told: Callable[[Config, Size], Told]
-    call: Callable[[nn.Module, Tensor, Tensor, Given], Tensor]
+    forward: Callable[[Any, Tensor, Tensor, Given], Tensor]
     state: Callable[[Config, Size], tuple[int, ...]] = latents  # of one sample: (C, H, W) or (C, T, H, W)
+
+    def call(self, model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
+        """The network's output in the shape of x, without the variance that some append."""
+        told = {name: value.to(x.dtype) if value.is_floating_point() else value for name, value in given.items()}
+        return self.forward(model, x, t, told)
 
     def given(self, config: Config, size: Size, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
         """What the network is told besides x and t, drawn for each row from its number; with `null`, what stands for no

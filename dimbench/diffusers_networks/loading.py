@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,9 +28,12 @@ def build(name: str, config: Mapping[str, Any]) -> nn.Module:
     setting or value, and for settings of a version that the installed one cannot read."""
     chosen = settings(name, config)
     try:
-        return _class(name)(**chosen).eval()
+        with _quiet():
+            return _class(name)(**chosen).eval()
     except Exception as error:
-        raise UsageError(f"diffusers cannot build {name} with these settings ({_last_line(error)}){_age(config)}") from None
+        raise UsageError(
+            f"diffusers cannot build {name} with these settings ({_last_line(error)}){_age(config)}"
+        ) from None
 
 
 def settings(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,10 +83,22 @@ def cached(hub_id: str) -> Path:
         raise DimbenchError(f"{name} is not in the hub's cache on this machine; add --fetch to download it") from None
 
 
-def _class(name: str) -> Any:
-    import diffusers
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """diffusers, and packages that it looks for, warn of what nobody here asked for."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
 
-    found = getattr(diffusers, name, None) if name in dir(diffusers) else None
+
+def _class(name: str) -> Any:
+    with _quiet():
+        import diffusers
+
+        found = getattr(diffusers, name, None) if name in dir(diffusers) else None
     if not (inspect.isclass(found) and issubclass(found, diffusers.ModelMixin)):
         networks = [each for each in dir(diffusers) if each.endswith("Model")]
         hint = names.meant(name, networks, "see diffusers' documentation for its models")
@@ -98,7 +115,9 @@ def _age(config: Mapping[str, Any]) -> str:
         newer = Version(config["_diffusers_version"]) > Version(diffusers.__version__)
     except (KeyError, InvalidVersion, TypeError):
         return ""
-    wrote = f" in diffusers {diffusers.__version__}; {config['_diffusers_version']} wrote them: install that or a newer one"
+    wrote = (
+        f" in diffusers {diffusers.__version__}; {config['_diffusers_version']} wrote them: install that or a newer one"
+    )
     return wrote if newer else ""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
@@ -42,31 +42,25 @@ def text_ids(tokens: int, axes: int, counted: bool, device: torch.device) -> Ten
     return torch.stack([*[nothing] * (axes - 1), numbers if counted else nothing], dim=-1)
 
 
-def rotary_2d(head_dim: int, grid: tuple[int, int], base: int, device: torch.device) -> tuple[Tensor, Tensor]:
+def rotary_2d(head_dim: int, grid: tuple[int, int], base: int, device: torch.device) -> Any:
     """Cosines and sines (height width, head_dim) of a grid laid over a square one of side `base`."""
     from diffusers.models.embeddings import get_2d_rotary_pos_embed
 
     return get_2d_rotary_pos_embed(head_dim, _fitted(grid, (base, base)), grid, device=device)
 
 
-def rotary_3d(
-    head_dim: int, frames: int, grid: tuple[int, int], base: tuple[int, int], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def rotary_3d(head_dim: int, frames: int, grid: tuple[int, int], base: tuple[int, int], device: torch.device) -> Any:
     """Cosines and sines (frames height width, head_dim), each frame's grid laid over one of sides `base`."""
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
     return get_3d_rotary_pos_embed(head_dim, _fitted(grid, base), grid, frames, device=device)
 
 
-def rotary_slice(
-    head_dim: int, frames: int, grid: tuple[int, int], base: tuple[int, int], device: torch.device
-) -> tuple[Tensor, Tensor]:
+def rotary_slice(head_dim: int, frames: int, grid: tuple[int, int], base: tuple[int, int], device: torch.device) -> Any:
     """As `rotary_3d`, with the first positions of the larger grid `base`."""
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
-    return get_3d_rotary_pos_embed(
-        head_dim, None, grid, frames, grid_type="slice", max_size=base, device=device
-    )
+    return get_3d_rotary_pos_embed(head_dim, None, grid, frames, grid_type="slice", max_size=base, device=device)
 
 
 def _fitted(grid: tuple[int, int], base: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -127,7 +127,7 @@ def _qwen_packed(config: Config, size: Size) -> tuple[int, ...]:
 
 
 def _flux_told(config: Config, size: Size) -> Told:
-    return _sd3_told(config, size) | _guidance(config, size)
+    return {**_sd3_told(config, size), **_guidance(config, size)}
 
 
 def _guidance(config: Config, size: Size) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def _flux(model: Any, x: Tensor, t: Tensor, given: Given) -> Tensor:
 
 
 def _flux2_told(config: Config, size: Size) -> Told:
-    return {"encoder_hidden_states": (size.text_tokens, config["joint_attention_dim"])} | _guidance(config, size)
+    return {"encoder_hidden_states": (size.text_tokens, config["joint_attention_dim"]), **_guidance(config, size)}
 
 
 def _flux2(model: Any, x: Tensor, t: Tensor, given: Given) -> Tensor:
@@ -169,7 +169,8 @@ def _sana_told(config: Config, size: Size) -> Told:
     return {
         "encoder_hidden_states": (size.text_tokens, config["caption_channels"]),
         "encoder_attention_mask": full(size.text_tokens),
-    } | _guidance(config, size)
+        **_guidance(config, size),
+    }
 
 
 def _sana(model: Any, x: Tensor, t: Tensor, given: Given) -> Tensor:
