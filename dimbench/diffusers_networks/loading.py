@@ -28,7 +28,7 @@ def build(name: str, config: Mapping[str, Any]) -> nn.Module:
     setting or value, and for settings of a version that the installed one cannot read."""
     chosen = settings(name, config)
     try:
-        with _quiet():
+        with quietly():
             return _class(name)(**chosen).eval()
     except Exception as error:
         raise UsageError(
@@ -84,8 +84,8 @@ def cached(hub_id: str) -> Path:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """diffusers, and packages that it looks for, warn of what nobody here asked for."""
+def quietly() -> Iterator[None]:
+    """diffusers and transformers, and packages that they look for, warn of what nobody here asked for."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
@@ -95,7 +95,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _class(name: str) -> Any:
-    with _quiet():
+    with quietly():
         import diffusers
 
         found = getattr(diffusers, name, None) if name in dir(diffusers) else None
