@@ -46,14 +46,14 @@ def rotary_2d(head_dim: int, grid: tuple[int, int], base: int, device: torch.dev
     """Cosines and sines (height width, head_dim) of a grid laid over a square one of side `base`."""
     from diffusers.models.embeddings import get_2d_rotary_pos_embed
 
-    return get_2d_rotary_pos_embed(head_dim, _fitted(grid, (base, base)), grid, device=device)
+    return get_2d_rotary_pos_embed(head_dim, fitted(grid, (base, base)), grid, device=device)
 
 
 def rotary_3d(head_dim: int, frames: int, grid: tuple[int, int], base: tuple[int, int], device: torch.device) -> Any:
     """Cosines and sines (frames height width, head_dim), each frame's grid laid over one of sides `base`."""
     from diffusers.models.embeddings import get_3d_rotary_pos_embed
 
-    return get_3d_rotary_pos_embed(head_dim, _fitted(grid, base), grid, frames, device=device)
+    return get_3d_rotary_pos_embed(head_dim, fitted(grid, base), grid, frames, device=device)
 
 
 def rotary_slice(head_dim: int, frames: int, grid: tuple[int, int], base: tuple[int, int], device: torch.device) -> Any:
@@ -63,7 +63,7 @@ def rotary_slice(head_dim: int, frames: int, grid: tuple[int, int], base: tuple[
     return get_3d_rotary_pos_embed(head_dim, None, grid, frames, grid_type="slice", max_size=base, device=device)
 
 
-def _fitted(grid: tuple[int, int], base: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+def fitted(grid: tuple[int, int], base: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
     """The corners of the largest rectangle of the grid's shape in the middle of `base`."""
     (height, width), (rows, columns) = grid, base
     if height / width > rows / columns:

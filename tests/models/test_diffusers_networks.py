@@ -17,7 +17,7 @@ from dimbench import presets
 from dimbench.counting.bill import trace
 from dimbench.counting.meta import shapes_only
 from dimbench.counting.rules import RULES
-from dimbench.diffusers_networks import Kind, Size
+from dimbench.diffusers_networks import Kind, Size, packing
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.papers import figures
 from dimbench.presets import Preset
@@ -70,6 +70,15 @@ def test_a_call_is_the_one_of_diffusers_own_pipeline(name: str) -> None:
     assert output.shape == x.shape
     assert output.isfinite().all()
     assert torch.equal(output, DIRECT[name](model, x, t, given))
+
+
+@pytest.mark.parametrize("grid", [(4, 6), (6, 4), (8, 16), (16, 8), (5, 5), (9, 2)])
+def test_grids_lie_where_the_pipelines_lay_them(grid: tuple[int, int]) -> None:
+    from diffusers.pipelines.cogvideo import pipeline_cogvideox
+    from diffusers.pipelines.hunyuandit import pipeline_hunyuandit
+
+    assert packing.fitted(grid, (4, 9)) == pipeline_cogvideox.get_resize_crop_region_for_grid(grid, 9, 4)
+    assert packing.fitted(grid, (32, 32)) == pipeline_hunyuandit.get_resize_crop_region_for_grid(grid, 32)
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -144,6 +153,7 @@ def test_a_size_follows_the_resolution_asked_for() -> None:
     assert networks.size_of(wan).latent == (60, 104)
     assert networks.size_of(wan, 240, 17).latent == (30, 52)
     assert networks.size_of(wan, 240, 17).latent_frames == 5
+    assert networks.size_of(wan, 472).latent == (59, 102)  # 818 pixels would be half a token
     assert networks.size_of(presets.find("sdxl"), 512).latent == (64, 64)
     with pytest.raises(UsageError, match="positive multiples of 8"):
         _ = networks.size_of(wan, 100).latent
