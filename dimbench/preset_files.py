@@ -24,8 +24,7 @@ _VARIANT = {
 }  # fmt: skip
 _FAMILY = {
     "family": str, "paper": str, "arxiv": str, "year": int, "backbone": str, "resolution": int, "latent_stride": int,
-    "diffusion": dict, "sampling": dict, "text_encoders": dict, "inputs": list,
-    "variants": dict,
+    "diffusion": dict, "sampling": dict, "text_encoders": dict, "inputs": list, "variants": dict,
 }  # fmt: skip
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _KINDS = {str: "a text", int: "a whole number", dict: "a table", list: "a list"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
@@ -11,12 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from dimbench import names, presets
+from dimbench import names
 from dimbench.counting.bill import trace
-from dimbench.counting.meta import shapes_only
 from dimbench.counting.rules import RULES
 from dimbench.diffusers_networks.loading import quietly
 from dimbench.errors import DimbenchError
+from dimbench.meta import shapes_only
+from dimbench.preset_files import folder, load
 from dimbench.presets import Preset
 
 
@@ -66,7 +66,7 @@ def encoder(name: str) -> TextEncoder:
 
 @cache
 def _all() -> dict[str, TextEncoder]:
-    listed = tomllib.loads((presets.folder() / "shared" / "text_encoders.toml").read_text(encoding="utf-8"))
+    listed = load(folder() / "shared" / "text_encoders.toml")
     return {name: TextEncoder(name, **entry) for name, entry in listed.items()}
 
 

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 from dimbench import diffusers_networks as networks
 from dimbench import presets
 from dimbench.counting.bill import trace
-from dimbench.counting.meta import shapes_only
 from dimbench.counting.rules import RULES
 from dimbench.diffusers_networks import Kind, Size, packing
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.meta import shapes_only
 from dimbench.papers import figures
 from dimbench.presets import Preset
 from tests.models.small_diffusers import DIRECT, SMALL
