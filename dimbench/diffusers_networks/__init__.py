@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dimbench import names
 from dimbench.diffusers_networks import clip_kinds, picture_kinds
-from dimbench.diffusers_networks.kind import Config, Given, Kind, Size
+from dimbench.diffusers_networks.kind import Config, Given, Kind, Label, Size
 from dimbench.diffusers_networks.latent_space import LatentSpace, latent_space, size_of
 from dimbench.diffusers_networks.loading import build, cached, read_config, settings
 from dimbench.errors import UsageError
@@ -17,6 +17,7 @@ __all__ = [
     "Config",
     "Given",
     "Kind",
+    "Label",
     "LatentSpace",
     "Size",
     "build",

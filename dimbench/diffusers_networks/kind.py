@@ -60,9 +60,10 @@ class Same:
 
 @dataclass(frozen=True)
 class Label:
-    """One of `classes` class labels by the row, the next one after them where there is no class."""
+    """One of `classes` class labels by the row; `null` stands for no class (None: there is no such label)."""
 
     classes: int
+    null: int | None = None
 
 
 Told = Mapping[str, tuple[int, ...] | Same | Label]
@@ -106,10 +107,12 @@ class Kind:
 
     def given(self, config: Config, size: Size, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
         """What the network is told besides x and t, drawn for each row from its number; with `null`, what stands for no
-        text or class, the same for all rows."""
+        text or class, the same for all rows. UsageError where nothing does."""
         import torch
 
         told = self.told(config, size)
+        if null and any(isinstance(what, Label) and what.null is None for what in told.values()):
+            raise UsageError("the network has no label for 'no class' and cannot be guided; leave out --cfg")
         if device == "meta":
             drawn: dict[str, list[Tensor]] = {
                 name: [torch.empty(what, device="meta")] * len(rows)
@@ -120,7 +123,8 @@ class Kind:
             drawn = _drawn({name: what for name, what in told.items() if isinstance(what, tuple)}, rows, null)
         for name, what in told.items():
             if isinstance(what, Label):
-                drawn[name] = [torch.tensor(what.classes if null else row % what.classes, device="cpu") for row in rows]
+                labels = [what.null if null else row % what.classes for row in rows]
+                drawn[name] = [torch.tensor(label, device="cpu") for label in labels]
             elif isinstance(what, Same):
                 drawn[name] = [torch.tensor(what.value, device="cpu")] * len(rows)
         return {name: torch.stack(values).to(device) for name, values in drawn.items()}

@@ -26,7 +26,8 @@ def full(tokens: int) -> Same:
 
 
 def _dit_told(config: Config, size: Size) -> Told:
-    return {"class_labels": Label(config["num_embeds_ada_norm"])}
+    classes = config["num_embeds_ada_norm"]
+    return {"class_labels": Label(classes, null=classes)}
 
 
 def _dit(model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
