@@ -47,6 +47,7 @@ BESIDE = {
     ("quality", "weights"),
     ("sampling", "weights"),
     ("weights", "counting"),
+    ("meta", "errors"),
     ("names", "errors"),
     ("files", "errors"),
 }
@@ -72,7 +73,7 @@ def imports(file: Path) -> set[str]:
 SOURCES = [
     (path.relative_to(ROOT / "dimbench").parts[0].removesuffix(".py"), path)
     for path in sorted((ROOT / "dimbench").rglob("*.py"))
-    if path != ROOT / "dimbench" / "__init__.py"
+    if path not in (ROOT / "dimbench" / "__init__.py", ROOT / "dimbench" / "bench" / "__init__.py")  # the public names
 ] + [("kernels", path) for path in sorted((ROOT / "kernels").rglob("*.py"))]
 
 

@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from dimbench.diffusion import dpm_solver, vp_sde
-from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose
+from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose, evaluate
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
 from dimbench.diffusion.ode import sample_ode
 from dimbench.diffusion.schedules import schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
-from dimbench.diffusion.upsample_guidance import upsample_guided
+from dimbench.diffusion.upsample_guidance import upsampled
 
 
 class Process(Protocol):
@@ -109,9 +109,8 @@ class StableDiffusion:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
-        if self.upsampling > 1:
-            network = upsample_guided(network, self.upsampling)
-        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, on_step=on_step)
+        ask = upsampled(self.upsampling) if self.upsampling > 1 else evaluate
+        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, ask=ask, on_step=on_step)
 
 
 @dataclass(frozen=True)

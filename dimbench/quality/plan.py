@@ -89,6 +89,7 @@ def of_images(images: Images, to_read: int, extractor: Extractor, batch: int, cl
     seconds, tried = features_seconds(extractor, images.size, batch, clock)
     whole = (images.count + to_read) / batch * seconds
     rows = [("images", f"{images.count:,} of {images.size[0]} x {images.size[1]} pixels in {images.path}")]
+    rows += [("mind", doubt) for doubt in images.doubts("The")]
     if to_read:
         rows.append(("real images", f"{to_read:,} to look at"))
     rows.append(("features", f"{extractor.name}"))

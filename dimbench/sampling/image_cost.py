@@ -56,8 +56,9 @@ def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int
     run.check(settings, process, backbone)
     _, network = costs.skeleton(backbone)
     with shapes_only():
-        whole = Run(backbone, network, process, settings, Decoder(STABLE_DIFFUSION) if decoded else None)
-        bill = trace(whole, lambda: whole(SampleNoise(0, range(batch), "meta")), batch, alike=network)
+        decoder = Decoder(STABLE_DIFFUSION) if decoded else None
+    whole = Run(backbone, network, process, settings, decoder)
+    bill = trace(whole, lambda: whole(SampleNoise(0, range(batch), "meta")), batch, alike=network)
     return ImageCost(bill, whole.calls, whole.passes)
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from dimbench import backbone, presets
 from dimbench.diffusion import dpm_solver, vp_sde
 from dimbench.diffusion.process import StableDiffusion, VariancePreserving, find_process
-from dimbench.diffusion.upsample_guidance import upsample_guided
+from dimbench.diffusion.upsample_guidance import upsampled
 from dimbench.errors import UsageError
 from dimbench.presets import Preset
 from tests import golden_data
@@ -62,8 +62,8 @@ def test_upsampled_images_are_led_by_the_reduced_one() -> None:
     ours = find_process(larger).sample(network, x, golden_data.noise, "dpm-solver", 20)
     assert sides.count(8) == 20
     assert sides.count(4) == 7, "at times from 0.7 to 1 in steps of 1/20"
-    led = upsample_guided(lambda x, t: 0.1 * x, 2)
-    assert torch.equal(ours, dpm_solver.dpm_solver(led, x, steps=20, method="dpm-solver"))
+    led = dpm_solver.dpm_solver(lambda x, t: 0.1 * x, x, steps=20, method="dpm-solver", ask=upsampled(2))
+    assert torch.equal(ours, led)
 
 
 @pytest.mark.parametrize(("sampler", "draws"), [("euler-maruyama", 9), ("euler", 0)])
