@@ -32,13 +32,14 @@ class Claim:
 class Published:
     """A file that its authors published. `file` is its name here, which is theirs where no other file has it, else
     theirs is `original`; `url` its address, `page` the web page that offers it ("": unknown); `size` in bytes (0:
-    unknown)."""
+    unknown) and `sha256` as its publisher gives them ("": unknown)."""
 
     file: str
     original: str = ""
     url: str = ""
     page: str = ""
     size: int = 0
+    sha256: str = ""
     layout: str = ""
 
 

@@ -30,12 +30,20 @@ def size(number: int) -> str:
     return f"{short(number)}B" if number >= 1000 else f"{number} B"
 
 
-def seconds(number: float) -> str:
-    """0.0370125 -> "37.01 ms", with four digits and the largest unit that leaves at least 1."""
+DIGITS, FEW_DIGITS = 4, 2  # of a figure with an interval, and of one of too few samples for any
+
+
+def seconds(number: float, digits: int = DIGITS) -> str:
+    """0.0370125 -> "37.01 ms", with the largest unit that leaves at least 1."""
     for scale, unit in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
         if abs(number) >= scale:
-            return f"{_four_digits(number / scale)} {unit}"
-    return f"{_four_digits(number / 1e-9)} ns"
+            return f"{_digits(number / scale, digits)} {unit}"
+    return f"{_digits(number / 1e-9, digits)} ns"
+
+
+def of_samples(count: int) -> str:
+    """What marks a figure of too few samples; "" for 0."""
+    return f" of {count} sample{'s' if count > 1 else ''}" if count else ""
 
 
 def change(ratio: float) -> str:
@@ -43,13 +51,19 @@ def change(ratio: float) -> str:
     return f"{round(100 * (ratio - 1), 1) + 0.0:+.1f} %"  # + 0.0: no "-0.0"
 
 
-def rate(number: float) -> str:
-    """59.1342 -> "59.13", with four digits or all before the point."""
-    return f"{number:,.0f}" if number >= 1000 else f"{number:.4g}"
+def rate(number: float, digits: int = DIGITS) -> str:
+    """59.1342 -> "59.13"; 123456 -> "123,500"."""
+    rounded = _rounded(number, digits)
+    return f"{rounded:,.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:.{digits}g}"
 
 
-def _four_digits(number: float) -> str:
-    return f"{number:.0f}" if abs(number) >= 1000 else f"{number:#.4g}"
+def _digits(number: float, digits: int) -> str:
+    rounded = _rounded(number, digits)
+    return f"{rounded:.0f}" if abs(rounded) >= 10 ** (digits - 1) else f"{rounded:#.{digits}g}"
+
+
+def _rounded(number: float, digits: int) -> float:
+    return float(f"{number:.{digits}g}")
 
 
 def share(part: float, whole: float) -> str:

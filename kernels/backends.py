@@ -8,7 +8,7 @@ broken, it raises DimbenchError. An operator's package also has `example(size)`,
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -142,6 +142,14 @@ def watch() -> Iterator[dict[str, str]]:
         yield used
     finally:
         _watching.remove(used)
+
+
+def foreseen(names: Collection[str], dtype: torch.dtype, device: str) -> dict[str, str]:
+    """Operator -> the backend that `watch` will see run, for a network whose bill names these operators. Raises
+    UsageError where one was asked for that cannot."""
+    used = {name: each for name, each in operators().items() if any(n.startswith(name) for n in names)}
+    size = Size(length=16, channels=16, dtype=dtype, device=device)
+    return {name: each.backend_for(*each.example(size).inputs) for name, each in used.items()}
 
 
 @cache

@@ -24,7 +24,7 @@ FLOORS = (
     {"models"},
     {"layers"},
     {"kernels"},
-    {"errors", "files", "meta", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "files", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
@@ -46,6 +46,7 @@ BESIDE = {
     ("bench", "weights"),
     ("quality", "weights"),
     ("sampling", "weights"),
+    ("training", "weights"),
     ("weights", "counting"),
     ("meta", "errors"),
     ("names", "errors"),

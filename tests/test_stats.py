@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
@@ -33,10 +34,40 @@ def test_the_interval_covers_the_true_median_as_often_as_it_says() -> None:
 
 
 def test_the_interval_of_a_known_series() -> None:
-    samples = [float(value) for value in range(20, 0, -1)]
+    samples = [float(value) for half in zip(range(1, 11), range(11, 21), strict=True) for value in half]  # 1, 11, 2 ...
+    assert stats.inflation(samples) == 1
     assert stats.median(samples) == 10.5
     assert stats.median_interval(samples) == (6.0, 15.0)  # ranks 6 and 15: 95.9 %
     assert stats.median_interval(samples[:5]) is None
+
+
+def test_samples_in_a_row_are_worth_fewer() -> None:
+    assert stats.median_interval([float(value) for value in range(20)]) is None  # one long drift
+    halves = [1.0] * 500 + [2.0] * 500  # a clock that changed once: two samples' worth
+    assert stats.inflation(halves) > 1000 / 6
+    assert stats.inflation([1.0] * 50) == 1  # nothing differs
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3])
+def test_a_slow_drift_beneath_noise_is_seen_by_blocks(share: float) -> None:
+    """Neighbours of such a series are hardly alike; its median wanders as if it had a 20th of its samples."""
+    lot, drift, samples = random.Random(0), 0.0, []
+    for _ in range(16_000):
+        drift = 0.98 * drift + 0.199 * lot.gauss()
+        samples.append(share**0.5 * drift + (1 - share) ** 0.5 * lot.gauss())
+    assert stats.likeness(stats._sides(samples)) < 0.5
+    expected = 1 + share * 2 * 0.98 / 0.02 * 2 / np.pi  # of signs, whose correlation is about 2 / pi of the values'
+    assert expected / 2 < stats.inflation(samples) < 2.5 * expected
+
+
+@pytest.mark.parametrize("alike", [0.0, 0.5, 0.9])
+def test_likeness_is_the_correlation_of_neighbours(alike: float) -> None:
+    lot, state, samples = random.Random(1), 0.0, []
+    for _ in range(20_000):
+        state = alike * state + (1 - alike**2) ** 0.5 * lot.gauss()
+        samples.append(math.exp(state))
+    # The standard error of the correlation of signs is below 0.01 for each of the three.
+    assert stats.summarise(samples).neighbours == pytest.approx(alike, abs=0.05)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.9, 0.99, 1.0])
@@ -65,8 +96,9 @@ def test_percentiles_wait_for_enough_samples() -> None:
 
 
 def test_a_summary_in_shares() -> None:
-    summary = stats.summarise([9.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 10.0, 11.0, 12.0])
+    summary = stats.summarise([10.0, 10.0, 10.0, 10.0, 11.0, 9.0, 12.0, 10.0, 10.0, 10.0])
     assert (summary.median, summary.low, summary.high) == (10.0, 10.0, 11.0)
     assert summary.margin == pytest.approx(0.05)
     assert summary.spread == 0.0
     assert stats.summarise([1.0]).margin is None
+    assert [stats.summarise([1.0] * count).iqr for count in (1, 3, 4)] == [None, None, 0.0]

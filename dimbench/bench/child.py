@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
@@ -39,7 +40,7 @@ def main() -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        send("too big", words=doubts.doubt(f"out of memory ({_beginning(error)})", doubts.SMALLER))
+        send("too big", doubt=asdict(doubts.too_big(f"out of memory ({_beginning(error)})")))
 
 
 def _channel() -> Send:

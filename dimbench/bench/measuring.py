@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -48,11 +48,11 @@ class Measuring:
 
     def run(self) -> None:
         conditions = self._conditions()
-        self.send("start", model=self.subject.name, conditions=conditions, metrics={})
+        model = self.subject.name
+        self.send("start", model=model, conditions=conditions, metrics={})
         cost = subjects.cost(self.row, self.subject, self.batch)
-        self.send(
-            "start", model=self.subject.name, conditions=conditions, metrics={"macs": cost.macs, "params": cost.params}
-        )
+        conditions |= self._foreseen(cost)
+        self.send("start", model=model, conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
         if not self.device.on_gpu and not self._leave_room(cost):
             return
         with backends.use(self.row.kernel), backends.watch() as kernels:
@@ -67,14 +67,13 @@ class Measuring:
             peaks = memory.peaks(self.device.probe, held)
             joules = self._joules(call)
         summary = stats.summarise(timed.seconds)
-        ran = ", ".join(f"{operator} {name}" for operator, name in sorted(kernels.items()))
         found = doubts.of_series(timed, summary, rules.target) + doubts.of_launches(launches)
         found += doubts.of_host(self.host_before, hardware.host(), torch.get_num_threads())
         found += doubts.of_gpu(self.gpu_states)
         self.send(
             "done",
-            model=self.subject.name,
-            conditions={**conditions, "kernel": ran or None, "form": subject.form, "sampler": subject.sampler},
+            model=model,
+            conditions={**conditions, "kernel": _said(kernels), "form": subject.form, "sampler": subject.sampler},
             metrics={
                 **first,
                 **self._speed(timed, summary, cost),
@@ -83,12 +82,19 @@ class Measuring:
             },
             samples={"seconds": timed.seconds},
             details={**self._details(timed, summary, peaks), "launch_share": launches},
-            warnings=found,
+            doubts=[asdict(doubt) for doubt in found],
             environment={**results.describe_machine(), **self._environment()},
         )
 
+    def _foreseen(self, cost: Cost) -> dict[str, Any]:
+        """The conditions that a finished row knows from its run: a row that does not fit must have the same."""
+        with backends.use(self.row.kernel):
+            kernels = backends.foreseen(cost.operators, precision.DTYPES[self.row.dtype], self.row.device)
+        sampler = subjects.settings(self.row, self.subject).sampler if self.row.mode == "sample" else None
+        return {"kernel": _said(kernels), "form": cost.form, "sampler": sampler}
+
     def _conditions(self) -> dict[str, Any]:
-        """All that has to be equal for two rows to be compared, as far as it is known before the first call."""
+        """All that has to be equal for two rows to be compared, as far as the row says it."""
         row = self.row
         return {
             "mode": row.mode,
@@ -97,7 +103,6 @@ class Measuring:
             "dtype": row.dtype,
             "batch": self.batch,
             **self.subject.conditions,
-            "kernel": row.kernel,
             "compile": row.compile,
             "cuda_graph": row.cuda_graph,
             "threads": torch.get_num_threads(),
@@ -115,7 +120,7 @@ class Measuring:
         needed = cost.weights + cost.activations
         if needed > available:
             seen = f"it needs about {needed / 1e9:.1f} GB, {available / 1e9:.1f} GB are available, and it was not run"
-            self.send("too big", words=doubts.doubt(seen, doubts.SMALLER))
+            self.send("too big", doubt=asdict(doubts.too_big(seen)))
             return False
         memory.limit_process(available)
         return True
@@ -204,6 +209,10 @@ class Measuring:
     def _environment(self) -> dict[str, Any]:
         gpu = self.device.gpu
         return {"cuda": torch.version.cuda, "driver": gpu.driver if gpu else None} if self.device.on_gpu else {}
+
+
+def _said(kernels: Mapping[str, str]) -> str | None:
+    return ", ".join(f"{operator} {name}" for operator, name in sorted(kernels.items())) or None
 
 
 def _checked(call: Callable[[], Tensor]) -> Callable[[], Tensor]:

@@ -10,14 +10,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from time import monotonic, sleep
 from typing import IO, Any
 
-from dimbench.bench import best_batch
-from dimbench.bench.doubts import SMALLER, doubt
+from dimbench.bench import best_batch, doubts
+from dimbench.bench.doubts import Doubt, Kind
 from dimbench.bench.rows import BEST, Row
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.results import Record
@@ -66,30 +66,38 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                 event = child.events.get(timeout=max(0.0, deadline - monotonic()))
             except queue.Empty:
                 seen = f"it was stopped after {limit:.0f} s without an end"
-                return _too_big(row, known, doubt(seen, "give a longer --budget"))
+                return unmeasured(row, known, Doubt(Kind.NO_END, seen, "give a longer --budget"))
             match event.pop("event"):
                 case "progress":
                     on_progress(event["phase"], event["seconds"], event["median"])
                 case "start":
                     known = event
                 case "done":
-                    event["warnings"] = tuple(event["warnings"])
-                    return Record("bench", **{**event, "details": {**details, **event["details"]}})
+                    found = [Doubt(**doubt) for doubt in event.pop("doubts")]
+                    event["details"] = {**details, **event["details"]}
+                    return with_doubts(Record("bench", **event), found)
                 case "too big":
-                    return _too_big(row, known, event["words"])
+                    return unmeasured(row, known, Doubt(**event["doubt"]))
                 case "error":
                     kind = UsageError if event["code"] == UsageError.exit_code else DimbenchError
                     raise kind(f"{row.title}: {event['words']}")
                 case "end":
                     if child.killed():
                         seen = "the system ended it, as it does where memory runs out"
-                        return _too_big(row, known, doubt(seen, SMALLER))
+                        return unmeasured(row, known, doubts.too_big(seen))
                     raise DimbenchError(f"{row.title} failed: {child.last_words()}; run it alone to see if it repeats")
 
 
-def _too_big(row: Row, known: dict[str, Any], words: str) -> Record:
+def unmeasured(row: Row, known: dict[str, Any], why: Doubt) -> Record:
+    """The record of a row that there is no time of."""
     metrics = {**dict.fromkeys(_UNMEASURED), **known["metrics"]}
-    return Record("bench", known["model"], known["conditions"], metrics, warnings=(words,), details={"row": row.key})
+    return with_doubts(Record("bench", known["model"], known["conditions"], metrics, details={"row": row.key}), [why])
+
+
+def with_doubts(record: Record, found: Sequence[Doubt]) -> Record:
+    """The record with the doubts as sentences for those who read it, and as values for what groups them."""
+    details = {**record.details, "doubts": [asdict(doubt) for doubt in found]}
+    return replace(record, warnings=tuple(map(str, found)), details=details)
 
 
 class _Child:

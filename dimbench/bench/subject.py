@@ -19,7 +19,7 @@ from dimbench.counting.costs import skeleton
 from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import find_process
 from dimbench.meta import shapes_only
-from dimbench.sampling import autoencoder
+from dimbench.sampling import decoding
 from dimbench.sampling.image_cost import image_cost, settings_of
 from dimbench.sampling.noise import SampleNoise
 from dimbench.sampling.precision import DTYPES
@@ -34,7 +34,8 @@ _ON_TENSOR_CORES = {"linear", "matmul", "attention", "convolution"}
 @dataclass(frozen=True)
 class Cost:
     """What one image needs by the count: `macs` of a forward pass and of all that the row times, the share of products
-    among them, parameters; bytes of the weights, of inputs and outputs per batch, and at the peak beyond weights."""
+    among them, parameters; bytes of the weights, of inputs and outputs per batch, and at the peak beyond weights; the
+    operators it calls, and the `form` of a Subject."""
 
     macs: int
     macs_timed: int
@@ -43,6 +44,8 @@ class Cost:
     weights: int
     traffic: int
     activations: int
+    operators: frozenset[str]
+    form: str
 
 
 def found(row: Row) -> Backbone:
@@ -76,6 +79,8 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
         weights=weights,
         traffic=calls * (item * numbers + 2 * item * x.numel()),
         activations=live.peak * item // 4,
+        operators=frozenset(line.operator for line in bill.lines),
+        form=backbone.form_of(model, running),
     )
 
 
@@ -94,7 +99,7 @@ def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
     model = backbone.created(subject)
     if row.weights:
-        checkpoints.load_checkpoint(model, row.weights)
+        checkpoints.fill(model, row.weights)
     if row.mode == "train":
         return _training(row, subject, model.to(row.device), batch)
     running = subject.running(model).to(row.device, DTYPES[row.dtype])
@@ -151,7 +156,7 @@ def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module,
     process, how = find_process(subject.diffusion), settings(row, subject)
     check(how, process, subject)
     dtype = DTYPES[row.dtype]
-    decoder = autoencoder.from_pretrained(row.autoencoder).to(row.device, dtype) if row.autoencoder else None
+    decoder = decoding.load(row.autoencoder).to(row.device, dtype) if row.autoencoder else None
 
     def call_of(network: nn.Module) -> Callable[[], Tensor]:
         run = Run(subject, network, process, how, decoder.decode if decoder else None)

@@ -64,7 +64,7 @@ class Rules:
     warm_up: float = 1.0
     warm_up_most: float = 30.0
     least_seconds: float = 2.0
-    least_samples: int = 20
+    least_samples: int = 60  # fewer do not tell how alike neighbours are
 
     @classmethod
     def of(cls, device: str, budget: float) -> Rules:

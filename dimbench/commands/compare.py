@@ -66,7 +66,7 @@ def run(
 ) -> None:
     """Say what got slower and what is noise, between two record files, two commits or two settings.
 
-    Measured sides run in turn in fresh processes; what is unclear gets more rounds, what is slower a second comparison.
+    Measured sides run in turn in fresh processes; what is unclear gets more rounds, what changed a second comparison.
     Exit codes: 0, 1 error, 2 usage, 3 regression confirmed.
     """
     form = table_format(json, csv, markdown)
@@ -83,24 +83,29 @@ def run(
         with outcome.sides(ref, new, a or "", b or "", bench) as measured:
             found = outcome.of_sides(measured, models, rules, rounds, partial(checkouts.bench, budget=budget), seed)
     failed = failing(found.changes, gates, fail_on is FailOn.UNCLEAR)
+    absent = [text for text, gate in zip(fail_if or (), gates, strict=False) if gate.metric not in found.metrics]
     records = [
         shown.record(change, sides=found.labels, order=found.order.get(change.pair.model, []))
         for change in found.changes
     ]
     if records:
-        emit(records, [shown.table(found.changes, _notes(found, rules, failed))], file, form)
+        emit(records, [shown.table(found.changes, _notes(found, rules, failed, absent))], file, form)
     if found.stopped:
         raise found.stopped
-    absent = [text for text, gate in zip(fail_if or (), gates, strict=False) if gate.metric not in found.metrics]
-    if absent:
-        raise UsageError(f"--fail-if {absent[0]} looks at nothing: no row has it on both sides; leave it out")
     if failed:
         raise typer.Exit(FAILED)
+    if absent:
+        raise UsageError(_looks_at_nothing(absent[0]))
 
 
-def _notes(found: Found, rules: JudgedBy, failed: Sequence[Change]) -> list[str]:
+def _looks_at_nothing(gate: str) -> str:
+    return f"--fail-if {gate} looks at nothing: no row has it on both sides; leave it out"
+
+
+def _notes(found: Found, rules: JudgedBy, failed: Sequence[Change], absent: Sequence[str]) -> list[str]:
     """What stands below the table, the upshot last."""
     notes = [f"{name} is {label}." for name, label in found.labels.items()]
     notes += [*found.left_out, *shown.margins(found.changes, rules.noise)]
+    notes += [f"{_looks_at_nothing(gate)}." for gate in absent]
     stopped = "Stopped before its end: only finished rounds count."
     return [*notes, stopped if found.stopped else shown.outcome(failed, rules.metrics)]

@@ -34,6 +34,7 @@ def run(
     import torch
 
     from dimbench.bench import ceilings, devices, doubts, hardware
+    from dimbench.bench.parent import with_doubts
     from dimbench.sampling import precision
 
     precision.check_device(device)
@@ -46,11 +47,11 @@ def run(
         found = ceilings.measured(place, budget, created, progress)
         progress(ceilings.steps(place))
     ceilings.store(found)
-    record = _record(device, found, doubts.of_host(before, hardware.host(), found.threads or 1))
+    record = with_doubts(_record(device, found), doubts.of_host(before, hardware.host(), found.threads or 1))
     emit([record], [_table(found, record)], file, form)
 
 
-def _record(device: str, found: Ceilings, warnings: list[str]) -> Record:
+def _record(device: str, found: Ceilings) -> Record:
     return Record(
         "device",
         found.device_name,
@@ -61,7 +62,6 @@ def _record(device: str, found: Ceilings, warnings: list[str]) -> Record:
             "launch_seconds": found.launch_seconds,
         },
         samples=found.samples,
-        warnings=tuple(warnings),
         created=found.created,
     )
 

@@ -138,7 +138,7 @@ def _quality(pair: Pair, base: float, new: float, margin: float) -> Change:
     rise = (new - base) * metric.worse
     worse, better = metric.verdicts
     verdict = worse if rise > margin else better if rise < -margin else Verdict.SAME
-    return Change(pair, verdict, margin=margin, worsened=verdict is worse, confirmed=verdict is worse)
+    return Change(pair, verdict, margin=margin, worsened=verdict is worse, confirmed=verdict is not Verdict.SAME)
 
 
 def _noisy(pair: Pair, found: Estimate, significant: bool, asked: float, noise: Noise | None) -> Change:
@@ -183,8 +183,13 @@ def _verdict(pair: Pair, found: Estimate, significant: bool, within: float, beyo
     return worse if found.mean > 0 else better, ""
 
 
+def needs_confirming(change: Change) -> bool:
+    """Whether a change, for the worse or for the better, is one that an independent comparison has to find again."""
+    return not change.confirmed and change.verdict in METRICS[change.pair.metric].verdicts
+
+
 def confirm(first: Change, second: Change) -> Change:
-    """A change for the worse stands if an independent comparison says so too; else the two together are unclear."""
+    """A change stands if an independent comparison says so too; else the two together are unclear."""
     if second.verdict is first.verdict:
         return replace(first, confirmed=True, second=second.pair)
     reason = f"first {first.verdict}, then {second.verdict} when compared again"

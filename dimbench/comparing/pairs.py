@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from itertools import pairwise
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import pairwise, zip_longest
 from typing import Any
 
+from dimbench import conditions as keys
 from dimbench.comparing.gates import METRICS, Kind
 from dimbench.comparing.judge import Pair
 from dimbench.errors import DimbenchError, UsageError
@@ -14,7 +17,6 @@ Entry = Mapping[str, Any]  # a record as results.read gives it
 Round = tuple[Sequence[Entry], Sequence[Entry]]  # the records of BASE and of NEW
 
 MIN_ROUNDS = 8  # below it no rank of the rounds could reach p < 0.001
-MACHINE = ("device_name", "threads")  # conditions that name the machine, not the work: counts do not depend on them
 IN_TURN = "measured one after the other, not in turn: a drift of the machine looks the same; use --run"
 
 
@@ -36,21 +38,23 @@ def of_rounds(rounds: Sequence[Round], also: Collection[str] = ()) -> list[Pair]
 def of_files(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str] = ()) -> tuple[list[Pair], list[str]]:
     """The pairs of two files and a sentence on each row that has none. UsageError where no row of one is in the other.
 
-    Several records of a row that were made in turn are rounds. Otherwise noisy figures prove nothing, however many
-    samples they hold: of unchanged code measured in one process after another, a quarter to two fifths looked changed
-    at every test that was tried, and more samples made it worse, for the interval shrinks round a drifted centre.
+    Several records of a row that one machine made in turn are rounds. Otherwise noisy figures prove nothing, however
+    many samples they hold: of unchanged code measured in one process after another, a quarter to two fifths looked
+    changed at every test that was tried, and more samples made it worse: the interval shrinks round a drifted centre.
     """
     rows = _rows(base), _rows(new)
     pairs: list[Pair] = []
     left_out = []
-    for key, entries in rows[0].items():
-        if key in rows[1]:
-            pairs += _pairs(entries, rows[1][key], also, _obstacle(entries, rows[1][key]))
-        else:
-            left_out.append(_alone(entries[0], "BASE", [e[0] for e in rows[1].values()]))
-    left_out += [
-        _alone(e[0], "NEW", [f[0] for f in rows[0].values()]) for key, e in rows[1].items() if key not in rows[0]
-    ]
+    for row, machines in rows[0].items():
+        for ours, theirs in _machines(machines, rows[1].get(row, {})):
+            if ours and theirs:
+                pairs += _pairs(ours, theirs, also, _obstacle(ours, theirs))
+            elif row in rows[1]:
+                left_out.append(_unmatched(*((ours, "BASE") if ours else (theirs, "NEW"))))
+    for side, (mine, others) in (("BASE", rows), ("NEW", rows[::-1])):
+        rivals = [next(iter(machines.values()))[0] for machines in others.values()]
+        alone = [next(iter(machines.values()))[0] for row, machines in mine.items() if row not in others]
+        left_out += [_alone(entry, side, rivals) for entry in alone]
     if not pairs:
         why = "; ".join(dict.fromkeys(left_out)) or "they hold no records of metrics that are compared"
         raise UsageError(
@@ -63,13 +67,12 @@ def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], o
     """A pair for each metric that both know; without rounds, of all the figures each side has."""
     first, second = base[0], new[0]
     conditions = first["conditions"], second["conditions"]
-    names = list(dict.fromkeys([*conditions[0], *conditions[1]]))
-    differing = {n: (conditions[0].get(n), conditions[1].get(n)) for n in names if _differ(*conditions, n)}
-    shared = {name: conditions[0][name] for name in names if name not in differing}
+    differing = {n: (conditions[0].get(n), conditions[1].get(n)) for n in keys.differing(*conditions)}
+    shared = {name: value for name, value in conditions[0].items() if name not in differing}
     pairs = []
     for metric, kind in METRICS.items():
         shown = metric in also or kind.kind is Kind.EXACT or kind.margin is not None
-        before, after = (tuple(entry["metrics"].get(metric) for entry in side) for side in (base, new))
+        before, after = (tuple(_figure(entry, metric) for entry in side) for side in (base, new))
         if shown and all(metric in side["metrics"] for side in (first, second)) and set(before + after) != {None}:
             pairs.append(
                 Pair(
@@ -83,10 +86,24 @@ def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], o
                     differing=differing,
                     hertz=(_hertz(base), _hertz(new)),
                     obstacle=obstacle,
-                    missing=next((w for e in (*new, *base) if e["metrics"][metric] is None for w in e["warnings"]), ""),
+                    missing=next(filter(None, (_why_missing(entry, metric) for entry in (*new, *base))), ""),
                 )
             )
     return pairs
+
+
+def _figure(entry: Entry, metric: str) -> float | None:
+    """None for NaN and infinities as well: they are no figures."""
+    value = entry["metrics"].get(metric)
+    return value if isinstance(value, int) or (value is not None and math.isfinite(value)) else None
+
+
+def _why_missing(entry: Entry, metric: str) -> str:
+    """Why a record has no figure, as far as it says; "" where it has one."""
+    if _figure(entry, metric) is not None:
+        return ""
+    value = entry["metrics"].get(metric)
+    return next(iter(entry["warnings"]), "") if value is None else f"the record says {value}"
 
 
 def _hertz(entries: Sequence[Entry]) -> tuple[float, ...]:
@@ -95,16 +112,25 @@ def _hertz(entries: Sequence[Entry]) -> tuple[float, ...]:
     return tuple(found[-1]["sm_hertz"] for found in states if found and found[-1]["sm_hertz"])
 
 
-def _differ(base: Mapping[str, Any], new: Mapping[str, Any], name: str) -> bool:
-    return name not in base or name not in new or base[name] != new[name]
-
-
-def _rows(entries: Sequence[Entry]) -> dict[str, list[Entry]]:
-    """The records by what has to be equal, in the order of their making."""
-    rows: dict[str, list[Entry]] = {}
+def _rows(entries: Sequence[Entry]) -> dict[str, dict[str, list[Entry]]]:
+    """The records by what has to be equal, then by the machine they are of, in the order of their making."""
+    rows: dict[str, dict[str, list[Entry]]] = {}
     for entry in sorted(entries, key=lambda entry: entry["created"]):
-        rows.setdefault(repr((entry["command"], entry["model"], sorted(_work(entry).items()))), []).append(entry)
+        row = json.dumps([entry["command"], entry["model"], keys.key(entry["conditions"], keys.MACHINE)])
+        rows.setdefault(row, {}).setdefault(_machine(entry), []).append(entry)
     return rows
+
+
+def _machines(
+    base: Mapping[str, list[Entry]], new: Mapping[str, list[Entry]]
+) -> Iterator[tuple[list[Entry], list[Entry]]]:
+    """The records of each machine with the other side's of the same; then those of machines that only one side has, in
+    turn, for counts compare across machines; an empty list where none is left."""
+    yield from ((base[name], new[name]) for name in base if name in new)
+    others = (
+        [entries for name, entries in side.items() if name not in other] for side, other in ((base, new), (new, base))
+    )
+    yield from zip_longest(*others, fillvalue=[])
 
 
 def _obstacle(base: Sequence[Entry], new: Sequence[Entry]) -> str:
@@ -117,14 +143,15 @@ def _obstacle(base: Sequence[Entry], new: Sequence[Entry]) -> str:
     return "" if all(before[1] <= after[0] for before, after in pairwise(times)) else IN_TURN
 
 
-def _work(entry: Entry) -> dict[str, Any]:
-    return {name: value for name, value in entry["conditions"].items() if name not in MACHINE}
-
-
 def _machine(entry: Entry) -> str:
     conditions, environment = entry["conditions"], entry["environment"]
-    parts = {**{n: environment.get(n) for n in ("processor", "cpus")}, **{n: conditions.get(n) for n in MACHINE}}
+    parts = {**{n: environment.get(n) for n in ("processor", "cpus")}, **{n: conditions.get(n) for n in keys.MACHINE}}
     return ", ".join(f"{part} {name}" if isinstance(part, int) else part for name, part in parts.items() if part)
+
+
+def _unmatched(entries: Sequence[Entry], side: str) -> str:
+    entry = entries[0]
+    return f"{entry['command']} {entry['model']} left out: only {side} has it of the machine {_machine(entry)}"
 
 
 def _alone(entry: Entry, side: str, others: Sequence[Entry]) -> str:
@@ -134,8 +161,8 @@ def _alone(entry: Entry, side: str, others: Sequence[Entry]) -> str:
     if not rivals:
         return f"{row} is only in {side}"
     other = "NEW" if side == "BASE" else "BASE"
-    ours = _work(entry)
-    apart = [(t, [n for n in {**ours, **t} if _differ(ours, t, n)]) for t in map(_work, rivals)]
+    ours = entry["conditions"]
+    apart = [(rival["conditions"], keys.differing(ours, rival["conditions"], keys.MACHINE)) for rival in rivals]
     theirs, names = min(apart, key=lambda found: len(found[1]))
     found = (f"{n} is {ours.get(n, 'not given')} in {side} and {theirs.get(n, 'not given')} in {other}" for n in names)
     return f"{row} left out: {'; '.join(found)}"

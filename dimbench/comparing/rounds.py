@@ -9,7 +9,7 @@ from typing import Any
 from dimbench.comparing import pairs
 from dimbench.comparing.checkouts import Side
 from dimbench.comparing.gates import Kind, Verdict
-from dimbench.comparing.judge import Change, Pair, confirm
+from dimbench.comparing.judge import Change, Pair, confirm, needs_confirming
 from dimbench.comparing.pairs import Round
 
 Runner = Callable[[Side, str], list[dict[str, Any]]]  # (side, model) -> records, from a fresh process
@@ -60,7 +60,7 @@ class Series:
 
 
 class TwoSided:
-    """Rounds of two sides, and for the models that look worse an independent second comparison."""
+    """Rounds of two sides, and for the models that look changed an independent second comparison."""
 
     def __init__(
         self, sides: tuple[Side, Side], run: Runner, seed: int, judge: Judge, also: Sequence[str], progress: Progress
@@ -74,14 +74,14 @@ class TwoSided:
     def measure(self, models: Sequence[str], rounds: int) -> None:
         """All that it takes; after an interruption `changes` says what the rounds until then do."""
         self.first.until_clear(models, rounds, lambda: _unclear(self._judged(self.first)))
-        worse = [change.pair.model for change in self._judged(self.first) if _needs_confirming(change)]
-        self.second.until_clear(list(dict.fromkeys(worse)), rounds, lambda: _unclear(self._judged(self.second)))
+        changed = [change.pair.model for change in self._judged(self.first) if needs_confirming(change)]
+        self.second.until_clear(list(dict.fromkeys(changed)), rounds, lambda: _unclear(self._judged(self.second)))
 
     def changes(self) -> list[Change]:
-        """The verdict on every row; one that is worse stands if both comparisons say so."""
+        """The verdict on every row; a change stands if both comparisons say so."""
         again = {_row(change): change for change in self._judged(self.second)}
         return [
-            confirm(change, again[_row(change)]) if _needs_confirming(change) and _row(change) in again else change
+            confirm(change, again[_row(change)]) if needs_confirming(change) and _row(change) in again else change
             for change in self._judged(self.first)
         ]
 
@@ -94,10 +94,6 @@ class TwoSided:
     def _judged(self, series: Series) -> list[Change]:
         rounds = series.rounds.values()
         return self._judge([pair for each in rounds for pair in pairs.of_rounds(each, self._also)])
-
-
-def _needs_confirming(change: Change) -> bool:
-    return change.worsened and not change.confirmed
 
 
 def _unclear(changes: Sequence[Change]) -> list[str]:

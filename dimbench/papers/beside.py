@@ -6,15 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dimbench.conditions import STATED
 from dimbench.papers.figures import Figure
 from dimbench.papers.printed import Column, PaperTable, PrintedRow
 from dimbench.papers.verdicts import ClaimVerdict, judge, uncheckable
-
-# Which of a table's conditions decide what each command measures.
-_DECIDE = {
-    "fid": ("resolution", "num_images", "sampler", "steps", "cfg", "autoencoder"),
-    "bench": ("resolution", "batch", "device_name", "dtype", "mode"),
-}
 
 Record = Mapping[str, Any]
 
@@ -127,7 +122,7 @@ def _same_conditions(record: Record, row: PrintedRow, fid: str) -> bool:
     any other to rows that name their published file, for which its weights are taken.
     """
     taken, stated = record["conditions"], row.conditions
-    decide = _DECIDE[record["command"]]
+    decide = STATED[record["command"]]
     if record["command"] == "fid":
         if claimed := record.get("details", {}).get("claims", {}).get("fid"):
             decide = ("resolution", "num_images")

@@ -200,7 +200,7 @@ def check_disk(needed: int) -> None:
 def _decoder(name: str) -> str:
     if name in decoding.NAMED:
         return _file(catalog.shared(decoding.NAMED[name]) or paths.weights_folder() / decoding.NAMED[name])
-    return _file(Path(name)) if Path(name).exists() else f"{name}, from the hub unless it was fetched before"
+    return _file(Path(name)) if Path(name).exists() else f"{name}, in the hub's cache"
 
 
 def _file(path: Path) -> str:

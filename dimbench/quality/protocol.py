@@ -7,6 +7,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from dimbench.conditions import PROTOCOL
+
 # How people call them; {n} images.
 METRICS = {
     "fid": "FID-{n}",
@@ -18,12 +20,6 @@ METRICS = {
     "precision_vgg": "precision (VGG)",
     "recall_vgg": "recall (VGG)",
 }
-
-# All that two figures must share to be compared; the network and its weights are what is compared.
-PROTOCOL = (
-    "extractor", "extractor_sha256", "resize", "uint8", "reference_sha256", "reference_images", "resolution",
-    "num_images", "labels", "sampler", "steps", "cfg", "guided_channels", "autoencoder", "dtype", "seed", "vgg_sha256",
-)  # fmt: skip
 
 
 def protocol(conditions: Mapping[str, Any]) -> str:

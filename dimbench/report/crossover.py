@@ -7,15 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, pairwise
 
+from dimbench.report.curves import Bundle, Curve, bundles
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
-# What has to be equal for two rows to lie on one curve; kernels and networks differ between models.
-SAME = ("mode", "device_name", "dtype", "batch", "resolution", "compile", "cuda_graph", "threads", "steps", "guided")
 METRICS = {"seconds": "time", "peak_bytes": "memory", "macs": "MACs"}
-
-Curve = Mapping[float, float]
-"""Place along the condition -> measured value, both positive."""
 
 
 @dataclass(frozen=True)
@@ -32,61 +28,61 @@ class Crossing:
 def crossings(a: str, b: str, curves: Mapping[str, Curve]) -> list[Crossing]:
     """Every place where the curves of `a` and `b` cross, from left to right.
 
-    Between neighbouring places that both were measured at, both curves are taken as powers of the condition, straight
-    lines in logarithms; where they touch and part again on the same side, there is no crossing.
+    Only places count where one of them is surely the lower. Between two such neighbours both curves are taken as powers
+    of the condition, straight lines in logarithms.
     """
-    gaps = [(x, math.log(curves[a][x] / curves[b][x])) for x in sorted(curves[a].keys() & curves[b].keys())]
+    sure = [(x, order) for x in common(curves[a], curves[b]) if (order := curves[a][x].order(curves[b][x]))]
     found = []
-    for (x0, gap0), (x1, gap1) in pairwise([(x, gap) for x, gap in gaps if gap]):
-        if gap0 * gap1 < 0:
-            share = gap0 / (gap0 - gap1)
-            at = math.exp(math.log(x0) + share * math.log(x1 / x0))
-            winner, loser = (a, b) if gap1 < 0 else (b, a)
+    for (x0, order0), (x1, order1) in pairwise(sure):
+        if order0 != order1:
+            gaps = [math.log(curves[a][x].value / curves[b][x].value) for x in (x0, x1)]
+            at = math.exp(math.log(x0) + gaps[0] / (gaps[0] - gaps[1]) * math.log(x1 / x0))
+            winner, loser = (a, b) if order1 < 0 else (b, a)
             found.append(Crossing(winner, loser, at, x0, x1))
     return found
 
 
-def curves(records: Sequence[Record], along: str, metric: str = "seconds") -> dict[str, dict[float, float]]:
-    """Model -> curve of `metric` along a condition; rows without a figure are left out. A later record replaces an
-    earlier one at the same place."""
-    found: dict[str, dict[float, float]] = {}
-    for record in records:
-        value = record.metrics.get(metric)
-        if value:
-            found.setdefault(record.model, {})[float(record.conditions[along])] = value
-    return found
+def common(a: Curve, b: Curve) -> list[float]:
+    """The places that both curves have, from left to right."""
+    return sorted(a.keys() & b.keys())
 
 
 def tables(records: Sequence[Record], along: str, unit: str) -> list[Table]:
     """For rows that are equal in all but model and place, one table: where one model comes to be below another."""
-    groups: dict[tuple[str, ...], list[Record]] = {}
-    for record in records:
-        same = [name for name in SAME if name != along]
-        groups.setdefault(tuple(str(record.conditions.get(name)) for name in same), []).append(record)
-    return [found for group in groups.values() if (found := _table(group, along, unit)).rows]
+    found = bundles([record.as_dict() for record in records], along)
+    return [table for bundle in found if (table := _table(bundle, along, unit)).rows]
 
 
-def _table(records: Sequence[Record], along: str, unit: str) -> Table:
+def _table(bundle: Bundle, along: str, unit: str) -> Table:
     rows = []
     for metric, what in METRICS.items():
-        found = curves(records, along, metric)
-        for a, b in combinations(found, 2):
-            if len(found[a].keys() & found[b].keys()) > 1:
-                rows += [(what, *row) for row in _pair(a, b, found, unit)]
-    conditions = records[0].conditions
-    kept = ", ".join(f"{name} {conditions[name]}" for name in ("batch", "resolution", "dtype") if name != along)
-    notes = ("Crossovers lie between measured points, where figures are taken as powers of the condition.",)
+        curves = bundle.curves(metric)
+        for a, b in combinations(curves, 2):
+            if len(common(curves[a], curves[b])) > 1:
+                rows += [(what, *row) for row in _pair(a, b, curves, unit)]
+    kept = ", ".join(f"{n} {bundle.conditions[n]}" for n in ("batch", "resolution", "dtype") if n in bundle.conditions)
+    notes = (
+        "Crossovers lie between measured points, where figures are taken as powers of the condition.",
+        "A point counts where the intervals of the two are apart by more than processes of the same code differ.",
+    )
     return Table(("of", "the less", "", "the more", "where"), rows, title=f"Along {along}: {kept}", notes=notes)
 
 
-def _pair(a: str, b: str, found: Mapping[str, Curve], unit: str) -> list[tuple[str, ...]]:
+def _pair(a: str, b: str, curves: Mapping[str, Curve], unit: str) -> list[tuple[str, ...]]:
     """What there is to say of two models."""
-    crossed = crossings(a, b, found)
-    if crossed:
+    if crossed := crossings(a, b, curves):
         return [
             (c.winner, "overtakes", c.loser, f"at {c.at:,.0f} {unit}, between {c.after:g} and {c.before:g}")
             for c in crossed
         ]
-    common = sorted(found[a].keys() & found[b].keys())
-    low, high = sorted((a, b), key=lambda name: found[name][common[-1]])
-    return [(low, "below", high, f"everywhere from {common[0]:g} to {common[-1]:g} {unit}")]
+    places = common(curves[a], curves[b])
+    sure = {x: order for x in places if (order := curves[a][x].order(curves[b][x]))}
+    reach = f"from {places[0]:g} to {places[-1]:g} {unit}"
+    if not sure:
+        equal = all(curves[a][x].value == curves[b][x].value for x in places)
+        return [(a, "equal to" if equal else "not told apart from", b, reach)]
+    low, high = (a, b) if next(iter(sure.values())) < 0 else (b, a)
+    where = (
+        f"everywhere {reach}" if len(sure) == len(places) else f"surely at {', '.join(f'{x:g}' for x in sure)} {unit}"
+    )
+    return [(low, "below", high, where)]

@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dimbench.report import charts, conditions, html, metrics
+from dimbench.report import charts, html, metrics, wording
 from dimbench.report import grids as summary
 from dimbench.report.findings import Compared, Findings, History, Outcome, Raw, point, value
 from dimbench.report.grids import Grid
@@ -96,8 +96,8 @@ def _card(series: History, others: Sequence[History]) -> Markup | None:
         return None
     breaks = _breaks([record for record, _ in runs])
     drawn = charts.history([where for _, where in runs], partial(metrics.text, names[0]), breaks)
-    same = conditions.shared([one.conditions for one in others if one.command == series.command])
-    notes = [conditions.words(series.conditions, same), *breaks.values()]
+    same = wording.shared([one.conditions for one in others if one.command == series.command])
+    notes = [wording.words(series.conditions, same), *breaks.values()]
     said = html.paragraphs(note for note in dict.fromkeys(notes) if note)
     title = f"{series.model}: {metrics.label(names[0])}"
     return Markup('<div class="card"><h3>{}</h3>{}{}</div>').format(title, said, drawn)
@@ -107,7 +107,7 @@ def _breaks(records: Sequence[Raw]) -> dict[int, str]:
     """What changed in the environment just before a record, by its index; the commit always does."""
     found = {}
     for index, (before, after) in enumerate(pairwise(record["environment"] for record in records), start=1):
-        changed = [trait for trait in conditions.traits([before], [after]) if trait.differs and trait.name != "commit"]
+        changed = [trait for trait in wording.traits([before], [after]) if trait.differs and trait.name != "commit"]
         if changed:
             found[index] = ", ".join(
                 f"{trait.name} {trait.sides[0][0]} \u2192 {trait.sides[1][0]}" for trait in changed

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from dimbench import stats
+from dimbench import conditions, stats
 from dimbench.errors import DimbenchError
 from dimbench.report import metrics
-from dimbench.report.conditions import shared, words
+from dimbench.report.wording import shared, words
 
 Raw = Mapping[str, Any]  # a record, or a part of one, as dimbench.results.read gives it
 
@@ -32,14 +32,13 @@ class Outcome(StrEnum):
 
 
 GRAVE = (Outcome.REGRESSION, Outcome.CHANGED, Outcome.LOST)
-_OUTCOMES = {
-    "changed": Outcome.CHANGED,
+_OUTCOMES = {"changed": Outcome.CHANGED, "same": Outcome.SAME, "equal": Outcome.EQUAL}
+_IF_CONFIRMED = {
+    "slower": Outcome.REGRESSION,
+    "worse": Outcome.REGRESSION,
     "faster": Outcome.BETTER,
     "better": Outcome.BETTER,
-    "same": Outcome.SAME,
-    "equal": Outcome.EQUAL,
 }
-_WORSE = ("slower", "worse")
 _NOUNS = re.compile(r"\b(regression|metric|measurement|model)\b")
 
 
@@ -95,6 +94,12 @@ class History:
         values = self.latest["metrics"]
         names = metrics.shown(self.command, [values])
         return not names or value(values[names[0]]) is not None
+
+    @property
+    def samples_without_interval(self) -> int:
+        """How many samples the latest times rest on, where they are too few for an interval; else 0."""
+        samples = self.latest.get("samples", {}).get("seconds", ())
+        return len(samples) if samples and stats.median_interval(samples) is None else 0
 
 
 @dataclass(frozen=True)
@@ -158,7 +163,7 @@ def gather(records: Iterable[Raw]) -> Findings:
     heaps: dict[str, list[Raw]] = {}
     for record in sorted(records, key=lambda record: str(record["created"])):
         compared = [record.get("details", {}).get(name) for name in ("of", "metric")]
-        key = json.dumps([record["command"], record["model"], record["conditions"], compared], sort_keys=True)
+        key = json.dumps([record["command"], record["model"], conditions.key(record["conditions"]), compared])
         heaps.setdefault(key, []).append(record)
     comparisons = [_comparison(heap[-1]) for heap in heaps.values() if heap[0]["command"] == "compare"]
     comparisons.sort(key=lambda row: list(Outcome).index(row.outcome))
@@ -177,8 +182,8 @@ def _comparison(record: Raw) -> Compared:
         raise DimbenchError(
             f"a compare record of {model} has no {missing}; give records that `dimbench compare` of this version wrote"
         ) from None
-    if verdict in _WORSE:
-        verdict += ", confirmed" if outcome is Outcome.REGRESSION else ", not confirmed"
+    if verdict in _IF_CONFIRMED:
+        verdict += ", confirmed" if outcome is _IF_CONFIRMED[verdict] else ", not confirmed"
     reason = str(details.get("reason") or "; ".join(record.get("warnings", ())))
     return Compared(
         model, record["conditions"], metric, outcome, verdict, **numbers, reason=reason, environments=environments
@@ -186,13 +191,13 @@ def _comparison(record: Raw) -> Compared:
 
 
 def _outcome(verdict: str, confirmed: bool, base: float | None, new: float | None) -> Outcome:
-    """A change for the worse that was not confirmed is unclear, and so is a verdict that this version does not know."""
+    """A change that was not confirmed is unclear, and so is a verdict that this version does not know."""
     if new is None:
         return Outcome.LOST
     if base is None:
         return Outcome.UNCLEAR
-    if verdict in _WORSE and confirmed:
-        return Outcome.REGRESSION
+    if verdict in _IF_CONFIRMED and confirmed:
+        return _IF_CONFIRMED[verdict]
     return _OUTCOMES.get(verdict, Outcome.UNCLEAR)
 
 
@@ -210,7 +215,8 @@ def point(record: Raw, metric: str) -> Point | None:
     """What a record says of a metric, from its raw series where it kept one; None where it was not measured."""
     samples = record.get("samples", {}).get(metric)
     if samples:
-        quartiles = stats.quantile(samples, 0.25), stats.quantile(samples, 0.75)
+        enough = len(samples) >= stats.QUARTILES_NEED
+        quartiles = (stats.quantile(samples, 0.25), stats.quantile(samples, 0.75)) if enough else None
         interval = stats.median_interval(samples)
         return Point(record["created"], stats.median(samples), interval, quartiles, len(samples))
     number = value(record["metrics"].get(metric))

@@ -178,10 +178,12 @@ def _timed(request: Asked, axis: str, metric: str, around: plots.Frame, file: Pa
             "makes them"
         )
     crossed = timings.overtakings(sweep.curves, "px") if axis == "resolution" else {}
-    series = [
-        plots.Curve(presets.find(model).label, list(curve.items()), crossed.get(model, ()))
-        for model, curve in sweep.curves.items()
-    ]
+    series = []
+    for name, curve in sweep.curves.items():
+        model = sweep.models[name]
+        marks = [plots.Mark(x, found.value, found.low, found.high, found.doubtful) for x, found in curve.items()]
+        label = presets.find(model).label + name.removeprefix(model)
+        series.append(plots.Curve(label, marks, crossed.get(name, ())))
     ticks = sorted({place for curve in sweep.curves.values() for place in curve})
     plots.lines(series, replace(around, caption=sweep.says, log_x=True, log_y=True), file, form, ticks)
 

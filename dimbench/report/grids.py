@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimbench import units
-from dimbench.report import conditions, metrics, quality
+from dimbench.report import metrics, quality, wording
 from dimbench.report.findings import GRAVE, Compared, Findings, History, Outcome, point
 from dimbench.report.tables import Cell
 
@@ -26,10 +26,10 @@ class Grid:
 
 def compared(rows: Sequence[Compared]) -> Grid:
     """One row per comparison: both figures, the change with its interval against the margin, the verdict in words."""
-    same = conditions.shared([row.conditions for row in rows])
+    same = wording.shared([row.conditions for row in rows])
     columns = ["model", "metric", "verdict", "change", INTERVAL, "margin", "base", "new", "conditions"]
     cells = [_compared(row, same) for row in rows]
-    return _without_empty(Grid(columns, cells, note=conditions.words(same)))
+    return _without_empty(Grid(columns, cells, note=wording.words(same)))
 
 
 def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
@@ -50,7 +50,7 @@ def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
         Cell(margin, row.margin),
         Cell(metrics.text(row.metric, row.base, full=True), row.base),
         Cell(metrics.text(row.metric, row.new, full=True), row.new),
-        Cell(conditions.words(row.conditions, same)),
+        Cell(wording.words(row.conditions, same)),
     ]
 
 
@@ -89,7 +89,7 @@ def measured(findings: Findings) -> list[Grid]:
 
 
 def _measured(command: str, rows: Sequence[History], title: str) -> Grid:
-    same = conditions.shared([row.conditions for row in rows])
+    same = wording.shared([row.conditions for row in rows])
     names = metrics.shown(command, [row.latest["metrics"] for row in rows])
     sampled = [name for name in names if any(name in row.latest.get("samples", {}) for row in rows)]
     columns = ["model", "conditions"]
@@ -98,12 +98,12 @@ def _measured(command: str, rows: Sequence[History], title: str) -> Grid:
     cells = [
         [
             Cell(row.model),
-            Cell(conditions.words(row.conditions, same)),
+            Cell(wording.words(row.conditions, same)),
             *(cell for name in names for cell in _figure(row, name, name in sampled)),
         ]
         for row in rows
     ]
-    return _without_empty(Grid(columns, cells, title, conditions.words(same)))
+    return _without_empty(Grid(columns, cells, title, wording.words(same)))
 
 
 def _heading(command: str, metric: str, conditions: Mapping[str, Any]) -> str:
@@ -117,7 +117,9 @@ def _figure(row: History, name: str, sampled: bool) -> list[Cell]:
     found = point(row.latest, name)
     if found is None:
         return [Cell(units.NOT_MEASURED, tone="warn"), *[Cell("")] * (2 * sampled)]
-    figure = Cell(metrics.text(name, found.value), found.value, hint=metrics.text(name, found.value, full=True))
+    few = row.samples_without_interval if metrics.is_timed(name) else 0
+    said = metrics.text(name, found.value, digits=units.FEW_DIGITS if few else units.DIGITS)
+    figure = Cell(said + units.of_samples(few), found.value, hint=metrics.text(name, found.value, full=True))
     if not sampled:
         return [figure]
     interval = " to ".join(metrics.text(name, bound) for bound in found.interval or ())
@@ -134,7 +136,7 @@ def environment(findings: Findings) -> Grid:
         columns = ["entry", "values"]
         sides = [[record["environment"] for one in findings.series for record in one.records]]
     rows = []
-    for trait in conditions.traits(*sides):
+    for trait in wording.traits(*sides):
         mark = "differs" if trait.differs else ""
         rows.append([Cell(trait.name), *(Cell(_few(known), tone=mark) for known in trait.sides)])
     return Grid(columns, rows)

@@ -7,8 +7,8 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from dimbench import units
-from dimbench.report import conditions, metrics
 from dimbench.report import grids as summary
+from dimbench.report import metrics, wording
 from dimbench.report.findings import Compared, Findings, History, Outcome
 
 _NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -33,7 +33,7 @@ def render(findings: Findings) -> str:
 
 
 def _compared(row: Compared) -> Element:
-    case = _case(row.model, f"{metrics.label(row.metric)} ({conditions.words(row.conditions)})")
+    case = _case(row.model, f"{metrics.label(row.metric)} ({wording.words(row.conditions)})")
     if tag := _TAGS.get(row.outcome):
         said = summary.words(row)
         SubElement(case, tag, message=_clean(said[0]), type=row.outcome).text = _clean("\n".join(said))
@@ -41,7 +41,7 @@ def _compared(row: Compared) -> Element:
 
 
 def _measured(series: History) -> Element:
-    case = _case(series.model, f"{series.command} ({conditions.words(series.conditions)})")
+    case = _case(series.model, f"{series.command} ({wording.words(series.conditions)})")
     if not series.measured:
         said = "; ".join(map(str, series.latest.get("warnings", ()))) or units.NOT_MEASURED
         SubElement(case, "error", message=_clean(said), type=units.NOT_MEASURED)

@@ -62,13 +62,19 @@ def smaller_is_better(name: str) -> bool:
     return unit(name) in _UNITS.values() or name in _DISTANCES
 
 
-def text(name: str, value: float | None, full: bool = False) -> str:
-    """A value as it reads in a table: "37.01 ms", "118.62 G"; `full` leaves counted numbers to the last digit."""
+def is_timed(name: str) -> bool:
+    """Whether a metric comes from the series of times."""
+    return name in ("seconds", "calls_per_second", "macs_per_second", "mfu") or name.startswith("images_per")
+
+
+def text(name: str, value: float | None, full: bool = False, digits: int = units.DIGITS) -> str:
+    """A value as it reads in a table: "37.01 ms", "118.62 G"; `full` leaves counted numbers to the last digit, `digits`
+    are those of times and rates."""
     if value is None:
         return units.NOT_MEASURED
     match unit(name):
         case "s":
-            return units.seconds(value)
+            return units.seconds(value, digits)
         case "B":
             return units.size(int(value))
         case counted if counted in EXACT:
@@ -76,4 +82,4 @@ def text(name: str, value: float | None, full: bool = False) -> str:
         case _ if name == "mfu" or name.endswith("_share"):
             return units.share(value, 1)
         case _:
-            return f"{value:.4g}" if abs(value) < _LONG else units.short(value)
+            return f"{value:.{digits}g}" if abs(value) < _LONG else units.short(value)

@@ -67,11 +67,22 @@ class Frame:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A measured point with its interval, where there is one; a hollow point is one to be read with care."""
+
+    x: float
+    y: float
+    low: float | None = None
+    high: float | None = None
+    hollow: bool = False
+
+
+@dataclass(frozen=True)
 class Curve:
     """Points joined in the order of x; `crossings` are marked on it, each with its label."""
 
     label: str
-    points: Sequence[tuple[float, float]]
+    points: Sequence[Mark]
     crossings: Sequence[tuple[float, float, str]] = field(default_factory=tuple)
 
 
@@ -95,12 +106,17 @@ def scatter(
 
 
 def lines(series: Sequence[Curve], frame: Frame, file: Path, form: str, ticks: Sequence[float] = ()) -> None:
-    """One line per series with a marker at each measured point, and its crossings circled."""
+    """One line per series with a marker and its interval at each measured point, and its crossings circled."""
     with _figure(frame, file, form) as (_, axes):
         for index, line in enumerate(series):
             colour, marker = _look(index)
-            xs, ys = zip(*sorted(line.points), strict=True)
-            axes.plot(xs, ys, color=colour, marker=marker, markersize=5, lw=1.4)
+            points = sorted(line.points, key=lambda point: point.x)
+            axes.plot([point.x for point in points], [point.y for point in points], color=colour, lw=1.4)
+            for point in points:
+                if point.low is not None and point.high is not None:
+                    axes.vlines(point.x, point.low, point.high, color=colour, lw=3, alpha=0.5)
+                fill = "white" if point.hollow else colour
+                axes.plot(point.x, point.y, marker, color=colour, markersize=5, zorder=3, markerfacecolor=fill)
             for x, y, said in line.crossings:
                 axes.plot(x, y, "o", markersize=12, markerfacecolor="none", color="black", zorder=4)
                 text = axes.annotate(said, (x, y), (0, -16), textcoords="offset points", ha="center", zorder=5)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dimbench.quality.protocol import METRICS, PROTOCOL, protocol
+from dimbench.conditions import PROTOCOL
+from dimbench.quality.protocol import METRICS, protocol
 from dimbench.report.tables import Table
 from dimbench.results import Record
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from dimbench import conditions as keys
 from dimbench import units
 from dimbench.report.tables import Table
 from dimbench.results import Record
@@ -27,20 +28,21 @@ _CONDITIONS = {
     "decoded": "decoded",
     "weights": "weights",
 }
-_OF_MODEL = ("kernel", "form", "sampler")
 _ALWAYS = ("resolution", "batch")  # columns in any case
+_SAID_OTHERWISE = ("device",)  # by the device's name
 _TIMED = {"inference": "call", "train": "step", "sample": "run"}
 
 
 def table(records: Sequence[Record]) -> Table:
     """One row per record; equal conditions, and what to know of single rows, stand below."""
-    varying = [name for name in _CONDITIONS if name in _ALWAYS or _varies(records, name)]
+    known = dict.fromkeys(name for record in records for name in record.conditions if name not in _SAID_OTHERWISE)
+    varying = [name for name in {**_CONDITIONS, **known} if name in _ALWAYS or _varies(records, name)]
     figures = _figures(records)
     rows = [
         [record.model, *(_condition(record, name) for name in varying), *(show(record) for show in figures.values())]
         for record in records
     ]
-    columns = ["model", *(_CONDITIONS[name] for name in varying), *figures]
+    columns = ["model", *(_CONDITIONS.get(name, name.replace("_", " ")) for name in varying), *figures]
     return Table(columns, rows, notes=[*_conditions_note(records, varying), *_legend(records), *_warnings(records)])
 
 
@@ -48,7 +50,7 @@ def _varies(records: Sequence[Record], name: str) -> bool:
     """Whether a condition needs a column: its values differ, and not just because the models do."""
     values = {_condition(record, name) for record in records}
     pairs = {(record.model, _condition(record, name)) for record in records}
-    by_model = name in _OF_MODEL and len(pairs) == len({record.model for record in records})
+    by_model = name in keys.OF_MODEL and len(pairs) == len({record.model for record in records})
     return len(values) > 1 and not by_model
 
 
@@ -64,7 +66,7 @@ def _figures(records: Sequence[Record]) -> dict[str, Callable[[Record], str]]:
     modes = {record.conditions["mode"] for record in records}
     timed = " or ".join(word for mode, word in _TIMED.items() if mode in modes)
     figures: dict[str, Callable[[Record], str]] = {f"time per {timed}": _time, "IQR": _spread}
-    optional: dict[str, tuple[str, Callable[[float], str]]] = {
+    optional: dict[str, tuple[str, Callable[..., str]]] = {
         "p90": ("seconds_p90", units.seconds),
         "p99": ("seconds_p99", units.seconds),
         "images/s": ("images_per_second", units.rate),
@@ -91,21 +93,27 @@ def _memory_bound(record: Record) -> bool:
     return ridge is not None and (record.metrics.get("macs_per_byte") or 0.0) < ridge
 
 
-def _cell(metric: str, show: Callable[[float], str]) -> Callable[[Record], str]:
+def _cell(metric: str, show: Callable[..., str]) -> Callable[[Record], str]:
     def cell(record: Record) -> str:
         value = record.metrics.get(metric)
-        return "" if value is None else show(value)
+        if value is None:
+            return ""
+        return show(value, units.FEW_DIGITS) if show is units.rate and not _has_interval(record) else show(value)
 
     return cell
 
 
+def _has_interval(record: Record) -> bool:
+    return None not in (record.metrics.get("seconds_low"), record.metrics.get("seconds_high"))
+
+
 def _time(record: Record) -> str:
-    """The median with half the width of its interval."""
+    """The median with half the width of its interval, or of how few samples it is."""
     middle, low, high = (record.metrics.get(name) for name in ("seconds", "seconds_low", "seconds_high"))
     if middle is None:
         return units.NOT_MEASURED
     if low is None or high is None:
-        return units.seconds(middle)
+        return units.seconds(middle, units.FEW_DIGITS) + units.of_samples(len(record.samples.get("seconds", ())))
     return f"{units.seconds(middle)} ± {units.share((high - low) / 2, middle)}"
 
 
@@ -178,13 +186,14 @@ def _legend(records: Sequence[Record]) -> list[str]:
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:
-    """Each piece of advice once, below it what was seen of which row."""
+    """Each piece of advice once, below it what was seen of which row; the sentences of older records as they are."""
     about: dict[str, dict[str, list[str]]] = {}
-    for record in records:
-        for warning in record.warnings:
-            seen, _, advice = warning.rstrip(".").rpartition(": ")
-            about.setdefault(advice, {}).setdefault(title(record), []).append(seen[:1].lower() + seen[1:])
     notes = []
+    for record in records:
+        for doubt in record.details.get("doubts", ()):
+            about.setdefault(doubt["advice"], {}).setdefault(title(record), []).append(doubt["seen"])
+        if "doubts" not in record.details:
+            notes += [f"{title(record)}: {warning}" for warning in record.warnings]
     for advice, rows in about.items():
         notes.append(f"{advice[:1].upper()}{advice[1:]}:")
         notes += [f"  {row}: {'; '.join(seen)}" for row, seen in rows.items()]

@@ -3,41 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, Protocol, TypeVar
 
-from dimbench.report.crossover import SAME, crossings
-
-Curve = Mapping[float, float]
+from dimbench.report.crossover import crossings
+from dimbench.report.curves import Curve, bundles
 
 
 @dataclass(frozen=True)
 class Curves:
-    """Model -> its curve, place on the axis -> value; `says` names the conditions that all of them share."""
+    """By its name each curve and its model; `says` names the conditions that all of them share, and what else there
+    is."""
 
     curves: Mapping[str, Curve]
+    models: Mapping[str, str]
     says: str
 
 
-def sweep(records: Sequence[Mapping[str, Any]], axis: str, metric: str) -> Curves | None:
+def sweep(records: Iterable[Mapping[str, Any]], axis: str, metric: str) -> Curves | None:
     """The largest set of bench records that differ in `axis` and in the model alone; None where no model has two.
 
     Of a model and place measured again, the newest counts.
     """
-    groups: dict[tuple[Any, ...], dict[str, dict[float, float]]] = {}
-    same = [name for name in SAME if name != axis]
-    for record in records:
-        conditions, measured = record["conditions"], record["metrics"].get(metric)
-        if record["command"] == "bench" and measured and conditions.get("mode", "inference") == "inference":
-            curves = groups.setdefault(tuple(conditions.get(name) for name in same), {})
-            curves.setdefault(record["model"], {})[float(conditions[axis])] = measured
-    usable = {key: {m: curve for m, curve in group.items() if len(curve) > 1} for key, group in groups.items()}
-    best = max(usable, key=lambda key: sum(map(len, usable[key].values())), default=None)
-    if best is None or not usable[best]:
+    calls = [r for r in records if r["command"] == "bench" and r["conditions"].get("mode", "inference") == "inference"]
+    sets = []
+    for bundle in bundles(calls, axis):
+        if curves := {name: curve for name, curve in bundle.curves(metric).items() if len(curve) > 1}:
+            sets.append((bundle, curves))
+    if not sets:
         return None
-    return Curves(usable[best], _conditions(dict(zip(same, best, strict=True))))
+    best, curves = max(sets, key=lambda found: sum(map(len, found[1].values())))
+    says = [_conditions(best.conditions), "Bars: 95 % intervals."]
+    if any(reading.doubtful for curve in curves.values() for reading in curve.values()):
+        says.append("Hollow: measured with a warning or too few samples for an interval.")
+    if len(sets) > 1:
+        says.append(f"Not shown: {len(sets) - 1} more sets of records under other conditions.")
+    return Curves(curves, {name: best.models[name] for name in curves}, " ".join(says))
 
 
 def _conditions(shared: Mapping[str, Any]) -> str:
@@ -53,7 +56,7 @@ def overtakings(curves: Mapping[str, Curve], unit: str) -> dict[str, list[tuple[
         for crossing in crossings(first, second, curves):
             curve = curves[crossing.winner]
             left, right = crossing.after, crossing.before
-            value = _between(crossing.at, (left, curve[left]), (right, curve[right]))
+            value = _between(crossing.at, (left, curve[left].value), (right, curve[right].value))
             found.setdefault(crossing.winner, []).append((crossing.at, value, f"{crossing.at:.0f} {unit}"))
     return found
 

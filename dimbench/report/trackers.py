@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from dimbench.errors import UsageError
-from dimbench.report import conditions, metrics
+from dimbench.report import metrics, wording
 from dimbench.report.findings import Findings, History, Point, point
 
 _NANO = 10**9  # Bencher's built-in measure `latency` counts nanoseconds
@@ -57,12 +57,12 @@ def _figures(findings: Findings) -> Iterator[tuple[History, str, Point]]:
 
 def _name(series: History) -> str:
     """With all conditions, so that a name always means the same and no number stands without them."""
-    return f"{series.command} {series.model} ({conditions.words(series.conditions)})"
+    return f"{series.command} {series.model} ({wording.words(series.conditions)})"
 
 
 def _extra(series: History, found: Point) -> str:
     environment = {name: known for name, known in series.latest["environment"].items() if known is not None}
-    return f"samples: {found.count}\n" + "\n".join(f"{name}: {conditions.plain(v)}" for name, v in environment.items())
+    return f"samples: {found.count}\n" + "\n".join(f"{name}: {wording.plain(v)}" for name, v in environment.items())
 
 
 def _json(value: Any) -> str:

@@ -45,6 +45,7 @@ class Drawing:
         )
         run.check(self.settings, self.process, self.backbone)
         self.model = backbone.created(self.backbone)
+        self.weights_notes: list[str] = []
         self.fingerprint = "random" if request.random_weights else self._load_weights()
         run.check_finite(self.model)
         self.autoencoder = self._autoencoder()
@@ -67,14 +68,13 @@ class Drawing:
             raise UsageError(f"--cuda-graph needs a CUDA device and was given {self.request.device}; leave it out")
 
     def _load_weights(self) -> str:
-        """Fill the network from its file; the first half of a fingerprint of the file."""
+        """Fill the network from its checkpoint; the fingerprint of that."""
         from dimbench.weights import checkpoints
 
         file = self.request.checkpoint
         assert file is not None, "refuse_if_missing comes first"
-        checkpoints.load_checkpoint(self.model, file)
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+        self.weights_notes = checkpoints.fill(self.model, file)
+        return checkpoints.fingerprint(file)
 
     def _batches(self) -> Batches:
         import torch
@@ -147,6 +147,7 @@ class Drawing:
             said.append("The weights are random: this ran the chain dry, and the number means nothing.")
         elif self.request.weights is None and self.request.known and len(self.request.published) > 1:
             said.append(f"Of several published files, {self.request.known.file} was taken; --weights names another.")
+        said += self.weights_notes
         if self._decodes and not self.autoencoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
         if self.settings.sampler == "dopri5" and self.batch > 1:

@@ -29,7 +29,7 @@ DONE = {
     "metrics": {"seconds": 0.5, "images_per_second": 2.0},
     "samples": {"seconds": [0.5]},
     "details": {"stopped": "interval"},
-    "warnings": ["A: b."],
+    "doubts": [{"kind": "load", "seen": "a", "advice": "b"}],
     "environment": {"torch": "2"},
 }
 
@@ -49,14 +49,18 @@ def test_a_good_child_makes_a_record() -> None:
     record = parent.measure(ROW, lambda *words: said.append(words), child(START, PROGRESS, DONE))
     assert (record.command, record.model, record.metrics["seconds"]) == ("bench", "dit-digits", 0.5)
     assert record.samples == {"seconds": [0.5]}
-    assert record.details == {"row": ROW.key, "stopped": "interval"}
+    assert record.details == {"row": ROW.key, "stopped": "interval", "doubts": DONE["doubts"]}
+    assert record.warnings == ("A: b.",)
     assert said == [("measuring", 0.1, 0.5)]
 
 
 @pytest.mark.parametrize(
     ("command", "words"),
     [
-        (child(START, {"event": "too big", "words": "Out of memory: 9 GB"}), "Out of memory: 9 GB"),
+        (
+            child(START, {"event": "too big", "doubt": {"kind": "memory", "seen": "out of memory", "advice": "9 GB"}}),
+            "Out of memory: 9 GB",
+        ),
         (
             child(START, then="os.kill(os.getpid(), signal.SIGKILL)"),
             "The system ended it, as it does where memory runs out: give a smaller",

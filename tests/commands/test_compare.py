@@ -275,6 +275,30 @@ def test_files_gate_on_what_is_exact(tmp_path: Path) -> None:
     assert dimbench("compare", *files, "--fail-on", "unclear").code == 3
 
 
+@pytest.mark.parametrize(("macs", "code"), [(1000, 2), (1001, 3)])
+def test_the_exit_code_is_the_one_the_text_says(tmp_path: Path, macs: int, code: int) -> None:
+    files = store(tmp_path, [entry()], [entry(macs=macs)])
+    ran = dimbench("compare", *files, "--fail-if", "macs", "--fail-if", "fid:+0.05")
+    assert ran.code == code
+    assert ("Exit code 3" in ran.stdout) is (code == 3)
+    assert "--fail-if fid:+0.05 looks at nothing" in ran.stdout
+
+
+def test_a_count_that_is_no_number_fails(tmp_path: Path) -> None:
+    files = store(tmp_path, [entry()], [entry(macs=float("nan"))])
+    ran = dimbench("compare", *files, "--fail-if", "macs")
+    assert ran.code == 3
+    assert "changed: NEW has no figure: the record says nan" in ran.stdout
+
+
+def test_a_speed_up_is_confirmed_as_a_slowdown_is(fake: Callable[..., FakeBench]) -> None:
+    bench = fake(slow={"fast": 1 / 1.2})
+    ran = dimbench("compare", "dit-digits", "--b", "fast", "--json")
+    details = by_metric(ran.stdout)["seconds"]["details"]
+    assert (ran.code, details["verdict"], details["confirmed"]) == (0, "faster", True)
+    assert len(bench.calls) == 40
+
+
 def test_a_gate_that_looks_at_nothing_is_refused(tmp_path: Path) -> None:
     files = store(tmp_path, [entry()], [entry()])
     ran = dimbench("compare", *files, "--fail-if", "macs", "--fail-if", "fid:+0.05")

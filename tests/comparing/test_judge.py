@@ -144,7 +144,8 @@ def test_a_figure_that_is_gone_is_worse_and_one_that_came_is_not() -> None:
 def test_quality_is_compared_by_its_difference(metric: str, new: float, expected: Verdict) -> None:
     change = verdict(pair([2.0], [new], metric), margin=0.05)
     assert change.verdict is expected
-    assert change.confirmed is change.worsened is (expected is Verdict.WORSE)
+    assert change.worsened is (expected is Verdict.WORSE)
+    assert change.confirmed is (expected is not Verdict.SAME)
 
 
 def test_holm_by_hand() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from dimbench.comparing import pairs
@@ -91,6 +93,41 @@ def test_the_clock_of_a_gpu_is_the_one_under_load() -> None:
     states = {"details": {"gpu": [{"sm_hertz": 3e8}, {"sm_hertz": 1.9e9}]}}
     (found, *_) = pairs.of_rounds([([entry() | states], [entry()])])
     assert found.hertz == ((1.9e9,), ())
+
+
+def test_machines_and_thread_counts_are_not_merged_into_rounds() -> None:
+    """Two of unlike speed, each unchanged: merged, the median of BASE would be one's and of NEW the other's."""
+    fast = [entry(k, seconds=0.01, threads=8) for k in range(9)]
+    slow = [entry(100 + k, seconds=0.02, threads=1) for k in range(9)]
+    found, left_out = pairs.of_files([*fast, *slow[:2]], [*fast[:2], *slow])
+    seconds = {pair.conditions["threads"]: pair.figures for pair in found if pair.metric == "seconds"}
+    assert seconds == {8: (0.01, 0.01), 1: (0.02, 0.02)}
+    assert left_out == []
+
+
+def test_a_machine_that_one_side_lacks_is_named_or_lends_its_counts() -> None:
+    base = [entry(processor="first"), entry(processor="second")]
+    found, left_out = pairs.of_files(base, [entry(processor="second")])
+    assert {pair.obstacle for pair in found} == {pairs.IN_TURN}
+    assert left_out == [
+        "bench dit-digits left out: only BASE has it of the machine first, 2 cpus, a processor, 1 threads"
+    ]
+    found, left_out = pairs.of_files(base, [entry(processor="third", macs=1001)])
+    assert [pair.figures for pair in found if pair.metric == "macs"] == [(1000, 1001)]
+    assert found[0].obstacle.startswith("other machine: first")
+    assert len(left_out) == 1
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf], ids=str)
+def test_what_is_no_number_is_a_figure_that_is_gone(value: float) -> None:
+    found, _ = pairs.of_files([entry()], [entry(macs=value)])
+    assert found[0].figures == (1000, None)
+    assert found[0].missing == f"the record says {value}"
+
+
+def test_huge_counts_are_numbers() -> None:
+    found, _ = pairs.of_files([entry()], [entry(macs=10**400)])
+    assert found[0].figures == (1000, 10**400)
 
 
 def test_a_row_that_ran_out_of_memory_keeps_its_place() -> None:

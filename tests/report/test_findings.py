@@ -18,7 +18,7 @@ def test_comparisons_come_with_the_gravest_first() -> None:
         ("dimsum-l2", Outcome.LOST, "changed"),
         ("udit-l", Outcome.UNCLEAR, "unclear"),
         ("sit-xl2", Outcome.UNCLEAR, "slower, not confirmed"),
-        ("dim-h2", Outcome.BETTER, "faster"),
+        ("dim-h2", Outcome.BETTER, "faster, confirmed"),
         ("dit-xl2", Outcome.SAME, "same"),
         ("dit-xl2", Outcome.EQUAL, "equal"),
     ]
@@ -70,7 +70,7 @@ def test_records_under_the_same_conditions_are_a_series_in_order_of_time() -> No
 
 
 def test_a_point_has_the_interval_and_quartiles_of_its_samples() -> None:
-    record = {**bench(), "samples": {"seconds": [float(k) for k in range(1, 22)]}}
+    record = {**bench(), "samples": {"seconds": [float(k * 10 % 21 + 1) for k in range(21)]}}
     found = point(record, "seconds")
     assert found is not None
     assert (found.value, found.interval, found.quartiles, found.count) == (11.0, (6.0, 16.0), (6.0, 16.0), 21)

@@ -3,10 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.axes import Axes
 from PIL import Image
 
 from dimbench.report import plots
-from dimbench.report.plots import Curve, Dot, Frame
+from dimbench.report.plots import Curve, Dot, Frame, Mark
 
 FRAME = Frame("A title", "x (px)", "y (s)", "A caption.", log_x=True, log_y=True)
 POINTS = [Dot(1, 2, "DiT", "S"), Dot(1.01, 2, "DiT", "B"), Dot(3, 1, "DiM", "H", hollow=True)]
@@ -34,9 +35,27 @@ def test_labels_legend_and_caption_are_there(tmp_path: Path) -> None:
 
 def test_lines_mark_their_crossings(tmp_path: Path) -> None:
     file = tmp_path / "plot.svg"
-    plots.lines([Curve("DiT-XL/2", [(256, 1), (512, 4)], [(300, 2, "300 px")])], FRAME, file, "svg", [256, 512])
+    marks = [Mark(256, 1), Mark(512, 4)]
+    plots.lines([Curve("DiT-XL/2", marks, [(300, 2, "300 px")])], FRAME, file, "svg", [256, 512])
     assert "300 px" in texts(file)
     assert ">512<" in texts(file)
+
+
+def test_intervals_are_drawn_and_doubtful_points_are_hollow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    monkeypatch.setattr(Axes, "vlines", lambda axes, x, low, high, **_: drawn.append((x, low, high)))
+    plot = Axes.plot
+    fills = []
+
+    def watched(axes: Axes, *given: object, **how: object) -> object:
+        fills.append(how.get("markerfacecolor"))
+        return plot(axes, *given, **how)
+
+    monkeypatch.setattr(Axes, "plot", watched)
+    plots.lines([Curve("a", [Mark(1, 2, 1.5, 2.5), Mark(2, 3, hollow=True)])], FRAME, tmp_path / "plot.svg", "svg")
+    assert drawn == [(1, 1.5, 2.5)]
+    assert fills[1] == plots.COLOURS[0]
+    assert fills[2] == "white"
 
 
 def test_parts_that_are_small_everywhere_become_one(tmp_path: Path) -> None:

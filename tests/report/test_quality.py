@@ -4,7 +4,9 @@ from typing import Any
 
 import pytest
 
-from dimbench.report.quality import PROTOCOL, protocol, repeated, side_by_side
+from dimbench.conditions import PROTOCOL
+from dimbench.quality.protocol import protocol
+from dimbench.report.quality import repeated, side_by_side
 from dimbench.results import Record
 
 CONDITIONS = {

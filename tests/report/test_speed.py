@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from dimbench.bench.doubts import Doubt, Kind, too_big
+from dimbench.bench.parent import with_doubts
 from dimbench.report import speed
 from dimbench.results import Record
 
@@ -33,10 +36,10 @@ METRICS = {
 }
 
 
-def record(model: str = "dit-s2", warnings: tuple[str, ...] = (), **changes: Any) -> Record:
+def record(model: str = "dit-s2", doubts: tuple[Doubt, ...] = (), samples: int = 60, **changes: Any) -> Record:
     conditions = {**CONDITIONS, **{name: value for name, value in changes.items() if name in CONDITIONS}}
     metrics = {**METRICS, **{name: value for name, value in changes.items() if name not in CONDITIONS}}
-    return Record("bench", model, conditions, metrics, warnings)
+    return with_doubts(Record("bench", model, conditions, metrics, samples={"seconds": [0.037] * samples}), doubts)
 
 
 def column(records: list[Record], name: str) -> list[str]:
@@ -67,9 +70,16 @@ def test_kernels_that_differ_only_between_models_stand_below() -> None:
 
 
 def test_too_few_samples_for_an_interval_have_no_spread_either() -> None:
-    few = record(seconds_low=None, seconds_high=None)
-    assert column([few], "time per call") == ["37.01 ms"]
+    few = record(samples=2, seconds_low=None, seconds_high=None, images_per_second=1234.5)
+    assert column([few], "time per call") == ["37 ms of 2 samples"]
+    assert column([few], "images/s") == ["1,200"]
     assert column([few], "IQR") == [""]
+
+
+def test_a_condition_that_nobody_thought_of_is_a_column_where_it_differs() -> None:
+    other = replace(record(), conditions={**CONDITIONS, "token_merging": "0.5"})
+    assert column([record(), other], "token merging") == ["", "0.5"]
+    assert "token merging" not in speed.table([other, other]).columns
 
 
 @pytest.mark.parametrize("name", ["p90", "p99", "MFU", "J/image", "compiling", "of the roof", "steps/s"])
@@ -88,20 +98,27 @@ def test_mfu_states_its_peak() -> None:
 
 
 def test_a_row_that_did_not_fit_says_so() -> None:
-    empty = Record("bench", "dit-xl2", CONDITIONS, dict.fromkeys(METRICS), ("Out of memory (CUDA: 9 GB): give less.",))
+    empty = Record("bench", "dit-xl2", CONDITIONS, dict.fromkeys(METRICS))
+    empty = with_doubts(empty, [too_big("out of memory (CUDA: 9 GB)")])
     table = speed.table([record(), empty])
     assert "not measured" in table.rows[1]
     assert "  dit-xl2 256 px batch 1: out of memory (CUDA: 9 GB)" in table.notes
 
 
 def test_advice_is_said_once_for_all_rows() -> None:
-    first = record("a", ("The load was 9: wait.", "The interval was wide: wait."))
-    second = record("b", ("The load was 8: wait.",))
+    wide = Doubt(Kind.WIDE, "the ratio was 1: 2", "wait")
+    first = record("a", (Doubt(Kind.LOAD, "the load was 9", "wait"), wide))
+    second = record("b", (Doubt(Kind.LOAD, "the load was 8", "wait"),))
     assert list(speed.table([first, second]).notes[-3:]) == [
         "Wait:",
-        "  a 256 px batch 1: the load was 9; the interval was wide",
+        "  a 256 px batch 1: the load was 9; the ratio was 1: 2",
         "  b 256 px batch 1: the load was 8",
     ]
+
+
+def test_sentences_of_older_records_are_left_as_they_are() -> None:
+    old = Record("bench", "a", CONDITIONS, METRICS, ("The load was 9: of 10: wait.",))
+    assert speed.table([old]).notes[-1] == "a 256 px batch 1: The load was 9: of 10: wait."
 
 
 def test_training_is_told_from_inference() -> None:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dimbench.report.conditions import Trait, plain, shared, traits, words
+from dimbench.report.wording import Trait, plain, shared, traits, words
 
 
 def test_what_is_shared_is_the_same_wherever_it_applies() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dimbench.conditions import is_off, left
+
 
 def shared(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """What is the same wherever it applies, and applies to more than one of them if there are several."""
@@ -25,19 +27,15 @@ def words(conditions: Mapping[str, Any], without: Mapping[str, Any] | None = Non
 
     What is off goes unsaid, so that a condition that is new and off by default changes no name.
     """
-    left = {name: known for name, known in conditions.items() if name not in (without or {})}
-    return ", ".join(f"{name.replace('_', ' ')} {plain(known)}" for name, known in left.items() if not _off(known))
-
-
-def _off(known: Any) -> bool:
-    return known is None or known is False or known == {} or known == []
+    said = left(conditions, without or {})
+    return ", ".join(f"{name.replace('_', ' ')} {plain(known)}" for name, known in said.items())
 
 
 def plain(known: Any) -> str:
     """A value of conditions or environment as a person reads it."""
     if isinstance(known, bool):
         return "yes" if known else "no"
-    if _off(known):
+    if is_off(known):
         return "none"
     if isinstance(known, Mapping):
         return " + ".join(f"{name} {plain(part)}" for name, part in known.items())
