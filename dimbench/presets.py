@@ -140,9 +140,10 @@ def find_recipe(name: str) -> Recipe:
 
 
 def family_label(family: str) -> str:
-    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT."""
+    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself."""
     first = next(preset for preset in all_presets().values() if preset.family == family)
-    return first.label.split("/")[0].rpartition("-")[0]
+    label = first.label.split("/")[0]
+    return label.rpartition("-")[0] or label
 
 
 @cache
