@@ -222,8 +222,11 @@ def find(
     settings = {**told, **(settings or {})}
     if not presets.is_foreign(what):
         return _of_preset(presets.find(head), resolution, settings, inputs)
+    from dimbench import from_diffusers
     from dimbench.foreign import Source
 
+    if from_diffusers.is_of_diffusers(head) and not inputs:
+        return from_diffusers.find(head, settings, resolution, _process(process))
     source = Source(head)
     return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, process=_process(process))
 
@@ -246,12 +249,15 @@ def _of_preset(preset: Preset, resolution: int | None, settings: Mapping[str, An
                 f"--input {inputs[0]} has no meaning for {preset.name}, whose inputs are known; leave it out"
             )
         return Registered(preset, resolution, settings)
-    from dimbench import own
+    from dimbench import from_diffusers, own
     from dimbench.arguments import parse_inputs
     from dimbench.foreign import Source
 
+    inputs = inputs or preset.inputs
+    if from_diffusers.is_of_diffusers(preset.backbone) and not inputs:
+        return from_diffusers.of_preset(preset, settings, resolution)
     source = Source(preset.backbone)
-    return own.Own(source, source.settings(settings), parse_inputs(inputs or preset.inputs), resolution, preset)
+    return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, preset)
 
 
 def list_models(pattern: str = "*") -> list[str]:

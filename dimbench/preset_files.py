@@ -20,11 +20,11 @@ GROUP = "dimbench.presets"  # of entry points, whose objects are files or folder
 
 _VARIANT = {
     "label": str, "config": dict, "conditions": dict, "resolution": int, "latent_stride": int, "diffusion": dict,
-    "counted": dict, "claims": list, "checkpoints": list, "recipes": list, "inputs": list,
+    "sampling": dict, "counted": dict, "claims": list, "checkpoints": list, "recipes": list, "inputs": list,
 }  # fmt: skip
 _FAMILY = {
     "family": str, "paper": str, "arxiv": str, "year": int, "backbone": str, "resolution": int, "latent_stride": int,
-    "latent": dict, "diffusion": dict, "sampling": dict, "inputs": list, "variants": dict,
+    "latent": dict, "diffusion": dict, "sampling": dict, "text_encoders": dict, "inputs": list, "variants": dict,
 }  # fmt: skip
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _ENTRY: dict[str, type] = {
@@ -172,6 +172,8 @@ def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], fi
         config=variant.get("config", {}),
         conditions=variant.get("conditions", {}),
         diffusion={**family.get("diffusion", {}), **variant.get("diffusion", {})},
+        sampling={**usual, **variant.get("sampling", {})},
+        text_encoders=family.get("text_encoders", {}),
         counted=variant.get("counted", {}),
         claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
         checkpoints=tuple(checkpoints),

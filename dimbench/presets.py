@@ -14,16 +14,18 @@ from dimbench import names
 from dimbench.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A figure as its source prints it; `rule` names the way of counting that the source used, `params_rule` which
-    parameters it means: "trained", those left where branches are "merged", or "all" with the fixed tables."""
+    """A figure as its source prints it ("": it prints none); `rule` names the way of counting that the source used,
+    `params_rule` which parameters it means: "trained", those left where branches are "merged", or "all" with the fixed
+    tables; `source` where it stands, if not in the family's paper."""
 
     resolution: int
-    params: str
-    gflops: str
-    rule: str
+    params: str = ""
+    gflops: str = ""
+    rule: str = "macs"
     params_rule: str = "trained"
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,8 +91,9 @@ class Preset:
     """One variant of a family. `backbone` is a family of models/, or file.py:NAME, package.module:NAME or
     diffusers:CLASS with its `inputs`; `resolution` is in pixels, `latent_stride` pixels of an image per side of a
     latent; `latent` is the mean and deviation by channel of the autoencoder's bare latents, where the family
-    normalises by them and not by the autoencoder's factor; `conditions` are what else decides its figures; `counted`
-    our own parameters and MACs at that resolution."""
+    normalises by them and not by the autoencoder's factor; `conditions` are what else decides its figures (frames,
+    text_tokens, and `width` where that is not the resolution too); `sampling` how it is usually drawn, `text_encoders`
+    the tokens that each is given; `counted` our own parameters and MACs at that resolution."""
 
     name: str
     label: str
@@ -105,6 +108,8 @@ class Preset:
     config: Mapping[str, Any]
     conditions: Mapping[str, Any]
     diffusion: Mapping[str, Any]
+    sampling: Mapping[str, Any]
+    text_encoders: Mapping[str, int]
     counted: Mapping[str, int]
     claims: tuple[Claim, ...]
     checkpoints: tuple[Checkpoint, ...]
@@ -137,9 +142,10 @@ def find_recipe(name: str) -> Recipe:
 
 
 def family_label(family: str) -> str:
-    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT."""
+    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself."""
     first = next(preset for preset in all_presets().values() if preset.family == family)
-    return first.label.split("/")[0].rpartition("-")[0]
+    label = first.label.split("/")[0]
+    return label.rpartition("-")[0] or label
 
 
 @cache

@@ -19,8 +19,8 @@ FLOORS = (
     {"verbs"},
     {"comparing", "papers", "report"},
     {"bench", "quality", "sampling", "counting", "training", "weights"},
-    {"backbone", "own", "results", "data", "progress"},
-    {"arguments", "diffusion", "foreign", "presets", "preset_files"},
+    {"backbone", "from_diffusers", "own", "results", "data", "progress"},
+    {"arguments", "diffusers_networks", "diffusion", "foreign", "presets", "preset_files"},
     {"models"},
     {"layers"},
     {"kernels"},
@@ -36,7 +36,11 @@ BESIDE = {
     ("sampling", "counting"),
     ("backbone", "own"),
     ("own", "backbone"),
+    ("backbone", "from_diffusers"),
+    ("from_diffusers", "backbone"),
     ("foreign", "arguments"),
+    ("diffusers_networks", "preset_files"),
+    ("diffusers_networks", "presets"),
     ("presets", "preset_files"),
     ("preset_files", "presets"),
     ("bench", "weights"),
@@ -114,8 +118,8 @@ def test_start_is_light(words: list[str]) -> None:
         "from dimbench.cli import main\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code\n"
-        "heavy = {'torch', 'pandas', 'matplotlib', 'numpy', 'torch_fidelity', 'diffusers'} & set(sys.modules)\n"
-        "assert not heavy, heavy"
+        "heavy = {'torch', 'pandas', 'matplotlib', 'numpy', 'torch_fidelity', 'diffusers', 'transformers'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr

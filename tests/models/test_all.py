@@ -13,7 +13,7 @@ from dimbench.papers import figures
 from dimbench.presets import Claim, Preset
 from tests import example
 
-ALL = list(presets.all_presets().values())
+ALL = [preset for preset in presets.all_presets().values() if preset.is_native]
 LARGE = 1e8  # parameters
 SMALL = [
     pytest.param(preset, id=preset.name, marks=pytest.mark.slow if preset.counted["params"] > LARGE else ())
