@@ -79,9 +79,9 @@ class Kind(StrEnum):
 @dataclass
 class Line:
     """One operator of one module, all its calls together. `elements` counts outputs, `vectors` those of a product
-    along the last axis, `images` the batch once per call, `read` what a pool took in, `gained` outputs that a norm also
-    scaled, `plain` the multiply-adds of an attention that ran as bare matmuls; a dead line is work that official code
-    does and we leave out, because nothing reads it."""
+    along the last axis, `images` the rows that its module was given in each call, `read` what a pool took in, `gained`
+    outputs that a norm also scaled, `plain` the multiply-adds of an attention that ran as bare matmuls; a dead line is
+    work that official code does and we leave out, because nothing reads it."""
 
     module: str
     operator: str
@@ -158,7 +158,7 @@ def trace(model: nn.Module, inputs: Inputs, batch: int, alike: nn.Module | None 
     weights and inputs the same trace counts what those made the network do. Calls of its part `alike` with shapes alone
     that are the same are taken to cost the same: one of each is followed.
     """
-    ledger = _Ledger(batch)
+    ledger = _Ledger()
     with (
         torch.no_grad(), autocast_to_shapes(), ledger.follow(model), _Operators(ledger), _Functions(ledger),
         ledger.once(alike),
@@ -191,10 +191,10 @@ def _is_shape(value: Any) -> bool:
 class _Ledger:
     """Collects lines under the module that is running."""
 
-    def __init__(self, batch: int) -> None:
-        self.batch = batch
+    def __init__(self) -> None:
         self.lines: dict[tuple[str, str, bool], Line] = {}
         self.path = [""]
+        self.rows = [1]
         self.muted = False
         self.in_attention = self.in_plain_attention = False
 
@@ -222,7 +222,7 @@ class _Ledger:
         line.gained += gained
         line.plain += plain
         line.vectors += vectors
-        line.images += self.batch
+        line.images += self.rows[-1]
 
     @contextmanager
     def mute(self) -> Iterator[None]:
@@ -246,7 +246,7 @@ class _Ledger:
     def follow(self, model: nn.Module) -> Iterator[None]:
         handles = []
         for path, module in model.named_modules():
-            handles.append(module.register_forward_pre_hook(lambda *_, path=path: self.path.append(path)))
+            handles.append(module.register_forward_pre_hook(lambda _m, given, path=path: self._enter(path, given)))
             handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
         try:
             yield
@@ -254,8 +254,13 @@ class _Ledger:
             for handle in handles:
                 handle.remove()
 
+    def _enter(self, path: str, given: tuple[Any, ...]) -> None:
+        self.path.append(path)
+        self.rows.append(len(given[0]) if given and isinstance(given[0], Tensor) and given[0].ndim else 1)
+
     def _leave(self) -> None:
         self.path.pop()
+        self.rows.pop()
 
     @contextmanager
     def once(self, module: nn.Module | None) -> Iterator[None]:
@@ -368,7 +373,7 @@ class _Operators(ShapesOnly):
             if self.ledger.in_attention and operator in ("matmul", "baddbmm"):
                 operator = "linear" if _is_shared(args[1]) else "attention"
             plain = macs if self.ledger.in_plain_attention and name == "bmm" and operator == "attention" else 0
-            self.ledger.add(operator, macs, elements, plain=plain, vectors=elements // max(1, output.shape[-1]))
+            self.ledger.add(operator, macs, elements, plain=plain, vectors=_vectors(output))
         elif products.multiplies(func):
             known = func.namespace == "aten"
             self.ledger.add(operator if known else func.name(), 0, elements, kind=Kind.MISSING)
@@ -392,3 +397,9 @@ def _is_shared(matrices: Tensor) -> bool:
 def _elements(output: Any) -> int:
     first = output[0] if isinstance(output, (tuple, list)) and output else output
     return first.numel() if isinstance(first, Tensor) else 0
+
+
+def _vectors(output: Any) -> int:
+    """Of one tensor, or of the first of several."""
+    first = output[0] if isinstance(output, (tuple, list)) and output else output
+    return first.numel() // max(1, first.shape[-1]) if isinstance(first, Tensor) and first.ndim else 1

@@ -29,6 +29,7 @@ class Count:
     merged: int
     bill: Bill
     form: str
+    tables: int = 0
 
     def macs(self, rule: str) -> int:
         """Multiply-adds per image by the rule of that name."""
@@ -36,7 +37,7 @@ class Count:
 
     def params_by(self, rule: str) -> int:
         """Parameters that are trained, that are left once branches are merged, or all with the fixed tables."""
-        fixed = self.params["params_fixed"]
+        fixed = self.params["params_fixed"] + self.tables
         return {TRAINED: self.params["params"], MERGED: self.merged, ALL: self.params["params"] + fixed}[rule]
 
 
@@ -62,5 +63,6 @@ def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 
             x, t, given = example(backbone, batch, "cpu" if real else "meta")
         bill = trace(running, lambda: backbone.call(running, x, t, given), batch)
         form = form_of(model, running)
-        _KNOWN[key] = Count(parameters.count(model), parameters.count(running)["params"], bill, form)
+        merged, tables = parameters.count(running)["params"], parameters.tables(model)
+        _KNOWN[key] = Count(parameters.count(model), merged, bill, form, tables)
     return _KNOWN[key]

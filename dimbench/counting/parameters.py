@@ -6,18 +6,18 @@ from torch import Tensor, nn
 
 
 def count(model: nn.Module) -> dict[str, int]:
-    """Numbers of parameters: `params` take a gradient in training, `params_fixed` do not and are saved with them
-    (position tables, as parameters or buffers), `params_dead` belong to `params` but no output depends on them."""
+    """Numbers of parameters: `params` take a gradient in training, `params_fixed` do not (position tables),
+    `params_dead` belong to `params` but no output depends on them."""
     dead = (module for module in model.modules() if getattr(module, "dead_macs", 0))
     return {
         "params": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        "params_fixed": sum(p.numel() for p in model.parameters() if not p.requires_grad) + _tables(model),
+        "params_fixed": sum(p.numel() for p in model.parameters() if not p.requires_grad),
         "params_dead": sum(p.numel() for module in dead for p in module.parameters()),
     }
 
 
-def _tables(model: nn.Module) -> int:
-    """Numbers in the buffers that are saved."""
+def tables(model: nn.Module) -> int:
+    """Numbers in the buffers that are saved with the parameters."""
     parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
     saved = (value for name, value in model.state_dict().items() if name not in parameters)
     return sum(value.numel() for value in saved if isinstance(value, Tensor) and value.is_floating_point())

@@ -44,7 +44,7 @@ def identified(path: Path) -> tuple[Weights, list[Fit]]:
 
     DimbenchError where none does, or where one holds anything but floats in their place.
     """
-    known = {name for preset in presets.all_presets().values() for name in _shapes(preset) or {}}
+    known = {name for preset in presets.all_presets().values() if preset.is_native for name in _shapes(preset) or {}}
     misfit = None
     for weights in checkpoints.read_weights(path, known):
         try:

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import pytest
 
+from dimbench.backbone import find
 from dimbench.counting.costs import count
+from dimbench.sampling.image_cost import image_cost
+from dimbench.sampling.run import Settings
 
 # G, with modulation as executed and counted once per image
 PRINTED = {
@@ -21,6 +24,13 @@ def test_conditions_of_tokens_are_counted_as_if_an_image_had_one(name: str, reso
     executed, once = PRINTED[name, resolution]
     assert cost.macs("macs") / 1e9 == pytest.approx(executed, abs=DIGITS)
     assert cost.macs("modulation-once") / 1e9 == pytest.approx(once, abs=DIGITS)
+
+
+@pytest.mark.parametrize("cfg", [1.0, 2.0])
+def test_a_guided_call_has_two_conditions(cfg: float) -> None:
+    subject = find("ddt-b2")
+    run = image_cost(subject, Settings("euler", 2, cfg), decoded=False)
+    assert run.macs("modulation-once") == 2 * cfg * count(subject).macs("modulation-once")
 
 
 @pytest.mark.parametrize("name", ["dit-s2", "jit-b16", "lightningdit-b1"])

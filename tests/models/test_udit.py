@@ -250,7 +250,7 @@ def test_claims_are_met_to_the_printed_digit(name: str) -> None:
 
 def test_a_new_network_returns_zero() -> None:
     config = udit.Config(**TINY)
-    given = udit.inputs(config, 2)
+    given = example.inputs(udit.build(config), 2)
     assert not udit.build(config)(**given).any()
 
 
@@ -317,7 +317,8 @@ def test_splitting_a_map_groups_pixels_by_parity_and_joining_undoes_it() -> None
 def test_any_side_that_the_stages_divide_runs(side: int) -> None:
     config = udit.Config(**{**TINY, "input_size": side})
     with torch.no_grad():
-        assert udit.build(config)(**udit.inputs(config, 1)).shape == (1, 8, side, side)
+        model = udit.build(config)
+        assert model(**example.inputs(model, 1)).shape == (1, 8, side, side)
 
 
 @pytest.mark.parametrize(
