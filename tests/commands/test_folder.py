@@ -178,8 +178,7 @@ def test_the_autoencoder_of_another_network_is_refused(tmp_path: Path) -> None:
     assert "one side per 4 pixels" in said
     (tmp_path / "other").mkdir()
     said = refused(1, *LATENT, "--autoencoder", tmp_path / "other", "--out", tmp_path / "a")
-    assert "autoencoder" in said
-    assert "config.json" in said
+    assert "other holds no autoencoder" in said
     torch.save({"blocks.0": torch.ones(1)}, tmp_path / "other.pt")
     said = refused(1, *LATENT, "--autoencoder", tmp_path / "other.pt", "--out", tmp_path / "a")
     assert "other.pt holds no autoencoder that can be used" in said

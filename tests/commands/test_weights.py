@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -364,7 +365,10 @@ def test_fid_takes_the_shared_files_that_were_fetched() -> None:
     for name, option in fetched.items():
         for file in presets.shared_files()[name].files:
             place(file.file).parent.mkdir(parents=True, exist_ok=True)
-            place(file.file).touch()
+            if name == "adm-imagenet-256":  # is read before anything long
+                np.savez(place(file.file), mu=np.zeros(2048), sigma=np.eye(2048))
+            else:
+                place(file.file).touch()
         asked.discard(option)
         said = missing()
         assert f"{option} F" not in said
