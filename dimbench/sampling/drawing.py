@@ -32,21 +32,15 @@ class Drawing:
         from dimbench import backbone
         from dimbench.diffusion.process import find_process
         from dimbench.sampling import run
+        from dimbench.sampling.image_cost import settings_of
 
         self.request = request
         self.batch = request.batch if request.extendable else min(request.batch, request.num_images)
         self._check_device()
         self.label_rule = request.label_rule
         self.backbone = self._backbone()
-        diffusion = self.backbone.diffusion
-        self.process = find_process(diffusion)
-        self.settings = run.Settings(
-            request.sampler or diffusion["sampler"],
-            request.steps,
-            request.cfg,
-            diffusion["guided_channels"],
-            diffusion.get("guided_interval"),
-        )
+        self.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg)
+        self.process = find_process(self.backbone.diffusion)
         run.check(self.settings, self.process, self.backbone)
         self.model = backbone.created(self.backbone)
         self.weights_notes: list[str] = []
