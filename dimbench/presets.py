@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from dimbench import names
@@ -199,6 +200,15 @@ def chosen(patterns: Sequence[str]) -> list[str]:
         tail = "".join(f",{key}={value}" for key, value in settings.items())
         found.update((preset.name + tail, None) for preset in match([head]))
     return list(found)
+
+
+def anywhere(text: str) -> str:
+    """The same name for a process that runs in another folder."""
+    head, settings = split(text)
+    place, colon, name = head.rpartition(":")
+    if not (colon and place.endswith(".py")):
+        return text
+    return ",".join([f"{Path(place).resolve()}:{name}", *(f"{key}={value}" for key, value in settings.items())])
 
 
 def of(text: str) -> Preset | None:
