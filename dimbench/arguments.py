@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_type_hints
@@ -18,6 +19,7 @@ from dimbench.errors import UsageError
 X = ("x", "sample", "hidden_states", "latents")
 T = ("t", "timestep", "timesteps", "sigma")
 Y = ("y", "class_labels", "labels")
+_LIKE_Y = re.compile("label|class|cls|cond")
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.bool)
 DTYPES = {str(dtype).removeprefix("torch."): dtype for dtype in _DTYPES}
@@ -95,7 +97,7 @@ def arguments(model: nn.Module, name: str, given: Mapping[str, Input]) -> Argume
     x, t, y = (next((p.name for p in named if p.name in role), "") for role in (X, T, Y))
     x = x or next((each for each in needed[:1] if each not in (t, y)), "")
     t = t or next((each for each in needed[1:2] if each not in (x, y, *given)), "")
-    y = y or next((each for each in needed[2:3] if each not in (x, t, *given)), "")
+    y = y or next((each for each in needed[2:3] if each not in (x, t, *given) and _LIKE_Y.search(each)), "")
     if x in given and not given[x].dtype.is_floating_point:
         x = ""
     y = "" if y in given else y

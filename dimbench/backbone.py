@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
+from math import prod
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -121,7 +122,7 @@ class Registered:
     @property
     def classes(self) -> Classes | None:
         config = self.config
-        if not hasattr(config, "num_classes"):
+        if not getattr(config, "num_classes", 0):
             return None
         return Classes(config.num_classes, config.null_label, config.label_dropout >= 1)
 
@@ -180,9 +181,16 @@ def form_of(model: nn.Module, running: nn.Module) -> str:
     return AS_TRAINED if running is model else MERGED
 
 
+def denoised(backbone: Backbone) -> tuple[int, ...]:
+    """The shape of what a sampler denoises: a sample's state, or its numbers in a row where others stand behind it that
+    are denoised with it and then left, as many as the family's Config says in `beside`."""
+    beside = getattr(getattr(backbone, "config", None), "beside", 0)
+    return (prod(backbone.state) + beside,) if beside else backbone.state
+
+
 def example(backbone: Backbone, batch: int, device: str = "cpu") -> tuple[Tensor, Tensor, Given]:
     """Arguments of one call where values do not matter: x standard normal, t 0.5, and what it is given."""
-    x = torch.randn(batch, *backbone.state, device=device)
+    x = torch.randn(batch, *denoised(backbone), device=device)
     return x, torch.full((batch,), 0.5, device=device), backbone.given(range(batch), device)
 
 
@@ -214,8 +222,11 @@ def find(
     settings = {**told, **(settings or {})}
     if not presets.is_foreign(what):
         return _of_preset(presets.find(head), resolution, settings, inputs)
+    from dimbench import from_diffusers
     from dimbench.foreign import Source
 
+    if from_diffusers.is_of_diffusers(head) and not inputs:
+        return from_diffusers.find(head, settings, resolution, _process(process))
     source = Source(head)
     return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, process=_process(process))
 
@@ -238,12 +249,15 @@ def _of_preset(preset: Preset, resolution: int | None, settings: Mapping[str, An
                 f"--input {inputs[0]} has no meaning for {preset.name}, whose inputs are known; leave it out"
             )
         return Registered(preset, resolution, settings)
-    from dimbench import own
+    from dimbench import from_diffusers, own
     from dimbench.arguments import parse_inputs
     from dimbench.foreign import Source
 
+    inputs = inputs or preset.inputs
+    if from_diffusers.is_of_diffusers(preset.backbone) and not inputs:
+        return from_diffusers.of_preset(preset, settings, resolution)
     source = Source(preset.backbone)
-    return own.Own(source, source.settings(settings), parse_inputs(inputs or preset.inputs), resolution, preset)
+    return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, preset)
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -29,6 +29,7 @@ from dimbench.commands import (
     weights,
 )
 from dimbench.errors import DimbenchError
+from dimbench.escaping import plain
 
 app = typer.Typer(
     help="Compare diffusion backbones under one stated rule, beside what their papers claim.",
@@ -63,8 +64,9 @@ def main() -> None:
     try:
         app()
     except DimbenchError as error:
-        print(f"dimbench: {error}", file=sys.stderr)
+        print(plain(f"dimbench: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        print(f"dimbench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", file=sys.stderr)
+        said = f"dimbench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        print(plain(said), file=sys.stderr)
         sys.exit(1)

@@ -11,3 +11,13 @@ class UsageError(DimbenchError, ValueError):
     """A given value does not fit; the command exits with 2."""
 
     exit_code = 2
+
+
+_LENGTH = 200  # characters of foreign text in a sentence of ours
+
+
+def plain(text: object) -> str:
+    """The first line of foreign text, fit for a message: without control characters and not endless."""
+    line = next((line for line in str(text).splitlines() if line.strip()), "").strip()
+    shown = "".join(letter if letter.isprintable() else "?" for letter in line)
+    return shown if len(shown) <= _LENGTH else f"{shown[:_LENGTH]}..."

@@ -10,7 +10,7 @@ from dimbench.errors import UsageError
 
 T = TypeVar("T")
 
-_NEAR, _SHOWN = 0.5, 4  # how alike a name must be to be offered, and how many are
+_NEAR = 0.5  # how alike a name must be to be offered
 
 
 def folded(name: str) -> str:
@@ -18,10 +18,10 @@ def folded(name: str) -> str:
     return "".join(letter for letter in name.lower() if letter.isalnum() or letter in "*?[]!")
 
 
-def meant(name: str, known: Iterable[str], otherwise: str) -> str:
-    """ "did you mean ...?" with the known names that are like `name`, else `otherwise`."""
+def meant(name: str, known: Iterable[str], otherwise: str, most: int = 4) -> str:
+    """ "did you mean ...?" with `most` of the known names that are like `name`, else `otherwise`."""
     names = {folded(each): each for each in known}
-    near = difflib.get_close_matches(folded(name), names, n=_SHOWN, cutoff=_NEAR)
+    near = difflib.get_close_matches(folded(name), names, n=most, cutoff=_NEAR)
     return f"did you mean {' or '.join(names[key] for key in near)}?" if near else otherwise
 
 

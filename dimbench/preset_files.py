@@ -20,14 +20,19 @@ GROUP = "dimbench.presets"  # of entry points, whose objects are files or folder
 
 _VARIANT = {
     "label": str, "config": dict, "conditions": dict, "resolution": int, "latent_stride": int, "diffusion": dict,
-    "counted": dict, "claims": list, "checkpoints": list, "recipes": list, "inputs": list,
+    "sampling": dict, "counted": dict, "claims": list, "checkpoints": list, "recipes": list, "inputs": list,
 }  # fmt: skip
 _FAMILY = {
     "family": str, "paper": str, "arxiv": str, "year": int, "backbone": str, "resolution": int, "latent_stride": int,
-    "diffusion": dict, "sampling": dict, "inputs": list, "variants": dict,
+    "latent": dict, "diffusion": dict, "sampling": dict, "text_encoders": dict, "inputs": list, "variants": dict,
 }  # fmt: skip
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
-_KINDS = {str: "a text", int: "a whole number", dict: "a table", list: "a list"}
+_ENTRY: dict[str, type] = {
+    f.name: {"int": int, "bool": bool, "str": str}.get(str(f.type), dict)
+    for record in (Claim, Checkpoint)
+    for f in fields(record)
+}
+_KINDS = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table", list: "a list"}
 
 
 def folder() -> Path:
@@ -108,13 +113,25 @@ def _faults(family: Mapping[str, Any]) -> Iterator[str]:
         yield from _entries(variant, "claims", _names_of(Claim), where)
         yield from _entries(variant, "checkpoints", _names_of(Checkpoint), where)
         yield from _entries(variant, "recipes", (_RECIPE, {"fid", "source"}), where)
+        yield from _unguided(variant, family.get("sampling"), where)
+
+
+def _unguided(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
+    """Faults of published FIDs that do not say their guidance, after which they are named."""
+    lists = [found for kind in ("checkpoints", "recipes") if isinstance(found := variant.get(kind), list)]
+    for entry in (entry for found in lists for entry in found):
+        if isinstance(entry, dict) and "fid" in entry:
+            drawn = [part for part in (usual, entry.get("sampling")) if isinstance(part, dict)]
+            cfg = next((part["cfg"] for part in reversed(drawn) if "cfg" in part), None)
+            if not isinstance(cfg, int | float) or isinstance(cfg, bool):
+                yield f"{where}a fid has no number for cfg in sampling"
 
 
 def _mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> Iterator[str]:
     for name, value in table.items():
         if name not in known:
             yield f"{where}{name!r} is unknown (known are {', '.join(known)})"
-        elif not isinstance(value, known[name]) or isinstance(value, bool):
+        elif not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool):
             yield f"{where}{name} is no {_KINDS[known[name]].removeprefix('a ')}"
 
 
@@ -127,6 +144,7 @@ def _entries(variant: Mapping[str, Any], kind: str, names: tuple[set[str], set[s
             yield f"{where}{kind} holds something that is no table"
             continue
         yield from (f"{where}{kind} has an unknown {name!r}" for name in sorted(entry.keys() - may))
+        yield from _mistyped({n: v for n, v in entry.items() if n in may}, _ENTRY, f"{where}{kind}: ")
         yield from (f"{where}{kind} has an entry without {name}" for name in sorted(must - entry.keys()))
 
 
@@ -150,9 +168,12 @@ def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], fi
         backbone=_backbone(family["backbone"], file),
         resolution=resolution,
         latent_stride=variant.get("latent_stride", family.get("latent_stride", 8)),
+        latent=family.get("latent", {}),
         config=variant.get("config", {}),
         conditions=variant.get("conditions", {}),
         diffusion={**family.get("diffusion", {}), **variant.get("diffusion", {})},
+        sampling={**usual, **variant.get("sampling", {})},
+        text_encoders=family.get("text_encoders", {}),
         counted=variant.get("counted", {}),
         claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
         checkpoints=tuple(checkpoints),

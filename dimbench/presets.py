@@ -8,35 +8,39 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from dimbench import names
 from dimbench.errors import UsageError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """A figure as its source prints it; `rule` names the way of counting that the source used, `params_rule` which
-    parameters it means: "trained", those left where branches are "merged", or "all" with the fixed tables."""
+    """A figure as its source prints it ("": it prints none); `rule` names the way of counting that the source used,
+    `params_rule` which parameters it means: "trained", those left where branches are "merged", or "all" with the fixed
+    tables; `source` where it stands, if not in the family's paper."""
 
     resolution: int
-    params: str
-    gflops: str
-    rule: str
+    params: str = ""
+    gflops: str = ""
+    rule: str = "macs"
     params_rule: str = "trained"
+    source: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
     """A file that its authors published. `file` is its name here, which is theirs where no other file has it, else
     theirs is `original`; `url` its address, `page` the web page that offers it ("": unknown); `size` in bytes (0:
-    unknown)."""
+    unknown) and `sha256` as its publisher gives them ("": unknown)."""
 
     file: str
     original: str = ""
     url: str = ""
     page: str = ""
     size: int = 0
+    sha256: str = ""
     layout: str = ""
 
 
@@ -87,7 +91,10 @@ class Shared:
 class Preset:
     """One variant of a family. `backbone` is a family of models/, or file.py:NAME, package.module:NAME or
     diffusers:CLASS with its `inputs`; `resolution` is in pixels, `latent_stride` pixels of an image per side of a
-    latent; `conditions` are what else decides its figures; `counted` our own parameters and MACs at that resolution."""
+    latent; `latent` is the mean and deviation by channel of the autoencoder's bare latents, where the family
+    normalises by them and not by the autoencoder's factor; `conditions` are what else decides its figures (frames,
+    text_tokens, and `width` where that is not the resolution too); `sampling` how it is usually drawn, `text_encoders`
+    the tokens that each is given; `counted` our own parameters and MACs at that resolution."""
 
     name: str
     label: str
@@ -98,9 +105,12 @@ class Preset:
     backbone: str
     resolution: int
     latent_stride: int
+    latent: Mapping[str, Sequence[float]]
     config: Mapping[str, Any]
     conditions: Mapping[str, Any]
     diffusion: Mapping[str, Any]
+    sampling: Mapping[str, Any]
+    text_encoders: Mapping[str, int]
     counted: Mapping[str, int]
     claims: tuple[Claim, ...]
     checkpoints: tuple[Checkpoint, ...]
@@ -133,9 +143,10 @@ def find_recipe(name: str) -> Recipe:
 
 
 def family_label(family: str) -> str:
-    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT."""
+    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself."""
     first = next(preset for preset in all_presets().values() if preset.family == family)
-    return first.label.split("/")[0].rpartition("-")[0]
+    label = first.label.split("/")[0]
+    return label.rpartition("-")[0] or label
 
 
 @cache
@@ -189,6 +200,15 @@ def chosen(patterns: Sequence[str]) -> list[str]:
         tail = "".join(f",{key}={value}" for key, value in settings.items())
         found.update((preset.name + tail, None) for preset in match([head]))
     return list(found)
+
+
+def anywhere(text: str) -> str:
+    """The same name for a process that runs in another folder."""
+    head, settings = split(text)
+    place, colon, name = head.rpartition(":")
+    if not (colon and place.endswith(".py")):
+        return text
+    return ",".join([f"{Path(place).resolve()}:{name}", *(f"{key}={value}" for key, value in settings.items())])
 
 
 def of(text: str) -> Preset | None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
+from dimbench.escaping import plain
+
 if TYPE_CHECKING:
     from rich.progress import Progress, ProgressColumn
 
@@ -29,7 +31,7 @@ def stepping(what: str, total: int | None, done: int = 0) -> Iterator[Callable[.
     total where it has become another."""
     from rich.progress import MofNCompleteColumn, TextColumn
 
-    with _bar(MofNCompleteColumn(), TextColumn("{task.fields[words]}")) as bar:
+    with _bar(MofNCompleteColumn(), TextColumn("{task.fields[words]}", markup=False)) as bar:
         task = bar.add_task(what, total=total, completed=done, words="")
 
         def progress(done: float, words: str = "", total: float | None = None) -> None:
@@ -61,11 +63,11 @@ def _bar(*counts: ProgressColumn) -> Progress:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), *counts)
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), *counts)
     times = (TimeElapsedColumn(), TextColumn("ETA"), TimeRemainingColumn())
     return Progress(*columns, *times, console=Console(stderr=True))
 
 
 def say(text: str) -> None:
     """What a person should read before or beside the results."""
-    print(text, file=sys.stderr, flush=True)
+    print(plain(text), file=sys.stderr, flush=True)

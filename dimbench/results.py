@@ -25,6 +25,9 @@ SCHEMA = 1
 _START = '{"schema"'  # of every line
 _PARTS = {"command": str, "model": str, "conditions": dict, "metrics": dict, "environment": dict, "created": str}
 _OPTIONAL = {"samples": dict, "details": dict, "warnings": list}
+_MEASURED = "give a .jsonl file that a measuring command wrote"
+_BEYOND = 1e30  # no count, time, size or distance in SI units comes near
+_DEEPEST = 8  # levels of lists and objects in a part
 
 
 @cache
@@ -132,22 +135,26 @@ def _ends_whole(path: Path) -> bool:
 
 
 def read(path: Path) -> list[dict[str, Any]]:
-    """The records of a file; a line that a crash cut off is left out and said so on stderr.
+    """The records of a file of JSON lines, or of the JSON array that `--json` prints; a line that a crash cut off is
+    left out and said so on stderr.
 
     Raises DimbenchError for anything but records, and for those of a newer schema.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
         raise DimbenchError(f"cannot read records from {path} ({error.strerror}); give a .jsonl file") from None
     except UnicodeDecodeError:
         raise DimbenchError(f"{path} is no record file: it is not text; give a .jsonl file") from None
+    if text.lstrip().startswith("["):
+        return _of_array(text, path)
+    lines = text.removesuffix("\n").split("\n")  # of all line separators JSON escapes only this one within a text
     records = []
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
-            record = json.loads(line)
+            record = _parsed(line, f"{path}: line {number}")
         except json.JSONDecodeError:
             if not line.startswith(_START) and (number < len(lines) or not _START.startswith(line)):
                 raise DimbenchError(
@@ -156,34 +163,138 @@ def read(path: Path) -> list[dict[str, Any]]:
             last = "the last line" if number == len(lines) else f"line {number}"
             print(f"{path}: {last} is cut off and was left out", file=sys.stderr)
         else:
-            _check(record, f"{path}: line {number}")
-            records.append(record)
+            records.append(_checked(record, f"{path}: line {number}"))
     return records
 
 
-def _check(record: Any, where: str) -> None:
-    """Raise DimbenchError unless `record` has what a record has, in a schema that this version reads."""
-    if not isinstance(record, dict) or not isinstance(record.get("schema"), int):
-        raise DimbenchError(f"{where} is no record of dimbench; give a .jsonl file that a measuring command wrote")
+def _of_array(text: str, path: Path) -> list[dict[str, Any]]:
+    try:
+        found = _parsed(text, str(path))
+    except json.JSONDecodeError:
+        raise DimbenchError(f"{path} is no record file: its JSON array is cut off; give a .jsonl file") from None
+    return [_checked(record, f"{path}: entry {number}") for number, record in enumerate(found, start=1)]
+
+
+def _parsed(text: str, where: str) -> Any:
+    """JSON as a value. Raises JSONDecodeError for what is none, DimbenchError for what only Python's limits refuse."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        raise
+    except (RecursionError, ValueError):
+        raise DimbenchError(f"{where} is nested too deeply or has a number of too many digits; {_MEASURED}") from None
+
+
+def _checked(record: Any, where: str) -> dict[str, Any]:
+    """The record with nothing in it that a record has not, and no number that is none.
+
+    NaN, infinities and numbers beyond all that is measured become None, and a metric's is said as a warning. Raises
+    DimbenchError unless `record` has what a record has, in a schema that this version reads.
+    """
+    if not isinstance(record, dict) or not _is_whole(record.get("schema")) or record["schema"] < 1:
+        raise DimbenchError(f"{where} is no record of dimbench; {_MEASURED}")
     if record["schema"] > SCHEMA:
         raise DimbenchError(
             f"{where} has schema {record['schema']} and this dimbench reads up to {SCHEMA}; update dimbench"
         )
-    whole = {**{name: kind() for name, kind in _OPTIONAL.items()}, **record}
-    for name, kind in {**_PARTS, **_OPTIONAL}.items():
-        if not isinstance(whole.get(name), kind):
-            raise DimbenchError(f"{where} has no {name}; give a .jsonl file that a measuring command wrote")
+    kinds = {**_PARTS, **{name: kind for name, kind in _OPTIONAL.items() if name in record}}
+    for name, kind in kinds.items():
+        if not isinstance(record.get(name), kind) or not _is_shallow(record[name]):
+            raise DimbenchError(f"{where} has no {name} that can be read; {_MEASURED}")
+    if not _is_time(record["created"]) or not all(isinstance(text, str) for text in record.get("warnings", ())):
+        raise DimbenchError(f"{where} has no time or no warnings that can be read; {_MEASURED}")
+    if not _is_whole(record["conditions"].get("num_images", 0)):
+        raise DimbenchError(f"{where} has no number for num_images; {_MEASURED}")
+    whole = {"schema": record["schema"], **{name: _sound(record[name]) for name in kinds}}
+    return {**whole, **_figures(record, whole, where)}
+
+
+def _figures(record: Mapping[str, Any], whole: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Metrics and samples, checked, and the warnings with those that this gives rise to."""
     for name, value in record["metrics"].items():
-        if not isinstance(value, int | float | None):
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise DimbenchError(f"{where} has {value!r} for {name}, which is no number; measure again")
+    spoilt = [name for name, value in record["metrics"].items() if value is not None and whole["metrics"][name] is None]
+    warnings = [f"{name} is no number that can be, and counts as not measured." for name in spoilt]
+    samples = {}
+    for name, series in record.get("samples", {}).items():
+        if isinstance(series, list) and all(_is_number(value) and _sound(value) is not None for value in series):
+            samples[name] = series
+        else:
+            warnings.append(f"The samples of {name} are not all numbers and were left out.")
+    said = {"warnings": [*whole.get("warnings", ()), *warnings]} if warnings or "warnings" in whole else {}
+    return {**({"samples": samples} if "samples" in whole else {}), **said}
+
+
+def _sound(value: Any) -> Any:
+    """The value with None for every number that is none or lies beyond all that is measured."""
+    if isinstance(value, dict):
+        return {name: _sound(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_sound(part) for part in value]
+    return None if _is_number(value) and not -_BEYOND < value < _BEYOND else value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_shallow(value: Any, depth: int = _DEEPEST) -> bool:
+    parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return depth > 0 and all(_is_shallow(part, depth - 1) for part in parts)
+
+
+def _is_time(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def frame(path: str | Path) -> pandas.DataFrame:
-    """The records of a file as a table: one row each, metrics and conditions as columns."""
+    """The records of a file as a table, one row each, every value as the record has it.
+
+    Columns are command, model, created and warnings (a list), then each condition, metric, detail (but tables and
+    lists) and entry of the environment by its name. A name that an earlier part has is preceded by its own part, as in
+    metrics.rounds. A missing value is NaN, NA or None.
+    """
     import pandas
 
-    rows = []
-    for record in read(Path(path)):
-        base = {name: record[name] for name in ("command", "model", "created")}
-        rows.append({**base, **record["conditions"], **record["metrics"]})
-    return pandas.DataFrame(rows)
+    records = read(Path(path))
+    columns: dict[str, list[Any]] = {}
+    for part in ("", "conditions", "metrics", "details", "environment"):
+        rows = [_entries(record, part) for record in records]
+        taken = set(columns)
+        for name in dict.fromkeys(name for row in rows for name in row):
+            columns[f"{part}.{name}" if name in taken else name] = [row.get(name) for row in rows]
+    return pandas.DataFrame({name: _column(values) for name, values in columns.items()})
+
+
+def _entries(record: Mapping[str, Any], part: str) -> Mapping[str, Any]:
+    """What a part of a record gives to its row of a frame."""
+    if not part:
+        names = ("command", "model", "created")
+        return {**{name: record[name] for name in names}, "warnings": record.get("warnings", [])}
+    known = record.get(part, {})
+    if part == "details":
+        return {name: value for name, value in known.items() if not isinstance(value, dict | list)}
+    return known
+
+
+def _column(values: list[Any]) -> pandas.Series:
+    """Whole numbers stay whole where some are missing, and nothing becomes a number that is none."""
+    import pandas
+
+    known = [value for value in values if value is not None]
+    dtype = "object"
+    if known and all(map(_is_whole, known)):
+        if all(-(2**63) <= value < 2**63 for value in known):
+            dtype = "int64" if len(known) == len(values) else "Int64"
+    elif known and all(_is_number(value) and float(value) == value for value in known):
+        dtype = "float64"
+    return pandas.Series(values, dtype=dtype)

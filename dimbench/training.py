@@ -15,8 +15,13 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dimbench.diffusion.process import Process
-from dimbench.errors import DimbenchError, UsageError
+from dimbench.errors import DimbenchError, UsageError, plain
 from dimbench.files import replacing
+from dimbench.weights.checkpoints import check_kinds, mismatches, shapes
+from dimbench.weights.unpickling import read_pickle
+
+_FIELDS: Mapping[str, type] = {"step": int, "recipe": dict, "model": Mapping, "ema": Mapping, "opt": Mapping}
+_MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 
 OnStep = Callable[[int, float], None]
 
@@ -50,6 +55,10 @@ class TrainingRecipe:
         return self.lr * 0.5 * (1 + math.cos(math.pi * done))
 
 
+class DivergedError(DimbenchError):
+    """The loss or what it would do to the weights is not finite; the step was not taken."""
+
+
 class Training:
     """The state of a run: network, average, optimiser and steps done.
 
@@ -67,7 +76,10 @@ class Training:
         self.step = 0
 
     def advance(self, images: Tensor, labels: Tensor) -> float:
-        """Take one step on a batch drawn from the data (N, C, h, w) with labels (N,); return its loss."""
+        """Take one step on a batch drawn from the data (N, C, h, w) with labels (N,); return its loss.
+
+        DivergedError, and nothing is changed, where that or a gradient is not finite.
+        """
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
         torch.manual_seed(
             int(torch.randint(2**62, (), generator=generator))
@@ -77,14 +89,16 @@ class Training:
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.lr_at(self.step)
         loss = self.process.loss(lambda x, t: self.model(x, t, y), images[chosen], generator).mean()
+        value = loss.item()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        if not (math.isfinite(value) and all(_finite(gradient) for gradient in gradients)):
+            what = f"the loss is {value}" if not math.isfinite(value) else "a gradient is not finite"
+            raise DivergedError(f"{what} at step {self.step + 1}: the training has diverged")
         self.optimiser.step()
         self.step += 1
         self._average()
-        value = loss.item()
-        if not math.isfinite(value):
-            raise DimbenchError(f"the loss is {value} after step {self.step}; start again with a smaller --lr")
         return value
 
     @torch.no_grad()
@@ -96,7 +110,10 @@ class Training:
                 self.average[name].lerp_(tensor, 1 - share)
 
     def save(self, path: Path) -> None:
-        """Write everything a later process needs to go on, under a temporary name first."""
+        """Write everything a later process needs to go on, under a temporary name first. DivergedError, and what was
+        there stays, where the weights are not finite."""
+        if not all(_finite(tensor) for tensor in self.model.state_dict().values()):
+            raise DivergedError(f"the weights are not finite after step {self.step}: the training has diverged")
         state = {
             "step": self.step,
             "recipe": asdict(self.recipe),
@@ -106,25 +123,62 @@ class Training:
         }
         _write(path, lambda temporary: torch.save(state, temporary))
 
-    def resume(self, path: Path) -> None:
-        """Take up the state of `path`; DimbenchError if it belongs to another run."""
+    @staticmethod
+    def mark_diverged(path: Path) -> None:
+        """Note in a checkpoint that the run went astray after it."""
+        state = {**read_pickle(path), "diverged": True}
+        _write(path, lambda temporary: torch.save(state, temporary))
+
+    def resume(self, path: Path) -> bool:
+        """Take up the state of `path`; False where it is of a run that diverged at a higher rate, which begins anew.
+        DimbenchError if it belongs to another run or is damaged."""
         try:
-            state = torch.load(path, weights_only=True)
-            recipe, step = state["recipe"], state["step"]
-            same = recipe == asdict(self.recipe)
-            if same:
+            state = read_pickle(path)
+            changed = self._check(state)
+            astray = state.get("diverged") is True and changed == ["lr"] and self.recipe.lr < state["recipe"]["lr"]
+            if not changed:
                 self.model.load_state_dict(state["model"])
-                self.optimiser.load_state_dict(state["opt"])
-        except Exception as error:  # cut off, of another network, not a checkpoint: each raises its own kind
+                groups = self.optimiser.state_dict()["param_groups"]  # all in them follows from the recipe
+                self.optimiser.load_state_dict({"state": state["opt"]["state"], "param_groups": groups})
+        except Exception as error:  # a value of another type anywhere: each raises its own kind
+            reason = plain(error).removeprefix(f"{path} ").split(";")[0]
             raise DimbenchError(
-                f"{path} is not a checkpoint this run can go on from ({str(error).splitlines()[0]}); delete it to "
-                "start over"
+                f"{path} is not a checkpoint this run can go on from ({reason}); delete it to start over"
             ) from None
-        if not same:
-            changed = ", ".join(name for name, value in asdict(self.recipe).items() if recipe.get(name) != value)
-            raise DimbenchError(f"{path} was made with another {changed}; give the same, or delete it to start over")
-        self.average = state["ema"]
-        self.step = step
+        if astray:
+            return False
+        if changed:
+            raise DimbenchError(
+                f"{path} was made with another {', '.join(changed)}; give the same, or delete it to start over"
+            )
+        self.average = {name: state["ema"][name] for name in self.average}
+        self.step = state["step"]
+        return True
+
+    def _check(self, state: Mapping[Any, Any]) -> list[str]:
+        """The settings of the recipe in which a saved state is of another run. ValueError where it is none."""
+        for name, kind in _FIELDS.items():
+            if not isinstance(state.get(name), kind) or isinstance(state[name], bool):
+                raise ValueError(f"its {name!r} is a {type(state.get(name)).__name__}, not a {kind.__name__}")
+        own = asdict(self.recipe)
+        if changed := [name for name, value in own.items() if state["recipe"].get(name) != value]:
+            return changed
+        if not 0 <= state["step"] <= self.recipe.steps:
+            raise ValueError(f"its step {state['step']} is none of {self.recipe.steps}")
+        for name in ("model", "ema"):
+            _check_tensors(name, state[name], self.model.state_dict())
+        self._check_moments(state["opt"]["state"], state["step"])
+        return []
+
+    def _check_moments(self, moments: Mapping[Any, Any], step: int) -> None:
+        parameters = dict(enumerate(self.optimiser.param_groups[0]["params"]))
+        if bool(moments) != bool(step) or not moments.keys() <= parameters.keys():
+            raise ValueError(f"its optimiser's state is not one after {step} steps")
+        for index, kept in moments.items():
+            like = dict(zip(_MOMENTS, (torch.tensor(0.0), parameters[index], parameters[index]), strict=True))
+            _check_tensors(f"optimiser's state of parameter {index}", kept, like)
+            if not 0 < kept["step"] <= step or kept["exp_avg_sq"].min() < 0:
+                raise ValueError(f"its optimiser's state of parameter {index} is not one after {step} steps")
 
     def export(self, path: Path, about: Mapping[str, Any]) -> None:
         """Write the averaged weights as safetensors with `about` as metadata, under a temporary name first."""
@@ -136,6 +190,20 @@ class Training:
             for name, tensor in self.average.items()
         }
         _write(path, lambda temporary: save_file(weights, temporary, metadata))
+
+
+def _finite(tensor: Tensor) -> bool:
+    return bool(torch.isfinite(tensor).all())
+
+
+def _check_tensors(what: str, given: Mapping[str, Any], expected: Mapping[str, Tensor]) -> None:
+    """ValueError where `given` does not hold finite numbers in the shapes `expected`."""
+    tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
+    if faults := mismatches(shapes(expected), shapes(tensors)):
+        raise ValueError(f"its {what}: {faults}")
+    check_kinds(tensors, f"its {what}", expected)
+    if odd := next((name for name, tensor in tensors.items() if not _finite(tensor)), None):
+        raise ValueError(f"its {what}: {odd} is not finite")
 
 
 def _write(path: Path, write: Callable[[Path], Any]) -> None:

@@ -37,19 +37,21 @@ def count(
     engine: str = "ours",
     check: bool = False,
     bill: bool = False,
+    real: bool = False,
 ) -> list[Record]:
     """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too.
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
-    as well; `bill` keeps the lines. Raises UsageError for what cannot be found or counted.
+    as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values. Raises UsageError
+    for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
     """
     from dimbench.counting.records import counted
     from dimbench.sampling.image_cost import image_record, settings_of
 
     records = []
     for found in _found(what, resolution, inputs, process):
-        record = counted(found, batch, rule, engine, check, bill)
+        record = counted(found, batch, rule, engine, check, bill, real)
         if steps is not None:
             how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0)  # the scale does not change the work
             record = image_record(record, found, how, rule)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from math import prod
 from typing import Any
 
 import torch
@@ -16,7 +17,8 @@ def inputs(model: nn.Module, batch: int, device: str = "cpu") -> dict[str, Any]:
     """x standard normal, t 0.5, and what the family is given, by the names of forward's arguments."""
     config: Any = model.config
     given = import_module(type(model).__module__).given(config, range(batch), device)
-    x = torch.randn(batch, *config.state, device=device)
+    shape = (prod(config.state) + config.beside,) if hasattr(config, "beside") else config.state
+    x = torch.randn(batch, *shape, device=device)
     return {"x": x, "t": torch.full((batch,), 0.5, device=device), **given}
 
 

@@ -12,6 +12,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SCRIPT = (
     "import dimbench, dimbench.presets as presets, dimbench.kernels.haar as haar;"
+    "from dimbench import preset_files;"
     "from dimbench.bench.sweeps import all_sweeps;"
     "from dimbench.data.digits import FILE;"
     "print(dimbench.__file__, preset_files.folder(), haar.__file__, FILE.is_file(), sep='\\n');"

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 import dimbench
-from dimbench import presets
-from dimbench.errors import UsageError
+from dimbench import preset_files, presets
+from dimbench.errors import DimbenchError, UsageError
 
 
 @pytest.mark.parametrize("name", ["dit-xl2", "DiT-XL/2", "dit_xl2", "DITXL2", "dit xl/2"])
@@ -39,3 +41,19 @@ def test_all_promised_names_exist() -> None:
     names |= {f"dimsum-{size}" for size in ("b2", "l2", "l2-v1", "xl2", "l4", "l4-v1")}
     assert names <= set(dimbench.list_models())
     assert set(dimbench.list_models("sit-*")) == {n for n in dimbench.list_models() if n.startswith("sit-")}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "said"),
+    [
+        ('{ fid = "1", source = "a", sampling = { steps = 5 } }', "a fid has no number for cfg in sampling"),
+        ('{ fid = "1", source = "a", sampling = { cfg = "none" } }', "a fid has no number for cfg in sampling"),
+        ('{ fid = "1", source = 1, sampling = { cfg = 1.5 } }', "recipes: source is no text"),
+        ('{ fid = "1", source = "a", sampling = 3 }', "recipes: sampling is no table"),
+    ],
+)
+def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'backbone = "sit"\n[variants.mine]\nrecipes = [{recipe}]\n')
+    with pytest.raises(DimbenchError, match=said):
+        preset_files.read(file)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -60,8 +62,17 @@ def test_what_is_no_record_file(tmp_path: Path) -> None:
     [
         ({"schema": results.SCHEMA + 1}, "line 2 has schema 2 and this dimbench reads up to 1; update dimbench"),
         ({"schema": None}, "line 2 is no record"),
+        ({"schema": True}, "line 2 is no record"),
+        ({"schema": 0}, "line 2 is no record"),
         ({"metrics": [1.0]}, "line 2 has no metrics"),
         ({"metrics": {"macs": "many"}}, "line 2 has 'many' for macs"),
+        ({"metrics": {"macs": True}}, "line 2 has True for macs"),
+        ({"model": ["dit"]}, "line 2 has no model"),
+        ({"created": "yesterday"}, "line 2 has no time"),
+        ({"conditions": {"num_images": "many"}}, "line 2 has no number for num_images"),
+        ({"warnings": [1]}, "line 2 has no time or no warnings"),
+        ({"warnings": "hot"}, "line 2 has no warnings"),
+        ({"conditions": {"batch": [[[[[[[[1]]]]]]]]}}, "line 2 has no conditions that can be read"),
     ],
 )
 def test_lines_that_are_json_but_no_record(tmp_path: Path, changes: dict[str, object], said: str) -> None:
@@ -86,6 +97,84 @@ def test_a_line_cut_in_its_first_word_and_empty_lines(tmp_path: Path, capsys: py
         lines.write('\n\n{"sch')
     assert [entry["metrics"]["macs"] for entry in results.read(file)] == [1.0]
     assert "the last line is cut off" in capsys.readouterr().err
+
+
+def line(**changes: object) -> str:
+    return json.dumps({**record(macs=1.0).as_dict(), **changes}, ensure_ascii=False)
+
+
+def test_line_separators_within_a_text_end_no_line(tmp_path: Path) -> None:
+    said = "one\u2028two\u2029three\x85four"
+    (tmp_path / "a.jsonl").write_text(line(warnings=[said]) + "\r\n" + line() + "\n", encoding="utf-8", newline="")
+    first, second = results.read(tmp_path / "a.jsonl")
+    assert (first["warnings"], second["warnings"]) == ([said], [])
+
+
+def test_a_signature_and_an_array_are_read(tmp_path: Path) -> None:
+    expected = [json.loads(line()), json.loads(line(model="udit-l"))]
+    (tmp_path / "a.jsonl").write_text("\ufeff" + "\n".join(map(json.dumps, expected)), encoding="utf-8")
+    assert results.read(tmp_path / "a.jsonl") == expected
+    (tmp_path / "a.json").write_text(json.dumps(expected, indent=2), encoding="utf-8-sig")
+    assert results.read(tmp_path / "a.json") == expected
+    (tmp_path / "a.json").write_text(json.dumps(expected)[:-1])
+    with pytest.raises(DimbenchError, match="its JSON array is cut off"):
+        results.read(tmp_path / "a.json")
+    (tmp_path / "a.json").write_text("[1]")
+    with pytest.raises(DimbenchError, match="entry 1 is no record"):
+        results.read(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("value", ["9" * 5000, "[" * 100_000 + "]" * 100_000])
+def test_what_python_will_not_parse_is_one_sentence(value: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(line(details={"x": "HERE"}).replace('"HERE"', value))
+    with pytest.raises(DimbenchError, match="line 1 is nested too deeply or has a number of too many digits"):
+        results.read(tmp_path / "a.jsonl")
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e308", "1e999", "1" + "0" * 400])
+def test_a_metric_that_is_no_number_counts_as_not_measured(value: str, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(line(metrics={"macs": "HERE", "params": 3}).replace('"HERE"', value))
+    (found,) = results.read(tmp_path / "a.jsonl")
+    assert found["metrics"] == {"macs": None, "params": 3}
+    assert found["warnings"] == ["macs is no number that can be, and counts as not measured."]
+
+
+@pytest.mark.parametrize("series", ["many", [1.0, "2"], [1.0, None], [1.0, float("nan")], [1e308, 1e308], {"a": 1}])
+def test_samples_that_are_no_numbers_are_left_out(series: object, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(line(samples={"seconds": series, "joules": [1, 2.5]}))
+    (found,) = results.read(tmp_path / "a.jsonl")
+    assert found["samples"] == {"joules": [1, 2.5]}
+    assert found["warnings"] == ["The samples of seconds are not all numbers and were left out."]
+
+
+def test_a_frame_loses_nothing_and_changes_no_value(tmp_path: Path) -> None:
+    first = Record(
+        "compare",
+        "dit-xl2",
+        {"batch": 1, "rounds": "all", "weights": "12345678901234e5"},
+        {"macs": 2**60 + 1, "rounds": 3},
+        ("hot",),
+        details={"metric": "seconds", "verdict": "slower", "protocol": "1e5", "rows": [1]},
+        environment={"torch": "2.14", "batch": 7},
+    )
+    results.append([first, record(fid=2.0)], tmp_path / "a.jsonl")
+    frame = results.frame(tmp_path / "a.jsonl")
+    row = frame.iloc[0]
+    assert (row["metric"], row["verdict"], row["protocol"], row["torch"]) == ("seconds", "slower", "1e5", "2.14")
+    assert (row["rounds"], row["metrics.rounds"], row["batch"], row["environment.batch"]) == ("all", 3, 1, 7)
+    assert (row["weights"], row["macs"], row["warnings"]) == ("12345678901234e5", 2**60 + 1, ["hot"])
+    assert "rows" not in frame
+    assert {name: str(frame[name].dtype) for name in ("macs", "fid", "batch")} == {
+        "macs": "Int64", "fid": "float64", "batch": "Int64",
+    }  # fmt: skip
+    assert len(frame.columns) == len(set(frame.columns))
+
+
+def test_the_line_of_the_readme_works_in_a_fresh_interpreter(tmp_path: Path) -> None:
+    results.append([record(macs=1.0)], tmp_path / "a.jsonl")
+    words = f"import dimbench; print(dimbench.results.frame({str(tmp_path / 'a.jsonl')!r})['macs'].tolist())"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True)
+    assert done.stdout == "[1.0]\n", done.stderr
 
 
 def test_unwritable_places_are_named(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from dimbench import presets
 from dimbench.data import digits
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.training import Training, TrainingRecipe
+from dimbench.training import DivergedError, Training, TrainingRecipe
 
 SMALL = {"hidden_size": 32, "depth": 1, "num_heads": 2}
 RECIPE = TrainingRecipe(steps=12, batch=8)
@@ -96,12 +97,105 @@ def test_what_cannot_be_resumed_is_named(tmp_path: Path) -> None:
         start("dit-digits").resume(tmp_path / "cut.ckpt")
 
 
-def test_a_loss_that_is_not_finite_stops_the_run() -> None:
+def test_a_loss_that_is_not_finite_changes_nothing(tmp_path: Path) -> None:
     training = start("dit-digits")
+    advance(training, 2)
+    training.save(tmp_path / "run.ckpt")
     with torch.no_grad():
         training.model.final_layer.linear.bias.fill_(float("nan"))
-    with pytest.raises(DimbenchError, match="loss is nan after step 1"):
+    before = {name: tensor.clone() for name, tensor in training.average.items()}
+    with pytest.raises(DivergedError, match="loss is nan at step 3"):
         advance(training, 1)
+    assert training.step == 2
+    assert all(torch.equal(tensor, before[name]) for name, tensor in training.average.items())
+    with pytest.raises(DivergedError, match="weights are not finite after step 2"):
+        training.save(tmp_path / "run.ckpt")
+    again = start("dit-digits")
+    assert again.resume(tmp_path / "run.ckpt")
+    assert again.step == 2
+
+
+def test_a_gradient_that_is_not_finite_is_not_taken() -> None:
+    training = start("dit-digits")
+    bias = training.model.final_layer.linear.bias
+    bias.register_hook(lambda gradient: gradient * float("inf"))
+    before = bias.detach().clone()
+    with pytest.raises(DivergedError, match="a gradient is not finite at step 1"):
+        advance(training, 1)
+    assert torch.equal(bias, before)
+
+
+def test_a_run_that_diverged_begins_anew_at_a_lower_rate_alone(tmp_path: Path) -> None:
+    file = tmp_path / "run.ckpt"
+    training = start("dit-digits")
+    advance(training, 2)
+    training.save(file)
+    lower, higher = (start("dit-digits", TrainingRecipe(steps=12, batch=8, lr=lr)) for lr in (1e-4, 1e-2))
+    with pytest.raises(DimbenchError, match="another lr"):
+        lower.resume(file)
+    Training.mark_diverged(file)
+    assert not lower.resume(file)
+    assert lower.step == 0
+    with pytest.raises(DimbenchError, match="another lr"):
+        higher.resume(file)
+    with pytest.raises(DimbenchError, match="another seed"):
+        start("dit-digits", TrainingRecipe(steps=12, batch=8, seed=1)).resume(file)
+    assert start("dit-digits").resume(file)
+
+
+NAN = float("nan")
+DAMAGE: dict[str, Any] = {
+    "step": [None, "2", 2.0, -1, 13, True, 10**30, torch.tensor(2), [2]],
+    "recipe": [None, [], "x", {}, {"lr": "x"}, 3],
+    "model": [None, [], {}, {"x": 1}, {"pos_embed": torch.ones(1)}, lambda m: {**m, "pos_embed": "x"}],
+    "ema": [None, [], {}, lambda m: {**m, "pos_embed": m["pos_embed"] * NAN}, lambda m: {**m, "more": torch.ones(1)}],
+    "opt": [
+        None,
+        [],
+        {},
+        {"state": 1},
+        {"state": {}},
+        {"state": {0: {}}},
+        {"state": {"x": {}}},
+        lambda opt: {**opt, "state": {**opt["state"], 999: opt["state"][0]}},
+        lambda opt: {**opt, "state": {**opt["state"], 0: {**opt["state"][0], "exp_avg": torch.ones(1)}}},
+        lambda opt: {
+            **opt,
+            "state": {**opt["state"], 0: {**opt["state"][0], "exp_avg_sq": -opt["state"][0]["exp_avg_sq"]}},
+        },
+        lambda opt: {**opt, "state": {**opt["state"], 0: {**opt["state"][0], "step": torch.tensor(-7.0)}}},
+        lambda opt: {**opt, "state": {**opt["state"], 0: {**opt["state"][0], "step": 2}}},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("field", "place"), [(field, k) for field, values in DAMAGE.items() for k in range(len(values))]
+)
+def test_damaged_checkpoints_are_refused_in_a_sentence(tmp_path: Path, field: str, place: int) -> None:
+    training = start("dit-digits")
+    advance(training, 2)
+    training.save(tmp_path / "run.ckpt")
+    state = torch.load(tmp_path / "run.ckpt")
+    value = DAMAGE[field][place]
+    torch.save({**state, field: value(state[field]) if callable(value) else value}, tmp_path / "run.ckpt")
+    fresh = start("dit-digits")
+    before = {name: tensor.clone() for name, tensor in fresh.model.state_dict().items()}
+    with pytest.raises(DimbenchError, match=r"run\.ckpt .*delete it to start over") as caught:
+        fresh.resume(tmp_path / "run.ckpt")
+    assert str(caught.value).isprintable()
+    assert fresh.step == 0
+    assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.model.state_dict().items())
+
+
+@pytest.mark.parametrize("field", ["step", "recipe", "model", "ema", "opt"])
+def test_checkpoints_without_a_field_are_refused(tmp_path: Path, field: str) -> None:
+    start("dit-digits").save(tmp_path / "run.ckpt")
+    state = torch.load(tmp_path / "run.ckpt")
+    del state[field]
+    torch.save(state, tmp_path / "run.ckpt")
+    with pytest.raises(DimbenchError, match=rf"its '{field}' is a NoneType"):
+        start("dit-digits").resume(tmp_path / "run.ckpt")
 
 
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"batch": -1}, {"lr": 0.0}, {"ema": 1.0}])

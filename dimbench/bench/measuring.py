@@ -48,11 +48,11 @@ class Measuring:
 
     def run(self) -> None:
         conditions = self._conditions()
-        name = self.subject.name
-        self.send("start", model=name, conditions=conditions, metrics={})
+        model = self.subject.name
+        self.send("start", model=model, conditions=conditions, metrics={})
         cost = subjects.cost(self.row, self.subject, self.batch)
         conditions |= self._foreseen(cost)
-        self.send("start", model=name, conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
+        self.send("start", model=model, conditions=conditions, metrics={"macs": cost.macs, "params": cost.params})
         if not self.device.on_gpu and not self._leave_room(cost):
             return
         with backends.use(self.row.kernel), backends.watch() as kernels:
@@ -72,7 +72,7 @@ class Measuring:
         found += doubts.of_gpu(self.gpu_states)
         self.send(
             "done",
-            model=name,
+            model=model,
             conditions={**conditions, "kernel": _said(kernels), "form": subject.form, "sampler": subject.sampler},
             metrics={
                 **first,
@@ -90,8 +90,8 @@ class Measuring:
         """The conditions that a finished row knows from its run: a row that does not fit must have the same."""
         with backends.use(self.row.kernel):
             kernels = backends.foreseen(cost.operators, precision.DTYPES[self.row.dtype], self.row.device)
-        how = subjects.settings(self.row, self.subject) if self.row.mode == "sample" else None
-        return {"kernel": _said(kernels), "form": cost.form, "sampler": how.sampler if how else None}
+        sampler = subjects.settings(self.row, self.subject).sampler if self.row.mode == "sample" else None
+        return {"kernel": _said(kernels), "form": cost.form, "sampler": sampler}
 
     def _conditions(self) -> dict[str, Any]:
         """All that has to be equal for two rows to be compared, as far as the row says it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import results, units
-from dimbench.bench import parent
+from dimbench.bench import doubts, parent
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
 from dimbench.errors import DimbenchError
@@ -109,10 +109,10 @@ def here(row: Row, subject: Backbone, file: Path | None) -> Record:
     events: list[dict[str, Any]] = []
     Measuring(row, lambda event, **parts: events.append({"event": event, **parts}), lambda *_: None, subject).run()
     last = events[-1]
-    if last["event"] != "done":
-        raise DimbenchError(f"{row.title}: {last['words']}")
-    parts = {name: value for name, value in last.items() if name != "event"}
-    record = Record("bench", **{**parts, "warnings": tuple(parts["warnings"])})
+    if last.pop("event") != "done":
+        raise DimbenchError(f"{row.title}: {doubts.Doubt(**last['doubt'])}")
+    found = [doubts.Doubt(**doubt) for doubt in last.pop("doubts")]
+    record = parent.with_doubts(Record("bench", **last), found)
     if file:
         results.append([record], file)
     return record

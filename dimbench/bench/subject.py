@@ -19,7 +19,7 @@ from dimbench.counting.costs import skeleton
 from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import find_process
 from dimbench.meta import shapes_only
-from dimbench.sampling import autoencoder
+from dimbench.sampling import decoding
 from dimbench.sampling.image_cost import image_cost, settings_of
 from dimbench.sampling.noise import SampleNoise
 from dimbench.sampling.precision import DTYPES
@@ -99,7 +99,7 @@ def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
     model = backbone.created(subject)
     if row.weights:
-        checkpoints.load_checkpoint(model, row.weights)
+        checkpoints.fill(model, row.weights)
     if row.mode == "train":
         return _training(row, subject, model.to(row.device), batch)
     running = subject.running(model).to(row.device, DTYPES[row.dtype])
@@ -156,7 +156,7 @@ def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module,
     process, how = find_process(subject.diffusion), settings(row, subject)
     check(how, process, subject)
     dtype = DTYPES[row.dtype]
-    decoder = autoencoder.from_pretrained(row.autoencoder).to(row.device, dtype) if row.autoencoder else None
+    decoder = decoding.load(row.autoencoder).to(row.device, dtype) if row.autoencoder else None
 
     def call_of(network: nn.Module) -> Callable[[], Tensor]:
         run = Run(subject, network, process, how, decoder.decode if decoder else None)

@@ -60,7 +60,7 @@ def run(
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint with official key names; it hardly matters to the time.", show_default="random"),
+        typer.Option(help="Checkpoint, as for `sample`; it hardly matters to the time.", show_default="random"),
     ] = None,
     budget: options.BenchBudget = 60.0,
     json: options.Json = False,

@@ -78,7 +78,7 @@ def run(
         file = output_file(out)
         found = outcome.of_files(names[0], names[1], rules)
     else:
-        models = [preset.name for preset in presets.match(names)]
+        models = [presets.anywhere(name) for name in presets.chosen(names)]
         file = output_file(out)
         with outcome.sides(ref, new, a or "", b or "", bench) as measured:
             found = outcome.of_sides(measured, models, rules, rounds, partial(checkouts.bench, budget=budget), seed)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,10 @@ from dimbench.presets import Recipe
 from dimbench.report import quality
 
 FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor")  # by a recipe
+DRAWING = (
+    "steps", "cfg", "sampler", "num_images", "labels", "seed", "repeats", "batch", "resolution", "dtype", "compile",
+    "cuda_graph", "weights", "autoencoder", "stream", "random_weights", "kernel",
+)  # fmt: skip
 
 
 def run(
@@ -65,6 +70,8 @@ def run(
     """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall."""
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
+    if (images or real) and (meant := _given(ctx, DRAWING)):
+        raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     followed = _followed(recipe, ctx) if recipe else None
     drawn = model or (followed.model if followed else None)
     task = verbs.fid_task(
@@ -90,8 +97,15 @@ def run(
 def _followed(name: str, ctx: typer.Context) -> Recipe:
     """The recipe, once it is known that no option contradicts it."""
     recipe = presets.find_recipe(name)
-    for option in FIXED:
-        source = ctx.get_parameter_source(option)
-        if source is not None and source.name == "COMMANDLINE":
-            raise UsageError(f"--{option} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
+    if fixed := _given(ctx, FIXED):
+        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
     return recipe
+
+
+def _given(ctx: typer.Context, names: Sequence[str]) -> str | None:
+    """The first of these options that was given, as it is typed."""
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            return name.replace("_", "-")
+    return None

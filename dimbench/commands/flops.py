@@ -8,7 +8,7 @@ import typer
 from dimbench import verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
-from dimbench.errors import UsageError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.progress import track
 from dimbench.report import bills
 
@@ -22,6 +22,7 @@ class RuleName(StrEnum):
     FVCORE = "fvcore"
     TORCHPROFILE = "torchprofile"
     FVCORE_FUSED = "fvcore-fused"
+    MODULATION_ONCE = "modulation-once"
     SCAN_MAMBA = "scan-mamba"
 
 
@@ -60,6 +61,12 @@ def run(
     check: Annotated[
         bool, typer.Option("--check", help="Count with our trace, fvcore and torch, and compare by operator.")
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Fail where an operator multiplies and sums and no formula is known.")
+    ] = False,
+    real: Annotated[
+        bool, typer.Option("--real", help="Count on real tensors, where the cost depends on values; takes the time.")
+    ] = False,
     json: options.Json = False,
     csv: options.Csv = False,
     markdown: options.Markdown = False,
@@ -78,8 +85,10 @@ def run(
     for name in track(chosen, "counting"):
         records += verbs.count(
             name, inputs or (), resolution=resolution, batch=batch, rule=rule.value, steps=steps, cfg=cfg,
-            sampler=sampler, process=process, engine=engine.value, check=check, bill=breakdown is not None,
+            sampler=sampler, process=process, engine=engine.value, check=check, bill=breakdown is not None, real=real,
         )  # fmt: skip
+    if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
+        raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")
     tables = [bills.summary(records)]
     if breakdown:
         tables += [bills.by_module(r) if breakdown is Breakdown.MODULE else bills.by_operator(r) for r in records]

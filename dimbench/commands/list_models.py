@@ -37,15 +37,19 @@ def _weights(preset: Preset) -> str:
     return f"{published} published" if published else "ships" if preset.checkpoints else "none"
 
 
+def _counted(preset: Preset, what: str) -> str:
+    return units.short(preset.counted[what]) if what in preset.counted else "not counted"
+
+
 def _row(preset: Preset) -> tuple[str, ...]:
     return (
         preset.name,
         preset.family,
         preset.label,
-        units.short(preset.counted["params"]),
+        _counted(preset, "params"),
         str(preset.resolution),
-        units.short(preset.counted["macs"]),
-        f"arXiv {preset.arxiv}",
+        _counted(preset, "macs"),
+        f"arXiv {preset.arxiv}" if preset.arxiv else preset.paper,
         str(preset.year),
         _weights(preset),
     )

@@ -146,7 +146,10 @@ CudaGraph = Annotated[
 ]
 Weights = Annotated[
     Path | None,
-    typer.Option(help="Checkpoint with official key names.", show_default="one that ships or was fetched, if any"),
+    typer.Option(
+        help="Checkpoint: a file, an index of several, a folder, or hf:owner/name.",
+        show_default="one that ships or was fetched, if any",
+    ),
 ]
 RandomWeights = Annotated[
     bool, typer.Option("--random-weights", help="A dry run with the untrained network: its numbers mean nothing.")
@@ -154,7 +157,7 @@ RandomWeights = Annotated[
 Autoencoder = Annotated[
     str | None,
     typer.Option(
-        help="What decodes latents: ft-ema, ft-mse, a folder that diffusers saved, an old .pt or .ckpt file, a hub id.",
+        help="What decodes latents: ft-ema, ft-mse, a folder that diffusers saved, a file, or hf:owner/name.",
         show_default="ft-ema",
     ),
 ]

@@ -46,7 +46,8 @@ def _said(missing: list[str]) -> str:
 
 
 def _how(sampling: Any) -> str:
-    return f"{sampling['sampler']} {sampling['steps']}, {sampling['autoencoder'].removeprefix('sd-vae-')}"
+    decoder = sampling["autoencoder"].removeprefix("sd-vae-") or "pixels"
+    return f"{sampling['sampler']} {sampling['steps']}, {decoder}"
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

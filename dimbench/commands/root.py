@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -15,9 +17,29 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _add(places: list[Path] | None) -> None:
+    """For this process and those that it starts."""
+    from dimbench.preset_files import ENVIRONMENT
+
+    before = os.environ.get(ENVIRONMENT)
+    if places:
+        os.environ[ENVIRONMENT] = os.pathsep.join(
+            [*(str(place.resolve()) for place in places), *filter(None, [before])]
+        )
+
+
 def options(
     version: Annotated[
         bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
     ] = False,
+    presets: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Presets of your own, a .toml file or a folder; before the command, may be given again.",
+            metavar="FILE|FOLDER",
+            callback=_add,
+            show_default="dimbench.toml here, $DIMBENCH_PRESETS",
+        ),
+    ] = None,
 ) -> None:
     pass

@@ -32,7 +32,7 @@ def run(
     """Make a reference of real images that `fid --reference` takes: statistics, features, and what made them."""
     from dimbench.files import digest
     from dimbench.quality.images import open_images
-    from dimbench.quality.references import lossy_warning, write_reference
+    from dimbench.quality.references import write_reference
 
     if out.suffix.lower() != ".npz":
         raise UsageError(f"--out {out} is not an npz; give a name that ends in .npz")
@@ -46,7 +46,7 @@ def run(
     write_reference(summary, network, found.size, out)
     height, width = found.size
     dimensions = len(summary.pool.mu)
-    notes = lossy_warning(found, "The")
+    notes = found.doubts("The")
     if found.count <= dimensions:
         notes.append(f"{found.count:,} images do not fill {dimensions:,} feature dimensions: FID will be biased.")
     row = (

@@ -5,18 +5,21 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from dimbench import presets
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
-from dimbench.errors import UsageError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.presets import Preset
 from dimbench.progress import stepping
 from dimbench.report.tables import Table
 from dimbench.results import Record
+
+if TYPE_CHECKING:
+    from dimbench.training import Training
 
 
 def run(
@@ -44,7 +47,8 @@ def run(
         preset = _trainable(name)
         recipe = {"steps": steps, "batch": batch, "lr": lr, "ema": ema, "seed": seed}
         record = _train(preset, recipe, save_every, out or Path(f"checkpoints/{preset.name}.safetensors"))
-    rows = [(record.model, *(f"{value:g}" for value in record.metrics.values()), record.details["file"])]
+    shown = ("-" if value is None else f"{value:g}" for value in record.metrics.values())
+    rows = [(record.model, *shown, record.details["file"])]
     emit([record], [Table(("model", *record.metrics, "weights"), rows)], output_file(None), "json" if json else "rich")
 
 
@@ -63,16 +67,15 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
     from dimbench.data import digits
     from dimbench.diffusion.process import find_process
     from dimbench.kernels import backends
-    from dimbench.training import Training, TrainingRecipe
+    from dimbench.training import DivergedError, Training, TrainingRecipe
 
     settings = TrainingRecipe(**recipe)  # type: ignore[arg-type]
     model = backbone.create_model(preset.name, seed=settings.seed)
     training = Training(model, find_process(preset.diffusion), settings)
     checkpoint = out.with_suffix(".ckpt")
-    if checkpoint.exists():
-        training.resume(checkpoint)
-    else:
-        training.save(checkpoint)  # an unwritable place shows before the work, not after
+    if checkpoint == out:
+        raise UsageError(f"--out {out} is where the checkpoint lies; give a name that ends in .safetensors")
+    _begin(training, checkpoint)
     images, labels = digits.load("train")
     started, first, losses = perf_counter(), training.step, []
     with (
@@ -87,8 +90,15 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
                 if training.step % save_every == 0:
                     training.save(checkpoint)
                 interrupt()
-        finally:
             training.save(checkpoint)
+        except KeyboardInterrupt:
+            training.save(checkpoint)
+            raise
+        except DivergedError as error:
+            training.mark_diverged(checkpoint)
+            raise DimbenchError(
+                f"{error}; {checkpoint} keeps the last good state: start over with a --lr below {settings.lr:g}"
+            ) from None
     training.export(out, {"model": preset.name, "data": "digits, train split"})
     taken, recent = training.step - first, losses[-100:]
     metrics = {
@@ -97,6 +107,17 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
         "seconds_per_step": (perf_counter() - started) / taken if taken else None,
     }
     return Record("train", preset.name, {**recipe, "kernels": kernels}, metrics, details={"file": out.name})
+
+
+def _begin(training: Training, checkpoint: Path) -> None:
+    """Go on from the checkpoint where there is one that can be gone on from; else lay one down."""
+    if checkpoint.exists() and training.resume(checkpoint):
+        if training.step == training.recipe.steps:
+            typer.echo(f"{checkpoint} holds all {training.step} steps: nothing is left to do.", err=True)
+        return
+    if checkpoint.exists():
+        typer.echo(f"{checkpoint} is of a run that diverged at a higher --lr: starting over.", err=True)
+    training.save(checkpoint)  # an unwritable place shows before the work, not after
 
 
 @contextmanager

@@ -6,12 +6,13 @@ import json as json_module
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimbench import paths, units
+from dimbench import paths, presets, units
 from dimbench.commands import options
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
@@ -19,19 +20,31 @@ from dimbench.names import folded
 from dimbench.presets import Checkpoint
 from dimbench.progress import track, transferring
 from dimbench.report.tables import Table
-from dimbench.weights import catalog, ledger
+from dimbench.weights import catalog, hub, ledger
 from dimbench.weights.catalog import Entry
 
 if TYPE_CHECKING:
+    from dimbench.weights.checkpoints import Weights
     from dimbench.weights.recognise import Fit
 
 app = typer.Typer(help="Published weights and what else drawing and evaluating need.", no_args_is_help=True)
 
 Wanted = Annotated[
     list[str],
-    typer.Argument(help="Names or wildcards of models, shared files or files, as `dimbench weights list` shows them."),
+    typer.Argument(
+        help="Names or wildcards of models, shared files or files, as `dimbench weights list` shows them; "
+        "hf:owner/name or hf:owner/name/folder for a folder of the hub."
+    ),
 ]
 Some = Annotated[list[str] | None, typer.Argument(help="Names or wildcards as in `fetch`.", show_default="all")]
+
+
+class Layout(StrEnum):
+    """In whose names and files weights are written."""
+
+    OFFICIAL = "official"
+    DIFFUSERS = "diffusers"
+
 
 _STATES = {
     "verified": "fetched and verified",
@@ -77,7 +90,12 @@ def fetch(
     from dimbench.weights.fetch import fetch as fetch_one
 
     rows, failures = [], []
-    for entry in catalog.match(names):
+    for name in filter(hub.is_name, names):
+        if offline:
+            raise UsageError(f"{name} is on the hub, and --offline asks nothing; copy its folder and give its path")
+        folder = hub.fetch(hub.parse(name))
+        rows.append((name, "fetched", "", "", str(folder)))
+    for entry in catalog.match([name for name in names if not hub.is_name(name)]):
         try:
             with transferring(entry.name) as on_bytes:
                 done = fetch_one(entry, timeout=timeout, offline=offline, on_bytes=on_bytes)
@@ -99,7 +117,7 @@ def check(names: Some = None) -> None:
     for entry in track(present, "checking"):
         try:
             found = "as it arrived" if ledger.recorded(entry.path) else "seen for the first time, now written down"
-            sha256 = ledger.check(entry.path)
+            sha256 = ledger.check(entry.path, entry.file)
         except DimbenchError as failure:
             failures.append(str(failure))
             continue
@@ -114,7 +132,7 @@ def check(names: Some = None) -> None:
 
 @app.command("import")
 def import_(
-    file: Annotated[Path, typer.Argument(help="A file of weights in any official layout.")],
+    file: Annotated[Path, typer.Argument(help="A file of weights, an index of several, or a folder with either.")],
     named: Annotated[
         str | None,
         typer.Option("--as", help="The published file it is, as `weights list` names it.", show_default="by its name"),
@@ -123,13 +141,15 @@ def import_(
     """Say which model, resolution and options a file needs; if it is a published one, copy it to the others."""
     from dimbench.weights import checkpoints, recognise
 
-    weights = checkpoints.read_weights(file)
-    given = {name: tuple(tensor.shape) for name, tensor in weights.state.items()}
-    fits = _narrowed(recognise.recognise(given), weights.trained_as)
+    weights, fits = recognise.identified(file)
+    given = checkpoints.shapes(weights.state)
+    fits = _narrowed(fits, weights.trained_as)
     entries = recognise.published(fits, given)
     entry = recognise.chosen(entries, file.name) if named is None else _named(named, given)
-    _show(fits, entries, weights.layout)
-    if entry is not None:
+    _show(fits, entries, weights)
+    if weights.files != (file,):
+        typer.echo(f"{file} is not one file, so nothing was copied; draw with --weights {file}.")
+    elif entry is not None:
         _take(file, entry)
     elif entries:
         names = " or ".join(dict.fromkeys(candidate.name for candidate in entries))
@@ -139,6 +159,21 @@ def import_(
         )
     else:
         typer.echo(f"No published file has these shapes, so nothing was copied; draw with --weights {file}.")
+
+
+@app.command()
+def convert(
+    name: Annotated[str, typer.Argument(help="The DiT that the weights are of.")],
+    file: Annotated[Path, typer.Argument(help="Its weights in any layout.")],
+    to: Annotated[Layout, typer.Option(help="In whose names.")],
+    out: Annotated[Path, typer.Option(help="A folder for diffusers, else a .safetensors file.")],
+) -> None:
+    """Write weights of DiT as diffusers' DiTTransformer2DModel or as the authors' code reads them."""
+    from dimbench.weights.convert import to_diffusers, to_official
+
+    write = to_diffusers if to is Layout.DIFFUSERS else to_official
+    notes = write(presets.find(name), file, out)
+    Table(("model", "layout", "at"), [(name, to.value, str(out))], notes=notes).show()
 
 
 def _narrowed(fits: list[Fit], trained_as: str) -> list[Fit]:
@@ -162,23 +197,23 @@ def _named(name: str, given: Any) -> Entry:
 def _take(file: Path, entry: Entry) -> None:
     """Copy the file to its place and write its SHA-256 down."""
     if file.resolve() == entry.path.resolve():
-        ledger.check(file)
+        ledger.check(file, entry.file)
     else:
         copied = entry.path.with_name(f"{entry.path.name}.import")
         with replacing(copied) as temporary:
             shutil.copyfile(file, temporary)
-        ledger.settle(copied, entry.path, str(file))
+        ledger.settle(copied, entry.path, str(file), entry.file)
     typer.echo(f"{entry.name} is at {entry.path}, where sample and fid find it.")
 
 
-def _show(fits: Sequence[Fit], entries: Sequence[Entry], layout: str) -> None:
+def _show(fits: Sequence[Fit], entries: Sequence[Entry], weights: Weights) -> None:
     rows = []
     for fit in fits:
         needs = ", ".join(f"{name} = {value}" for name, value in fit.options.items()) or "none"
         files = ", ".join(entry.name for entry in entries if entry.owner == fit.preset.name) or "none"
         resolution = f"{fit.resolution}{' or any other' if fit.any_resolution else ''}"
         rows.append((fit.preset.name, resolution, str(fit.label_rows or "none"), needs, files))
-    notes = [f"Layout: {layout}."]
+    notes = [f"Layout: {weights.layout}.", *weights.notes]
     if len(fits) > 1:
         notes.append("These models share keys and shapes: the file alone does not tell which of them it is.")
     Table(("fits", "px", "label rows", "options", "published files of these shapes"), rows, notes=notes).show()
@@ -215,7 +250,7 @@ def _how(checkpoint: Checkpoint) -> str:
 def _state(entry: Entry) -> str:
     if entry.ships:
         return "ships" if entry.path.is_file() else "missing from the package"
-    return _STATES[ledger.state(entry.path)]
+    return _STATES[ledger.state(entry.path, entry.file)]
 
 
 def _fingerprint(entry: Entry) -> str:

@@ -77,7 +77,7 @@ def parse_gate(text: str) -> Gate:
     """ "seconds:+5%", "fid:+0.05", "macs" or "seconds"; UsageError says what does not fit."""
     name, _, allowed = text.partition(":")
     if name not in METRICS:
-        hint = meant(name, METRICS, f"give one of {', '.join(METRICS)}")
+        hint = meant(name, METRICS, f"give one of {', '.join(METRICS)}", most=1)
         raise UsageError(f"--fail-if {text}: {name!r} is no metric that can be compared; {hint}")
     metric = METRICS[name]
     sign, unit = "+" if metric.worse > 0 else "-", "%" if metric.kind is Kind.NOISY else ""

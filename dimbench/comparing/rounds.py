@@ -33,6 +33,7 @@ class Series:
     def __init__(self, sides: tuple[Side, Side], run: Runner, seed: int, progress: Progress) -> None:
         self.rounds: dict[str, list[Round]] = {}
         self.order: dict[str, str] = {}
+        self.asked: dict[str, str] = {}  # by the name of a record's model, what was asked for
         self._sides, self._run, self._progress = sides, run, progress
         self._orders = orders(seed)
 
@@ -47,6 +48,7 @@ class Series:
                 order = next(self._orders)
                 found = {side: self._run(self._sides[side], model) for side in order}
                 rounds.append((found[0], found[1]))
+                self.asked.update((entry["model"], model) for side in found.values() for entry in side)
                 self.order[model] = self.order.get(model, "") + "".join("AB"[side] for side in order)
                 done += 1
         self._progress(done, "", goal)
@@ -73,9 +75,11 @@ class TwoSided:
 
     def measure(self, models: Sequence[str], rounds: int) -> None:
         """All that it takes; after an interruption `changes` says what the rounds until then do."""
-        self.first.until_clear(models, rounds, lambda: _unclear(self._judged(self.first)))
-        changed = [change.pair.model for change in self._judged(self.first) if needs_confirming(change)]
-        self.second.until_clear(list(dict.fromkeys(changed)), rounds, lambda: _unclear(self._judged(self.second)))
+        asked = self.first.asked
+        self.first.until_clear(models, rounds, lambda: [asked[name] for name in _unclear(self._judged(self.first))])
+        changed = [asked[change.pair.model] for change in self._judged(self.first) if needs_confirming(change)]
+        again = list(dict.fromkeys(changed))
+        self.second.until_clear(again, rounds, lambda: [asked[name] for name in _unclear(self._judged(self.second))])
 
     def changes(self) -> list[Change]:
         """The verdict on every row; a change stands if both comparisons say so."""

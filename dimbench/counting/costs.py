@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
-from dimbench.backbone import Backbone, example, find, form_of
+from dimbench.backbone import Backbone, created, example, find, form_of
 from dimbench.counting import parameters
 from dimbench.counting.bill import Bill, trace
 from dimbench.counting.rules import RULES
@@ -28,6 +29,7 @@ class Count:
     merged: int
     bill: Bill
     form: str
+    tables: int = 0
 
     def macs(self, rule: str) -> int:
         """Multiply-adds per image by the rule of that name."""
@@ -35,30 +37,32 @@ class Count:
 
     def params_by(self, rule: str) -> int:
         """Parameters that are trained, that are left once branches are merged, or all with the fixed tables."""
-        fixed = self.params["params_fixed"]
+        fixed = self.params["params_fixed"] + self.tables
         return {TRAINED: self.params["params"], MERGED: self.merged, ALL: self.params["params"] + fixed}[rule]
 
 
-def skeleton(backbone: Backbone) -> tuple[nn.Module, nn.Module]:
-    """The network as it is trained and as it runs at inference, shapes only."""
-    with shapes_only():
-        model = backbone.build()
+def skeleton(backbone: Backbone, real: bool = False) -> tuple[nn.Module, nn.Module]:
+    """The network as it is trained and as it runs at inference, shapes only or, where `real`, with its weights."""
+    with nullcontext() if real else shapes_only():
+        model = created(backbone) if real else backbone.build()
         return model, backbone.running(model)
 
 
 _KNOWN: dict[tuple[Any, ...], Count] = {}
 
 
-def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 1) -> Count:
-    """The count of a backbone, or of the preset of that name, for `batch` samples; made once per process."""
+def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 1, real: bool = False) -> Count:
+    """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors; made
+    once per process."""
     if isinstance(backbone, str):
         backbone = find(backbone, resolution)
-    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch)
+    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real)
     if key not in _KNOWN:
-        model, running = skeleton(backbone)
-        with shapes_only():
-            x, t, given = example(backbone, batch, "meta")
+        model, running = skeleton(backbone, real)
+        with nullcontext() if real else shapes_only():
+            x, t, given = example(backbone, batch, "cpu" if real else "meta")
         bill = trace(running, lambda: backbone.call(running, x, t, given), batch)
         form = form_of(model, running)
-        _KNOWN[key] = Count(parameters.count(model), parameters.count(running)["params"], bill, form)
+        merged, tables = parameters.count(running)["params"], parameters.tables(model)
+        _KNOWN[key] = Count(parameters.count(model), merged, bill, form, tables)
     return _KNOWN[key]

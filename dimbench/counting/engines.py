@@ -1,20 +1,30 @@
-"""Other people's counters over the same network, per operator, in multiply-adds."""
+"""Other people's counters over the same network, per operator, in multiply-adds.
+
+They patch what they count and some leave it so, hence `apart`.
+"""
 
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable
+from math import prod
+from multiprocessing.connection import Connection
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
+from torch.utils.flop_counter import FlopCounterMode
 
-from dimbench.backbone import Backbone, created, example
-from dimbench.counting.bill import Bill, plain_name
+from dimbench.counting.bill import Bill, Inputs, call, plain_name
+from dimbench.counting.products import scores
+from dimbench.errors import DimbenchError
 from dimbench.kernels import causal_conv, haar, selective_scan
+
+T = TypeVar("T")
 
 FVCORE_RULE = {
     "says": "what fvcore 0.1.5 sees, with our handles for attention, scan and Haar; 4 (with gain 5) per norm element",
@@ -31,24 +41,82 @@ def ours(bill: Bill) -> dict[str, int]:
     return dict(sums)
 
 
-def torch_counter(model: nn.Module, inputs: Mapping[Any, Tensor]) -> dict[str, int]:
-    """torch.utils.flop_counter's FLOPs of `model` with the inputs in their order, halved."""
+def compare(
+    make: Callable[[], tuple[nn.Module, Inputs]], bill: Bill
+) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
+    """What each counter sees of the network and inputs that `make` gives, by operator; and why some could not."""
+    counts, failed = {"dimbench": ours(bill)}, {}
+    for name, count in {"fvcore": lambda: fvcore(*make())[0], "torch": lambda: torch_counter(*make())}.items():
+        try:
+            counts[name] = apart(count)
+        except DimbenchError as error:
+            failed[name] = str(error)
+    return counts, failed
+
+
+def apart(count: Callable[[], T]) -> T:
+    """What `count` returns in a process of its own; DimbenchError with the last line of what it raises there."""
+    context = multiprocessing.get_context("fork")
+    receiving, sending = context.Pipe(duplex=False)
+    process = context.Process(target=_answer, args=(count, sending))
+    process.start()
+    sending.close()
+    try:
+        done, answer = receiving.recv()
+    except EOFError:
+        process.join()
+        done, answer = False, f"its process ended with code {process.exitcode}"
+    process.join()
+    if not done:
+        raise DimbenchError(answer)
+    return answer
+
+
+def _answer(count: Callable[[], Any], sending: Connection) -> None:
+    torch.set_num_threads(1)  # threads do not survive a fork
+    try:
+        sending.send((True, count()))
+    except Exception as error:  # whatever another's counter meets is its answer
+        lines = str(error).strip().splitlines() or [""]
+        sending.send((False, f"{type(error).__name__}: {lines[-1]}"))
+
+
+def torch_counter(model: nn.Module, inputs: Inputs) -> dict[str, int]:
+    """torch.utils.flop_counter's FLOPs of the call, halved."""
     # Before 2.15, torch's counter has no formula for its own attention on the CPU and leaves it out.
     attention = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention_flops}
     with torch.no_grad(), FlopCounterMode(display=False, custom_mapping=attention) as counter:
-        model(*inputs.values())
+        call(model, inputs)
     sums: Counter[str] = Counter()
-    for packet, flops in counter.get_flop_counts()["Global"].items():
-        name = packet.__name__
-        sums["attention" if "scaled_dot_product" in name else plain_name(name)] += flops // 2
+    for packet, flops in counter.get_flop_counts().get("Global", {}).items():
+        sums[plain_name(packet.__name__)] += flops // 2
     return dict(sums)
 
 
 def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
-    return sdpa_flop_count(query, key, value)
+    return 2 * prod(scores(query, key, value, grouped=True)) * (query[-1] + value[-1])
 
 
-def fvcore(model: nn.Module, inputs: Mapping[Any, Tensor]) -> tuple[dict[str, int], dict[str, int]]:
+class _OfTensors(nn.Module):
+    """The call as tensors in and tensors out, which is all that a trace of torch.jit takes."""
+
+    def __init__(self, model: nn.Module, inputs: Inputs) -> None:
+        super().__init__()
+        self.model = model
+        self.leaves, self.spec = tree_flatten(inputs)
+
+    @property
+    def tensors(self) -> tuple[Tensor, ...]:
+        return tuple(leaf for leaf in self.leaves if isinstance(leaf, Tensor))
+
+    def forward(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        given = iter(tensors)
+        leaves = [next(given) if isinstance(leaf, Tensor) else leaf for leaf in self.leaves]
+        output = call(self.model, tree_unflatten(leaves, self.spec))
+        return tuple(leaf for leaf in tree_leaves(output) if isinstance(leaf, Tensor))
+
+
+def fvcore(model: nn.Module, inputs: Inputs) -> tuple[dict[str, int], dict[str, int]]:
     """fvcore's sums by operator with handles for attention and kernels; and the operators it skipped with calls.
 
     fvcore calls its multiply-adds "flops" and adds 4 per layer-norm element (5 where the norm has a gain).
@@ -57,7 +125,8 @@ def fvcore(model: nn.Module, inputs: Mapping[Any, Tensor]) -> tuple[dict[str, in
         warnings.simplefilter("ignore")  # it traces with torch.jit, which torch calls deprecated
         from fvcore.nn import FlopCountAnalysis
 
-        analysis = FlopCountAnalysis(model, tuple(inputs.values()))
+        network = _OfTensors(model, inputs)
+        analysis = FlopCountAnalysis(network, network.tensors)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         logging.getLogger("fvcore").setLevel(logging.ERROR)
         analysis.set_op_handle(
@@ -69,11 +138,20 @@ def fvcore(model: nn.Module, inputs: Mapping[Any, Tensor]) -> tuple[dict[str, in
                 "dimbench::haar_tokens_inverse": _kernel(haar.token_flops),
             }
         )
-        counted = {_NAMES.get(name, name): int(macs) for name, macs in analysis.by_operator().items()}
-        return counted, {name.split("::")[-1]: calls for name, calls in analysis.unsupported_ops().items()}
+        counted: Counter[str] = Counter()
+        for name, macs in analysis.by_operator().items():
+            counted[_NAMES.get(name, name)] += int(macs)
+        return dict(counted), {name.split("::")[-1]: calls for name, calls in analysis.unsupported_ops().items()}
 
 
-_NAMES = {"conv": "convolution", "scaled_dot_product_attention": "attention"}
+_NAMES = {
+    "addmm": "linear",
+    "bmm": "matmul",
+    "conv": "convolution",
+    "einsum": "matmul",
+    "mm": "linear",
+    "scaled_dot_product_attention": "attention",
+}
 
 
 def _shape(value: Any) -> Any:
@@ -83,8 +161,8 @@ def _shape(value: Any) -> Any:
 
 def _attention(inputs: list[Any], outputs: list[Any]) -> Counter[str]:
     query, key, value = (_shape(i) for i in inputs[:3])
-    scores = int(torch.Size(query[:-1]).numel()) * key[-2]
-    return Counter({"attention": scores * (query[-1] + value[-1])})
+    grouped = bool(_shape(inputs[7]))
+    return Counter({"attention": prod(scores(query, key, value, grouped)) * (query[-1] + value[-1])})
 
 
 def _kernel(flops: Any) -> Any:
@@ -92,24 +170,3 @@ def _kernel(flops: Any) -> Any:
         return flops(*(_shape(i) for i in inputs)) // 2
 
     return handle
-
-
-class Called(nn.Module):
-    """A backbone's network as torch's tools want one: forward(x, t, what it is given, in the order of `names`)."""
-
-    def __init__(self, backbone: Backbone, model: nn.Module, names: Sequence[str]) -> None:
-        super().__init__()
-        self.model = model
-        self.backbone, self.names = backbone, tuple(names)
-
-    def forward(self, x: Tensor, t: Tensor, *given: Tensor) -> Tensor:
-        return self.backbone.call(self.model, x, t, dict(zip(self.names, given, strict=True)))
-
-
-def others(backbone: Backbone) -> tuple[dict[str, int], dict[str, int], dict[str, int]]:
-    """By operator what fvcore and torch count of one pass, on real tensors, and the operators fvcore skipped."""
-    x, t, given = example(backbone, 1)
-    running = Called(backbone, backbone.running(created(backbone)), list(given))
-    inputs = dict(enumerate((x, t, *given.values())))
-    by_fvcore, skipped = fvcore(running, inputs)
-    return by_fvcore, torch_counter(running, inputs), skipped

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def count(model: nn.Module) -> dict[str, int]:
@@ -14,6 +14,13 @@ def count(model: nn.Module) -> dict[str, int]:
         "params_fixed": sum(p.numel() for p in model.parameters() if not p.requires_grad),
         "params_dead": sum(p.numel() for module in dead for p in module.parameters()),
     }
+
+
+def tables(model: nn.Module) -> int:
+    """Numbers in the buffers that are saved with the parameters."""
+    parameters = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    saved = (value for name, value in model.state_dict().items() if name not in parameters)
+    return sum(value.numel() for value in saved if isinstance(value, Tensor) and value.is_floating_point())
 
 
 def by_module(model: nn.Module) -> list[tuple[str, int]]:

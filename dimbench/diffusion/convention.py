@@ -22,6 +22,9 @@ Noise = Callable[[int, tuple[int, ...]], Tensor]
 OnStep = Callable[[int, Tensor], None]
 """(k, x): called after the k-th step with the state it produced."""
 
+Ask = Callable[[Network, Tensor, float, torch.dtype], Tensor]
+"""(network, x, t, dtype) -> its output at the time t that the whole batch shares: `evaluate`, or what stands for it."""
+
 T = TypeVar("T")
 
 

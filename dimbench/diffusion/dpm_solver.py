@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dimbench.diffusion.convention import Network, OnStep, choose, evaluate, time_dtype
+from dimbench.diffusion.convention import Ask, Network, OnStep, choose, evaluate, time_dtype
 from dimbench.errors import UsageError
 
 DIFFUSION_STEPS = 1000
@@ -67,18 +67,26 @@ def orders(steps: int) -> list[int]:
 
 @torch.no_grad()
 def dpm_solver(
-    network: Network, x: Tensor, *, steps: int = 50, method: str = "dpm-solver++", on_step: OnStep | None = None
+    network: Network,
+    x: Tensor,
+    *,
+    steps: int = 50,
+    method: str = "dpm-solver++",
+    ask: Ask = evaluate,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """The sample that the solver reaches from x, (B, C, ...) noise, in `steps` network calls.
 
     method: dpm-solver++ works on the network's estimate of the data, dpm-solver on that of the noise. The grid is
-    uniform in time; a step of order o spans o of its intervals. `on_step(k, x)` sees the state after each step, k + 1
-    being the network calls made.
+    uniform in time; a step of order o spans o of its intervals. `ask` is how the network is asked. `on_step(k, x)` sees
+    the state after each step, k + 1 being the network calls made.
     """
     form = choose("solver", method, _FORMS)
 
     def estimate(x: Tensor, t: float) -> Tensor:
-        noise = evaluate(lambda x, t: network(x, DIFFUSION_STEPS * t), x, t, time_dtype(x))
+        dtype = time_dtype(x)
+        told = torch.tensor(t, dtype=dtype, device="cpu") * DIFFUSION_STEPS
+        noise = ask(network, x, told.item(), dtype)
         return noise if form.sign > 0 else (x - sigma(t) * noise) / alpha(t)
 
     plan = orders(steps)

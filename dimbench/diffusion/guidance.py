@@ -40,6 +40,33 @@ def guided(network: ConditionedNetwork, scale: Scale, channels: int | None = 3) 
     return call
 
 
+def autoguided(network: ConditionedNetwork, guide: ConditionedNetwork, scale: Scale) -> ConditionedNetwork:
+    """guide + scale * (network - guide), told the same, for a guide that is a worse version of the network.
+
+    Karras et al. 2024 (arXiv 2406.02507).
+    """
+
+    def call(x: Tensor, t: Tensor, given: Any) -> Tensor:
+        better, worse = network(x, t, given), guide(x, t, given)
+        s = scale(t).view(-1, *[1] * (x.ndim - 1)) if callable(scale) else scale
+        return worse + s * (better - worse)
+
+    return call
+
+
+def within(scale: float, low: float, high: float, *, ends: bool = False) -> Callable[[Tensor], Tensor]:
+    """t (n,) -> `scale` between the times low and high, with `ends` at them too, and 1, no guidance, elsewhere.
+
+    Kynkaanniemi et al. 2024 (arXiv 2404.07724). Compared in the type of t: a float32 0.1 is not above 0.1.
+    """
+
+    def scales(t: Tensor) -> Tensor:
+        inside = (low <= t) & (t <= high) if ends else (low < t) & (t < high)
+        return torch.where(inside, scale, 1.0).to(t.dtype)
+
+    return scales
+
+
 def stacked(given: Mapping[str, Any], null: Mapping[str, Any]) -> dict[str, Any]:
     """What 2n rows are told: the n of `given`, then the n of `null`. What is no tensor is shared by all."""
     return {

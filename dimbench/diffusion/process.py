@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, fields
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
 from dimbench.diffusion import dpm_solver, vp_sde
-from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose
+from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose, evaluate
+from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.gaussian import ddim, ddpm
 from dimbench.diffusion.gaussian_loss import training_loss
 from dimbench.diffusion.ode import sample_ode
-from dimbench.diffusion.schedules import schedule
+from dimbench.diffusion.schedules import GaussianSchedule, schedule
 from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
-from dimbench.diffusion.upsample_guidance import upsample_guided
+from dimbench.diffusion.two_times import ImprovedMeanFlow, MeanFlow
+from dimbench.diffusion.upsample_guidance import upsampled
+
+P = TypeVar("P")
 
 
 class Process(Protocol):
@@ -40,40 +44,63 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """DiT's 1000-step diffusion; `steps` are evenly spaced timesteps, both ends included."""
+    """A diffusion of `diffusion_steps`, DiT's where nothing else is said; `steps` are evenly spaced timesteps, both
+    ends included, or with `strided`, as latent diffusion takes them, 1 and every so many after it. `clip` holds the
+    estimate of the data in [-1, 1]; a variance that the network does not give is the betas, or with `sigma_small` the
+    posterior's.
+    """
 
+    noise_schedule: str = "linear"
+    diffusion_steps: int = 1000
+    strided: bool = False
+    clip: bool = False
+    sigma_small: bool = False
     samplers: tuple[str, ...] = ("ddpm", "ddim")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
-        full = schedule()
+        full = self._visited()
         i = torch.randint(len(full), (len(x),), generator=generator, device=x.device)
         return training_loss(network, x, i, torch.randn(x.shape, generator=generator, device=x.device), full)
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
-        schedule(str(steps))
+        self._visited(steps)
+
+    def _visited(self, steps: int | None = None) -> GaussianSchedule:
+        """The process at so many steps, all of them where None."""
+        common: dict[str, Any] = {"noise_schedule": self.noise_schedule, "diffusion_steps": self.diffusion_steps}
+        if self.strided and steps is not None:
+            return schedule(f"ddim{steps}", offset=1, **common)
+        return schedule("" if steps is None else str(steps), **common)
 
     def sample(
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
-        step = ddim if sampler == "ddim" else ddpm
-        return step(network, x, schedule(str(steps)), noise, on_step=on_step)
+        common: dict[str, Any] = {"clip": self.clip, "on_step": on_step}
+        if sampler == "ddim":
+            return ddim(network, x, self._visited(steps), noise, **common)
+        return ddpm(network, x, self._visited(steps), noise, sigma_small=self.sigma_small, **common)
 
 
 @dataclass(frozen=True)
 class Transport:
-    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken."""
+    """A path between noise and data; `steps` are the points of the time grid, so one step less is taken. A network with
+    `noise_at` 1 is told 1 - t and predicts the velocity towards the noise."""
 
     path: Path
     prediction: str
+    noise_at: int = 0
     samplers: tuple[str, ...] = ("euler", "heun2", "midpoint", "rk4", "dopri5", "sde-euler", "sde-heun")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         start, end = training_interval(self.path, self.prediction)
         t = start + (end - start) * torch.rand(len(x), generator=generator, device=x.device)
         noise = torch.randn(x.shape, generator=generator, device=x.device)
-        return transport_loss(network, x, noise, t, self.path, prediction=self.prediction)
+        return transport_loss(self._forwards(network), x, noise, t, self.path, prediction=self.prediction)
+
+    def _forwards(self, network: Network) -> Network:
+        return (lambda x, t: -network(x, 1 - t)) if self.noise_at else network
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
@@ -83,6 +110,7 @@ class Transport:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
+        network = self._forwards(network)
         common: dict[str, Any] = {"prediction": self.prediction, "points": steps, "on_step": on_step}
         if sampler.startswith("sde-"):
             return sample_sde(network, x, self.path, noise, method=sampler.removeprefix("sde-"), **common)
@@ -109,9 +137,8 @@ class StableDiffusion:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
-        if self.upsampling > 1:
-            network = upsample_guided(network, self.upsampling)
-        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, on_step=on_step)
+        ask = upsampled(self.upsampling) if self.upsampling > 1 else evaluate
+        return dpm_solver.dpm_solver(network, x, steps=steps, method=sampler, ask=ask, on_step=on_step)
 
 
 @dataclass(frozen=True)
@@ -135,16 +162,28 @@ class VariancePreserving:
         return vp_sde.euler(network, x, noise if sampler == "euler-maruyama" else None, steps=steps, on_step=on_step)
 
 
+def _from(process: type[P], settings: Mapping[str, Any]) -> P:
+    """The process of those settings that it has fields for."""
+    known = {field.name for field in fields(process)} - {"samplers"}  # type: ignore[arg-type]
+    return process(**{name: value for name, value in settings.items() if name in known})
+
+
 def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table."""
     match settings["process"]:
         case "gaussian":
-            return Gaussian()
+            return _from(Gaussian, settings)
         case "stable-diffusion":
             return StableDiffusion(settings.get("upsampling", 1))
         case "variance-preserving":
             return VariancePreserving()
-    return Transport(find_path(settings["path"]), settings["prediction"])
+        case "flow":
+            return _from(Flow, settings)
+        case "mean-flow":
+            return _from(MeanFlow, settings)
+        case "improved-mean-flow":
+            return _from(ImprovedMeanFlow, settings)
+    return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
 
 
 USUAL: dict[str, Mapping[str, Any]] = {

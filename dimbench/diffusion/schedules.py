@@ -20,23 +20,24 @@ Array = NDArray[np.float64]
 class GaussianSchedule:
     """q(x_i | x_{i-1}) = N(sqrt(1 - betas[i]) x_{i-1}, betas[i]) and what follows from it.
 
-    `timesteps[i]` is what the network is told at step i; every other array is float64 of the same length.
-    Ho et al. 2020 (arXiv 2006.11239), equations 2 to 7.
+    `timesteps[i]` is what the network is told at step i; every other array is float64 of the same length. x_{-1} is the
+    data, or with `end` below 1 data of that alphas_cumprod. Ho et al. 2020 (arXiv 2006.11239), equations 2 to 7.
     """
 
     timesteps: NDArray[np.int64]
     betas: Array
+    end: float = 1.0
 
     def __len__(self) -> int:
         return len(self.betas)
 
     @cached_property
     def alphas_cumprod(self) -> Array:
-        return np.cumprod(1.0 - self.betas, dtype=np.float64)
+        return self.end * np.cumprod(1.0 - self.betas, dtype=np.float64)
 
     @cached_property
     def alphas_cumprod_prev(self) -> Array:
-        return np.append(1.0, self.alphas_cumprod[:-1])
+        return np.append(self.end, self.alphas_cumprod[:-1])
 
     @cached_property
     def alphas_cumprod_next(self) -> Array:
@@ -81,21 +82,28 @@ class GaussianSchedule:
 
 
 def schedule(
-    respacing: str | int = "", *, noise_schedule: str = "linear", diffusion_steps: int = 1000
+    respacing: str | int = "", *, noise_schedule: str = "linear", diffusion_steps: int = 1000, offset: int = 0
 ) -> GaussianSchedule:
     """The process that visits the timesteps chosen by `respacing` out of `diffusion_steps`.
 
     respacing: "" for all; "N" for N evenly spaced ones, both ends included; "a,b,c" for a, b and c of them in
-    consecutive sections; "ddimN" for N at an integer stride from 0. noise_schedule: linear or squaredcos_cap_v2.
+    consecutive sections; "ddimN" for N at an integer stride from 0. noise_schedule: linear, squaredcos_cap_v2 or
+    latent-diffusion. offset: how much higher all of them are taken; the process then ends at timestep offset - 1.
     The kept timesteps keep their cumulative noise (Nichol & Dhariwal 2021, arXiv 2102.09672, section 4).
     A UsageError refuses what cannot be respaced, and a process of one step, whose variance is undefined.
     """
     base = base_betas(noise_schedule, diffusion_steps)
-    kept = np.array(kept_timesteps(str(respacing), diffusion_steps), dtype=np.int64)
+    kept = np.array(kept_timesteps(str(respacing), diffusion_steps), dtype=np.int64) + offset
     if len(kept) < 2:
         raise UsageError(f"respacing {respacing!r} leaves one step, whose variance is undefined: ask for at least 2")
-    cumulative = np.cumprod(1.0 - base)[kept]
-    return GaussianSchedule(kept, 1.0 - cumulative / np.append(1.0, cumulative[:-1]))
+    if kept[-1] >= diffusion_steps:
+        raise UsageError(
+            f"respacing {respacing!r} with offset {offset} goes beyond {diffusion_steps} steps: ask for fewer"
+        )
+    every = np.cumprod(1.0 - base)
+    end = every[offset - 1] if offset else 1.0
+    cumulative = every[kept]
+    return GaussianSchedule(kept, 1.0 - cumulative / np.append(end, cumulative[:-1]), end)
 
 
 def base_betas(noise_schedule: str, steps: int) -> Array:
@@ -123,7 +131,16 @@ def _squared_cosine(steps: int) -> Array:
     return np.minimum(1.0 - cumulative[1:] / cumulative[:-1], 0.999)
 
 
-_BASE_BETAS: dict[str, Callable[[int], Array]] = {"linear": _linear, "squaredcos_cap_v2": _squared_cosine}
+def _latent_diffusion(steps: int) -> Array:
+    """Rombach et al. 2022 (arXiv 2112.10752), of the class-conditional model: linear in the square root."""
+    return np.linspace(0.0015**0.5, 0.0195**0.5, steps) ** 2
+
+
+_BASE_BETAS: dict[str, Callable[[int], Array]] = {
+    "linear": _linear,
+    "squaredcos_cap_v2": _squared_cosine,
+    "latent-diffusion": _latent_diffusion,
+}
 
 
 def kept_timesteps(respacing: str, steps: int) -> list[int]:

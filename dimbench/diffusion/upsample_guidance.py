@@ -8,10 +8,11 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dimbench.diffusion.convention import Network, evaluate, time_dtype
+from dimbench.diffusion.convention import Ask, Network, evaluate, time_dtype
 from dimbench.diffusion.dpm_solver import BETAS, DIFFUSION_STEPS
 
 _ALPHAS_CUMPROD = np.append(1.0, np.cumprod(1.0 - BETAS)).astype(np.float32)
@@ -23,17 +24,17 @@ _CANDIDATES[-1] = 1e-5
 _CANDIDATE_STEPS = (np.float32(DIFFUSION_STEPS) * _CANDIDATES).astype(np.int64)
 
 
-def upsample_guided(network: Network, factor: int, *, strength: float = 1.0, share: float = 0.3) -> Network:
-    """`network` (x (B, C, h, w), t = 1000 times the time of dpm_solver) -> noise, whose means over factor x factor
-    pixels are drawn towards those of the noise it sees in the image reduced by `factor`.
+def upsampled(factor: int, *, strength: float = 1.0, share: float = 0.3) -> Ask:
+    """How to ask a network (x (B, C, h, w), t = 1000 times the time of dpm_solver) -> noise for images of `factor`
+    times its side: the means of its noise over factor x factor pixels are drawn towards those of the noise it sees in
+    the image reduced by `factor`.
 
-    Only in the first `share` of the times, from noise on; `strength` 1 replaces the means. The time is that of the
-    first row, shared by all.
+    Only in the first `share` of the times, from noise on; `strength` 1 replaces the means.
     """
 
-    def call(x: Tensor, t: Tensor) -> Tensor:
-        noise = network(x, t)
-        told = np.float32(t[0].item())
+    def ask(network: Network, x: Tensor, t: float, dtype: torch.dtype) -> Tensor:
+        noise = evaluate(network, x, t, dtype)
+        told = np.float32(t)
         if told / DIFFUSION_STEPS < np.float32(1 - share):
             return noise
         kept = float(_ALPHAS_CUMPROD[int(told)])
@@ -42,7 +43,7 @@ def upsample_guided(network: Network, factor: int, *, strength: float = 1.0, sha
         lead = low / factor - F.avg_pool2d(noise, factor)
         return noise + strength * lead.repeat_interleave(factor, dim=-2).repeat_interleave(factor, dim=-1)
 
-    return call
+    return ask
 
 
 def low_time(told: float, factor: int) -> float:

@@ -1,14 +1,23 @@
-"""Adaptive layer norm: a condition vector (N, D) shifts, scales and gates tokens (N, T, D).
+"""Adaptive layer norm: a condition shifts, scales and gates tokens (N, T, D).
 
-Peebles & Xie, arXiv 2212.09748, section 3.2. The SiLU stands before each Linear; the condition itself has none.
+Peebles & Xie, arXiv 2212.09748, section 3.2. The SiLU stands before each Linear; the condition itself has none. A
+condition is a vector for all tokens of an image, (N, D), or one for each token, (N, T, D).
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 EPS = 1e-6
+
+Norm = Callable[[int], nn.Module]
+"""From a width to a norm over it."""
+
+Modulation = Callable[[int, int], nn.Sequential]
+"""From the widths of a condition and of what it becomes to a network."""
 
 
 def modulation(width: int, outputs: int) -> nn.Sequential:
@@ -16,9 +25,19 @@ def modulation(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(nn.SiLU(), nn.Linear(width, outputs))
 
 
+def bare_modulation(width: int, outputs: int) -> nn.Sequential:
+    """Linear alone, as child "0", for conditions that went through a SiLU before."""
+    return nn.Sequential(nn.Linear(width, outputs))
+
+
+def for_tokens(vector: Tensor) -> Tensor:
+    """(N, D) as (N, 1, D); (N, T, D) as it is."""
+    return vector[:, None] if vector.ndim == 2 else vector
+
+
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (1 + scale) + shift, with shift and scale (N, D) the same for all tokens."""
-    return x * (1 + scale[:, None]) + shift[:, None]
+    """x (1 + scale) + shift."""
+    return x * (1 + for_tokens(scale)) + for_tokens(shift)
 
 
 def plain_norm(x: Tensor) -> Tensor:
@@ -26,29 +45,45 @@ def plain_norm(x: Tensor) -> Tensor:
     return F.layer_norm(x, x.shape[-1:], eps=EPS)
 
 
-class AdaLNZeroBlock(nn.Module):
-    """The DiT block: attention and feed-forward network, each normed, modulated and gated by the condition."""
+class PlainNorm(nn.Module):
+    """`plain_norm`; has no weights, whatever the width."""
 
-    def __init__(self, width: int, attn: nn.Module, mlp: nn.Module) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.attn = attn
-        self.mlp = mlp
-        self.adaLN_modulation = modulation(width, 6 * width)
 
-    def forward(self, x: Tensor, c: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
+        return plain_norm(x)
+
+
+class AdaLNZeroBlock(nn.Module):
+    """The DiT block: attention and feed-forward network, each normed, modulated and gated by the condition. What the
+    attention needs besides its tokens is handed through."""
+
+    def __init__(
+        self, width: int, attn: nn.Module, mlp: nn.Module, norm: Norm = PlainNorm, made: Modulation = modulation
+    ) -> None:
+        super().__init__()
+        self.norm1 = norm(width)
+        self.attn = attn
+        self.norm2 = norm(width)
+        self.mlp = mlp
+        self.adaLN_modulation = made(width, 6 * width)
+
+    def forward(self, x: Tensor, c: Tensor, *attended: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, dim=-1)
-        x = x + gate_a[:, None] * self.attn(modulate(plain_norm(x), shift_a, scale_a))
-        return x + gate_m[:, None] * self.mlp(modulate(plain_norm(x), shift_m, scale_m))
+        x = x + for_tokens(gate_a) * self.attn(modulate(self.norm1(x), shift_a, scale_a), *attended)
+        return x + for_tokens(gate_m) * self.mlp(modulate(self.norm2(x), shift_m, scale_m))
 
 
 class AdaLNFinalLayer(nn.Module):
     """Norm, modulate, Linear: (N, T, D) -> (N, T, outputs)."""
 
-    def __init__(self, width: int, outputs: int) -> None:
+    def __init__(self, width: int, outputs: int, norm: Norm = PlainNorm, made: Modulation = modulation) -> None:
         super().__init__()
+        self.norm_final = norm(width)
         self.linear = nn.Linear(width, outputs)
-        self.adaLN_modulation = modulation(width, 2 * width)
+        self.adaLN_modulation = made(width, 2 * width)
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(c).chunk(2, dim=-1)
-        return self.linear(modulate(plain_norm(x), shift, scale))
+        return self.linear(modulate(self.norm_final(x), shift, scale))

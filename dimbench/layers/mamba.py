@@ -33,37 +33,46 @@ class UnreadLinear(nn.Linear):
 class Mixer(nn.Module):
     """(N, L, width) -> (N, L, width): in_proj, causal convolution, selective scan, gate, out_proj.
 
-    With `condition` > 0 it carries `cond_proj`, the projection of a condition of that width whose result the official
-    DiMSUM kernel overwrites unread.
+    `rank` is that of the step's projection, a sixteenth of the width where 0. With `condition` > 0 it carries
+    `cond_proj`, the projection of a condition of that width whose result the official DiMSUM kernel overwrites unread.
     """
 
-    def __init__(self, width: int, state: int = 16, conv: int = 4, expand: int = 2, condition: int = 0) -> None:
+    def __init__(
+        self, width: int, state: int = 16, conv: int = 4, expand: int = 2, condition: int = 0, rank: int = 0
+    ) -> None:
         super().__init__()
-        inner = expand * width
-        self.state = state
-        self.rank = math.ceil(width / 16)
+        inner, rank = expand * width, rank or math.ceil(width / 16)
         self.A_log = nn.Parameter(torch.log(torch.arange(1, state + 1, dtype=torch.float32)).repeat(inner, 1))
         self.D = nn.Parameter(torch.ones(inner))
         self.in_proj = nn.Linear(width, 2 * inner, bias=False)
         self.conv1d = nn.Conv1d(inner, inner, conv, groups=inner)  # holds the weights; `causal_conv` runs them
-        self.x_proj = nn.Linear(inner, self.rank + 2 * state, bias=False)
-        self.dt_proj = StepProjection(self.rank, inner)
+        self.x_proj = nn.Linear(inner, rank + 2 * state, bias=False)
+        self.dt_proj = StepProjection(rank, inner)
         if condition:
             self.cond_proj = UnreadLinear(condition, inner)
         self.out_proj = nn.Linear(inner, width, bias=False)
-        self._init_step()
-
-    def _init_step(self) -> None:
-        """Steps between 0.001 and 0.1, log-uniform, as softplus will see them."""
-        nn.init.uniform_(self.dt_proj.weight, -(self.rank**-0.5), self.rank**-0.5)
-        low, high = math.log(0.001), math.log(0.1)
-        step = torch.exp(torch.rand(self.dt_proj.out_features) * (high - low) + low).clamp(min=1e-4)
-        with torch.no_grad():
-            self.dt_proj.bias.copy_(step + torch.log(-torch.expm1(-step)))
+        init_step(self.dt_proj)
 
     def forward(self, x: Tensor) -> Tensor:
         x, z = self.in_proj(x).chunk(2, dim=-1)  # each (N, L, E)
-        u = causal_conv(x, self.conv1d.weight[:, 0], self.conv1d.bias)
-        step, B, C = self.x_proj(u).split([self.rank, self.state, self.state], dim=-1)
-        A = -torch.exp(self.A_log.float())
-        return self.out_proj(selective_scan(u, self.dt_proj(step), A, B, C, self.D, z, self.dt_proj.bias))
+        return self.out_proj(scanned(x, z, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D))
+
+
+def init_step(projection: nn.Linear) -> None:
+    """Steps between 0.001 and 0.1, log-uniform, as softplus will see them."""
+    bound = projection.in_features**-0.5
+    nn.init.uniform_(projection.weight, -bound, bound)
+    low, high = math.log(0.001), math.log(0.1)
+    step = torch.exp(torch.rand(projection.out_features) * (high - low) + low).clamp(min=1e-4)
+    with torch.no_grad():
+        projection.bias.copy_(step + torch.log(-torch.expm1(-step)))
+
+
+def scanned(
+    x: Tensor, z: Tensor, conv: nn.Conv1d, x_proj: nn.Linear, dt_proj: nn.Linear, A_log: Tensor, D: Tensor
+) -> Tensor:
+    """x (N, L, E) through convolution and scan, gated by z: (N, L, E)."""
+    u = causal_conv(x, conv.weight[:, 0], conv.bias)
+    states = A_log.shape[1]
+    step, B, C = x_proj(u).split([dt_proj.in_features, states, states], dim=-1)
+    return selective_scan(u, dt_proj(step), -torch.exp(A_log.float()), B, C, D, z, dt_proj.bias)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """Linear, tanh GELU, Linear."""
+    """Linear, GELU (its tanh form unless `exact`), Linear."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, *, exact: bool = False) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
+        self.approximate = "none" if exact else "tanh"
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
+        return self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))
 
 
 class GatedMlp(nn.Module):
@@ -28,4 +32,30 @@ class GatedMlp(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.w12(x).chunk(2, dim=-1)
-        return self.w3(F.gelu(gate, approximate="tanh") * value)
+        return self.w3(self.combine(gate, value))
+
+    def combine(self, gate: Tensor, value: Tensor) -> Tensor:
+        return F.gelu(gate, approximate="tanh") * value
+
+
+class SwiGlu(GatedMlp):
+    """`GatedMlp` with SiLU (Shazeer 2020, arXiv 2002.05202)."""
+
+    def combine(self, gate: Tensor, value: Tensor) -> Tensor:
+        return F.silu(gate) * value
+
+
+bare_linear = partial(nn.Linear, bias=False)
+
+
+class BareSwiGlu(nn.Module):
+    """SwiGLU of three layers, which `linear` makes, without biases."""
+
+    def __init__(self, width: int, hidden: int, linear: Callable[[int, int], nn.Module] = bare_linear) -> None:
+        super().__init__()
+        self.w1 = linear(width, hidden)
+        self.w2 = linear(hidden, width)
+        self.w3 = linear(width, hidden)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.w2(F.silu(self.w1(x)) * self.w3(x))

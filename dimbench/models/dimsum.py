@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dimbench.errors import UsageError
 from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock, modulate, modulation
 from dimbench.layers.attention import SelfAttention, attend, split_heads
+from dimbench.layers.drop_path import drop_path
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mamba import Mixer
@@ -167,7 +168,7 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, residual: Tensor | None, c: Tensor) -> tuple[Tensor, Tensor]:
         if residual is not None:
-            residual = residual + (self._drop_path(x) if self.training else x)
+            residual = residual + (drop_path(x, self.drop_path) if self.training else x)
         else:
             residual = x.to(torch.promote_types(x.dtype, torch.float32))
         u = self.norm(residual).to(x.dtype)
@@ -176,11 +177,6 @@ class Block(nn.Module):
         shift, scale, gate = self.adaLN_modulation(c).chunk(3, dim=-1)
         x = x + gate[:, None] * self.mlp(modulate(self.norm_2(x), shift, scale))
         return x, residual
-
-    def _drop_path(self, x: Tensor) -> Tensor:
-        """Leaves out whole samples with the block's probability, the kept ones scaled up."""
-        kept = torch.rand(x.shape[0], 1, 1, device=x.device) >= self.drop_path
-        return x * kept / (1 - self.drop_path)
 
 
 class DiMSUM(nn.Module):

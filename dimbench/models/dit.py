@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
+from dimbench.layers import initial
 from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock, modulate, modulation, plain_norm
 from dimbench.layers.attention import CrossAttention, SelfAttention
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
@@ -140,22 +141,12 @@ class DiT(nn.Module):
 
     def _initialise(self) -> None:
         """Xavier everywhere; zero output; with adaLN-Zero every block starts as the identity."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        patches = self.x_embedder.proj
-        nn.init.xavier_uniform_(patches.weight.view(patches.out_channels, -1))
-        nn.init.zeros_(patches.bias)
-        nn.init.normal_(self.y_embedder.embedding_table.weight, std=0.02)
-        nn.init.normal_(self.t_embedder.mlp[0].weight, std=0.02)
-        nn.init.normal_(self.t_embedder.mlp[2].weight, std=0.02)
-        zeroed = [self.final_layer.linear]
+        initial.xavier(self)
+        initial.flat_xavier(self.x_embedder.proj)
+        initial.small(self.y_embedder.embedding_table, self.t_embedder.mlp[0], self.t_embedder.mlp[2])
+        initial.zero(self.final_layer.linear)
         if self.config.conditioning == "adaln-zero":
-            zeroed += [layer.adaLN_modulation[1] for layer in (*self.blocks, self.final_layer)]
-        for linear in zeroed:
-            nn.init.zeros_(linear.weight)
-            nn.init.zeros_(linear.bias)
+            initial.zero(*(layer.adaLN_modulation[1] for layer in (*self.blocks, self.final_layer)))
 
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         tokens = self.x_embedder(x) + self.pos_embed
@@ -183,6 +174,11 @@ class DiT(nn.Module):
 
 def build(config: Config) -> DiT:
     return DiT(config)
+
+
+def fit_checkpoint(state: dict[str, Tensor], config: Config) -> dict[str, Tensor]:
+    """The weights without the mean and variance of the latents, which REPA-E keeps among them."""
+    return {name: tensor for name, tensor in state.items() if not name.startswith("bn.")}
 
 
 given = class_conditional

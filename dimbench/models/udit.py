@@ -19,6 +19,7 @@ from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.named import named
+from dimbench.layers.rope import columns_and_rows, rotate
 
 STRIDES = (1, 2, 4, 2, 1)  # of the five stages: two of the encoder, the latent one, two of the decoder
 MAX_LOGIT_SCALE = 4.6052  # the official rounding of ln 100
@@ -129,23 +130,13 @@ def downsampler(kind: str, width: int) -> nn.Sequential:
 
 
 def rope_2d(tokens: int, head: int, device: torch.device) -> Tensor:
-    """Unit complex numbers (tokens, head / 2) in complex64, of the angles x / p_0, y / p_0, x / p_1, y / p_1, ... where
-    p_j = 10000^(4j / head) and x, y are a token's column and row.
+    """The rotations (tokens, head / 2) of a map's tokens.
 
     The row length is floor(sqrt(tokens)), as the authors have it also where the map is not square.
     """
     side = math.isqrt(tokens)
     token = torch.arange(tokens, device=device)
-    places = torch.stack([token % side, token.div(side, rounding_mode="floor")], dim=-1)  # (tokens, 2)
-    periods = 10000.0 ** (torch.arange(0, head, 4, dtype=torch.float32, device=device) / head)
-    angles = (places[:, None, :] / periods[:, None]).flatten(1)
-    return torch.view_as_complex(torch.stack([torch.cos(angles), torch.sin(angles)], dim=-1))
-
-
-def rotate(x: Tensor, rotation: Tensor) -> Tensor:
-    """Adjacent feature pairs of x (N, heads, T, d) turned by rotation (T, d/2), in float32."""
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation).flatten(-2).to(x.dtype)
+    return columns_and_rows(token.div(side, rounding_mode="floor"), token % side, head)
 
 
 def split_map(x: Tensor, factor: int) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -63,7 +64,7 @@ class Finding:
 
 def gather(pattern: str = "*") -> list[Claimed]:
     """The claims about models, or from tables, whose name matches the wildcard; case and separators are forgiven.
-    UsageError where there is none."""
+    Families by year, those without a network here behind them, surveys last. UsageError where there is none."""
     merged: dict[Any, Claimed] = {}
     for claim in _all_claims():
         row, figure = claim.row, claim.figure
@@ -75,7 +76,7 @@ def gather(pattern: str = "*") -> list[Claimed]:
         raise UsageError(f"no claim matches {pattern!r}; give a model or table as `dimbench list` and `dimbench table` "
                          "show them, or a wildcard")  # fmt: skip
     years = {preset.family: preset.year for preset in presets.all_presets().values()}
-    return sorted(chosen, key=lambda claim: (claim.family == SURVEYS, years.get(claim.family, 0), claim.family))
+    return sorted(chosen, key=lambda claim: (claim.family == SURVEYS, years.get(claim.family, math.inf), claim.family))
 
 
 def examine(claims: Iterable[Claimed]) -> list[Finding]:

@@ -13,6 +13,7 @@ from dimbench.quality.precision_recall import NEIGHBOURS, precision_recall
 from dimbench.quality.statistics import Statistics
 from dimbench.quality.summary import FeatureSummary
 
+ALIKE = 0.5  # a few dead features lower the rank of any set, but not to half of what its images could have
 Findings = tuple[dict[str, float], list[str]]  # metrics and warnings
 
 
@@ -53,6 +54,13 @@ def _frechet(name: str, generated: Statistics, reference: Statistics) -> Finding
         for whose, n in (("generated", generated.n), ("reference", reference.n))
         if n is not None and n <= dimensions
     ]
+    for whose, found in (("generated", generated), ("reference", reference)):
+        expected = dimensions if found.n is None else min(found.n - 1, dimensions)
+        if found.rank < ALIKE * expected:
+            warnings.append(
+                f"The {whose} images vary in {found.rank} of {expected} directions, so they are few or alike: look at "
+                "them before the figure."
+            )
     return {name: frechet_distance(generated, reference)}, warnings
 
 
@@ -79,8 +87,7 @@ def _feature_distances(generated: Tensor | None, reference: Tensor | None) -> Fi
             f"KID, precision and recall were not measured: the smaller set has {smaller} images "
             f"where at least {NEIGHBOURS + 1} are needed."
         ]
-    # Subsets as large as the set would all be the same, and their deviation zero.
-    subset_size, warnings = SUBSET_SIZE, []
+    subset_size, warnings = SUBSET_SIZE, list[str]()
     if smaller < SUBSET_SIZE:
         subset_size = smaller // 2
         warnings = [
@@ -88,8 +95,15 @@ def _feature_distances(generated: Tensor | None, reference: Tensor | None) -> Fi
             f"{smaller} images, so its deviation cannot be compared with published ones."
         ]
     kid_mean, kid_std = kernel_distance(generated, reference, subset_size)
+    found = {"kid_mean": kid_mean}
+    if kid_std is None:
+        warnings.append(
+            f"The deviation of KID was not measured: the smaller set is one subset of {subset_size} images."
+        )
+    else:
+        found["kid_std"] = kid_std
     precision, recall = precision_recall(generated, reference)
-    return {"kid_mean": kid_mean, "kid_std": kid_std, "precision": precision, "recall": recall}, warnings
+    return {**found, "precision": precision, "recall": recall}, warnings
 
 
 def _by_vgg(generated: Tensor | None, reference: Tensor | None) -> Findings:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimbench.conditions import PROTOCOL
 from dimbench.presets import Recipe
 from dimbench.progress import say
 from dimbench.quality import networks as comparing
@@ -23,6 +22,8 @@ from dimbench.weights import catalog
 if TYPE_CHECKING:
     from dimbench.quality.images import Images
     from dimbench.quality.networks import Against, Networks
+    from dimbench.quality.provenance import Claim
+    from dimbench.quality.references import Reference
     from dimbench.sampling.shards import Shards
 
 REAL = "real digits"
@@ -46,19 +47,21 @@ class OnDisk:
     """Images that are there already, in a folder or an npz; without a place, real training digits. All is opened."""
 
     def __init__(self, place: Path | None, reference: Path | None, networks: Networks, device: str) -> None:
-        from dimbench.quality.images import digit_images, how_drawn, open_images
+        from dimbench.quality.images import digit_images, open_images
+        from dimbench.quality.provenance import claimed
 
         self.name = place.name if place else REAL
         self.images = open_images(place) if place else digit_images("train")
-        self.how = how_drawn(place) if place else {}
+        self.claim = claimed(place) if place else None
         height, width = self.images.size
         networks = networks.found((height, width))
         missing = networks.missing
         if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2:
             reference = reference or (catalog.shared(comparing.statistics_name((height, width))))
             missing = [*([] if reference else [comparing.absent_reference((height, width))]), *missing]
+        opened = comparing.opened_reference(reference, self.images.size)
         requests.refuse_if_missing(f"the FID of {self.name}", missing)
-        self.comparison = comparing.Against(self.images.size, reference, networks, device)
+        self.comparison = comparing.Against(self.images.size, opened, networks, device)
 
     def plan(self) -> str:
         """What looking at the images takes."""
@@ -68,7 +71,7 @@ class OnDisk:
     def run(self) -> Evaluated:
         """The record of the images."""
         say(self.plan())
-        record = _compared(self.images, self.name, self.comparison, self.how)
+        record = _compared(self.images, self.name, self.comparison, self.claim)
         return Evaluated([record])
 
     def finish(self) -> None:
@@ -86,14 +89,15 @@ class ToDraw:
     repeats: int
     keep: bool
     stores: list[Shards] = field(default_factory=list)
+    opened: Reference | None = None
 
     def __post_init__(self) -> None:
         size = self.request.size
         self.networks = self.networks.named(size) if self.request.random_weights else self.networks.found(size)
-        if self._digits or self.request.random_weights:
-            return
-        data = self.recipe.data if self.recipe else "ImageNet"
-        self.reference = self.reference or catalog.shared(comparing.statistics_name(self.request.size, data))
+        if not (self._digits or self.request.random_weights):
+            data = self.recipe.data if self.recipe else "ImageNet"
+            self.reference = self.reference or catalog.shared(comparing.statistics_name(size, data))
+        self.opened = comparing.opened_reference(self.reference, size)
 
     @property
     def _digits(self) -> bool:
@@ -134,7 +138,7 @@ class ToDraw:
 
     def _comparison(self) -> Against:
         return comparing.Against(
-            self.request.size, self.reference, self.networks, self.request.device, dry=self.request.random_weights
+            self.request.size, self.opened, self.networks, self.request.device, dry=self.request.random_weights
         )
 
     def run(self) -> Evaluated:
@@ -179,7 +183,7 @@ class ToDraw:
         return Record(
             "fid",
             ready.backbone.name,
-            {**conditions, "kernels": drawn.kernels},
+            conditions,
             {
                 **evaluation.metrics,
                 "network_calls": drawn.network_calls,
@@ -219,15 +223,20 @@ def _real_digits(comparison: Against) -> Record:
     return _compared(images, REAL, comparison)
 
 
-def _compared(images: Images, name: str, comparison: Against, how: Mapping[str, Any] | None = None) -> Record:
-    """The record of images that are there already; `how` they were drawn, where that is known."""
-    from dimbench.quality.references import lossy_warning
-
-    drawn = how or {}
+def _compared(images: Images, name: str, comparison: Against, claim: Claim | None = None) -> Record:
+    """The record of images that are there already; a `claim` of how they were drawn is used where it holds."""
     evaluation, pixels = comparison.evaluate(images.batches(comparing.AT_ONCE), images.count, f"features of {name}")
+    warnings = [*images.doubts("The"), *comparison.warnings, *evaluation.warnings]
+    drawn: dict[str, Any] = {}
+    if claim and claim.holds(images.count, pixels):
+        drawn = claim.settings
+    elif claim:
+        warnings.insert(0, claim.refuted)
+    if drawn.get("weights") == "random":
+        warnings.insert(0, "The images were drawn with random weights: the number means nothing.")
     height, width = images.size
     conditions = {
-        **{key: value for key, value in drawn.items() if key in (*PROTOCOL, "weights", "device")},
+        **{key: value for key, value in drawn.items() if key != "model"},
         "images": name,
         "images_sha256": pixels[:16],
         "resolution": height if height == width else f"{height} x {width}",
@@ -236,8 +245,5 @@ def _compared(images: Images, name: str, comparison: Against, how: Mapping[str, 
         **comparison.conditions,
     }
     details = {"protocol": protocol(conditions), "pixels_sha256": pixels}
-    warnings = [*lossy_warning(images, "The"), *comparison.warnings, *evaluation.warnings]
-    if drawn.get("weights") == "random":
-        warnings.insert(0, "The images were drawn with random weights: the number means nothing.")
     model = drawn.get("model", name)
     return Record("fid", model, conditions, evaluation.metrics, details=details, warnings=tuple(warnings))

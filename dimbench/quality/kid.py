@@ -16,11 +16,12 @@ SEED = 2020
 
 def kernel_distance(
     generated: Tensor, reference: Tensor, subset_size: int = SUBSET_SIZE, subsets: int = SUBSETS, seed: int = SEED
-) -> tuple[float, float]:
+) -> tuple[float, float | None]:
     """Mean and standard deviation of the squared MMD over random subsets (Binkowski et al. 2018, section 4).
 
-    Features (N, D) and (M, D). Subsets are drawn without replacement in torch-fidelity's order and with its default
-    seed, so that both give the same figure. Raises UsageError where a set is smaller than a subset.
+    The deviation is None where a subset is the whole of a set. Features (N, D) and (M, D). Subsets are drawn without
+    replacement in torch-fidelity's order and with its default seed, so that both give the same figure. Raises
+    UsageError where a set is smaller than a subset.
     """
     generated, reference = checked_pair(generated, reference)
     smaller = min(len(generated), len(reference))
@@ -31,7 +32,7 @@ def kernel_distance(
         _squared_mmd(_draw(rng, generated, subset_size), _draw(rng, reference, subset_size)) for _ in range(subsets)
     ]
     distances = torch.stack(draws)
-    return distances.mean().item(), distances.std(correction=0).item()
+    return distances.mean().item(), None if subset_size == smaller else distances.std(correction=0).item()
 
 
 def _draw(rng: np.random.RandomState, features: Tensor, size: int) -> Tensor:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from dimbench.quality.evaluate import Evaluation
     from dimbench.quality.features import Extractor
     from dimbench.quality.images import Images
+    from dimbench.quality.references import Reference
     from dimbench.quality.summary import FeatureSummary
 
 DIGITS, INCEPTION = "digits-classifier", "inception-v3-compat"
@@ -94,6 +95,17 @@ class Networks:
         return WithVGG(extractor, self.vgg, device) if self.vgg else extractor
 
 
+def opened_reference(place: Path | None, size: tuple[int, int]) -> Reference | None:
+    """The reference at `place`, None where none is given. Raises UsageError where it is of another size than `size`."""
+    from dimbench.quality.references import read_reference
+
+    if place is None:
+        return None
+    found = read_reference(place)
+    found.check_size(size)
+    return found
+
+
 def summarised(images: Images, extractor: Extractor, keep: int | None, batch: int = AT_ONCE) -> FeatureSummary:
     """What the metrics need of images on disk, with a progress bar."""
     from dimbench.quality.summary import summarise
@@ -108,7 +120,7 @@ class Against:
     def __init__(
         self,
         size: tuple[int, int],
-        reference: Path | None,
+        reference: Reference | None,
         networks: Networks,
         device: str = "cpu",
         dry: bool = False,
@@ -119,8 +131,7 @@ class Against:
         side = (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
         self.shrink = dry and networks.inception is None and size != side
         self.extractor = (replace(networks, extractor=DIGITS) if self.shrink else networks).open(device)
-        digits = self.shrink or (reference is None and size == side)
-        self.reference = references.held_back_digits() if digits else references.read_reference(_given(reference))
+        self.reference = references.held_back_digits() if self.shrink or reference is None else reference
         self.warnings = self.reference.check(self.extractor, side if self.shrink else size)
         if isinstance(self.extractor, WithVGG) and not self.reference.has_vgg:
             self.extractor = self.extractor.extractor
@@ -173,8 +184,3 @@ class Against:
         if not self.shrink:
             return images
         return adaptive_avg_pool2d(images.float(), SIDE_OF_DIGITS).round().byte()
-
-
-def _given(reference: Path | None) -> Path:
-    assert reference is not None, "refuse_if_missing comes first"
-    return reference

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from dimbench.quality.images import Images
 
 Clock = Callable[[], float]
-PATIENCE = 5.0  # seconds: a whole batch is tried only where it should take less, else one image speaks for it
+PATIENCE = 5.0  # seconds: more images are tried only where that should take less, else those tried speak for the batch
+GROWTH = 4  # a network is no faster for one image than for a few, so that one says nothing of a batch
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,8 @@ def measured_step(ready: Drawing, extractor: Extractor | None, clock: Clock = pe
         with torch.inference_mode():
             return run.once(noise)
 
-    seconds, tried = _seconds(call, ready.batch, clock)
+    fixed = ready.request.compile or ready.request.cuda_graph  # other numbers would be compiled or recorded for nothing
+    seconds, tried = _seconds(call, ready.batch, clock, ready.batch if fixed else 1)
     decoding = 0.0
     if decode := run.decode:
         decoding, _ = _seconds(lambda n: decode(torch.zeros(n, *ready.backbone.state)), ready.batch, clock)
@@ -89,6 +91,7 @@ def of_images(images: Images, to_read: int, extractor: Extractor, batch: int, cl
     seconds, tried = features_seconds(extractor, images.size, batch, clock)
     whole = (images.count + to_read) / batch * seconds
     rows = [("images", f"{images.count:,} of {images.size[0]} x {images.size[1]} pixels in {images.path}")]
+    rows += [("mind", doubt) for doubt in images.doubts("The")]
     if to_read:
         rows.append(("real images", f"{to_read:,} to look at"))
     rows.append(("features", f"{extractor.name}"))
@@ -98,13 +101,17 @@ def of_images(images: Images, to_read: int, extractor: Extractor, batch: int, cl
     return _lines(rows)
 
 
-def _seconds(work: Callable[[int], object], batch: int, clock: Clock) -> tuple[float, int]:
-    """Seconds for a batch, and how many images were tried; the first try warms up."""
-    work(1)
-    one = _timed(work, 1, clock)
-    if one * batch > PATIENCE:
-        return one * batch, 1
-    return _timed(work, batch, clock), batch
+def _seconds(work: Callable[[int], object], batch: int, clock: Clock, least: int = 1) -> tuple[float, int]:
+    """Seconds for a batch, and how many images were tried, from `least` on as many as there is patience for. Of each
+    number the first try warms up."""
+    n = least
+    while True:
+        work(n)
+        seconds = _timed(work, n, clock)
+        more = min(n * GROWTH, batch)
+        if n == batch or 2 * seconds * more / n > PATIENCE:
+            return seconds * batch / n, n
+        n = more
 
 
 def _timed(work: Callable[[int], object], n: int, clock: Clock) -> float:
@@ -199,7 +206,7 @@ def check_disk(needed: int) -> None:
 def _decoder(name: str) -> str:
     if name in decoding.NAMED:
         return _file(catalog.shared(decoding.NAMED[name]) or paths.weights_folder() / decoding.NAMED[name])
-    return _file(Path(name)) if Path(name).exists() else f"{name}, from the hub unless it was fetched before"
+    return _file(Path(name)) if Path(name).exists() else f"{name}, in the hub's cache"
 
 
 def _file(path: Path) -> str:

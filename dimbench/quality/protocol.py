@@ -23,7 +23,9 @@ METRICS = {
 
 
 def protocol(conditions: Mapping[str, Any]) -> str:
-    """Eight digits that are equal where all conditions of PROTOCOL are; VGG counts only where it was asked."""
-    names = PROTOCOL if conditions.get("vgg_sha256") else PROTOCOL[: PROTOCOL.index("vgg_sha256")]
-    text = json.dumps([conditions.get(name) for name in names])
+    """Eight digits that are equal where all conditions of PROTOCOL are; those from VGG on count only where they say
+    something."""
+    first = PROTOCOL.index("vgg_sha256")
+    later = [conditions[name] for name in PROTOCOL[first:] if conditions.get(name) not in (None, 1)]
+    text = json.dumps([*(conditions.get(name) for name in PROTOCOL[:first]), *later])
     return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -15,7 +15,6 @@
 from __future__ import annotations
 
 import hashlib
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,9 +26,10 @@ from torch import Tensor
 
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import digest, replacing
+from dimbench.quality import archives
 from dimbench.quality.checks import checked
 from dimbench.quality.features import Extractor
-from dimbench.quality.images import ARRAY, BROKEN_ZIP, Images, cut_off, digit_images, open_images, open_npz_images
+from dimbench.quality.images import ARRAY, Images, digit_images, open_images, open_npz_images
 from dimbench.quality.statistics import Statistics, statistics_of
 from dimbench.quality.summary import FeatureSummary, summarise
 from dimbench.quality.vgg import vgg_sha256
@@ -82,11 +82,7 @@ class Reference:
                 f"The reference {self.name} was made by a VGG of other weights than those given: make it again with "
                 "`dimbench stats`."
             )
-        if self.size and size != self.size:
-            raise UsageError(
-                f"The reference {self.name} is of {self.size[0]} x {self.size[1]} pixels and the images of {size[0]} x "
-                f"{size[1]}: give a reference of the same resolution, for resizing changes every metric."
-            )
+        self.check_size(size)
         probe = extractor.features(torch.zeros(1, 3, *size, dtype=torch.uint8))
         for name, given in self._dimensions():
             if name in probe and given != probe[name].shape[1]:
@@ -96,6 +92,14 @@ class Reference:
                 )
         return self._doubts()
 
+    def check_size(self, size: tuple[int, int]) -> None:
+        """Raise UsageError where the reference is of images of another size, as far as it says it."""
+        if self.size and size != self.size:
+            raise UsageError(
+                f"The reference {self.name} is of {self.size[0]} x {self.size[1]} pixels and the images of {size[0]} x "
+                f"{size[1]}: give a reference of the same resolution, for resizing changes every metric."
+            )
+
     def _dimensions(self) -> list[tuple[str, int]]:
         found = [("pool", self.pool.mu)] if self.pool else []
         found += [("spatial", self.spatial.mu)] if self.spatial else []
@@ -103,7 +107,7 @@ class Reference:
 
     def _doubts(self) -> list[str]:
         if self.images:
-            return lossy_warning(self.images, "The reference's")
+            return self.images.doubts("The reference's")
         unsaid = [what for what, said in (("resolution", self.size), ("extractor", self.extractor)) if said is None]
         return [f"The reference {self.name} does not say its {' and its '.join(unsaid)}."] if unsaid else []
 
@@ -120,16 +124,6 @@ class Reference:
         return replace(seen, pool=self.pool, spatial=self.spatial)
 
 
-def lossy_warning(images: Images, whose: str) -> list[str]:
-    """A sentence where some pictures were stored with loss."""
-    if not images.lossy:
-        return []
-    return [
-        f"{whose} images are stored with loss ({images.lossy:,} of {images.count:,} are JPEG or WebP): their artefacts "
-        "change FID, so store PNG."
-    ]
-
-
 def read_reference(path: Path) -> Reference:
     """The reference at `path`, of any kind in this module's table.
 
@@ -137,7 +131,7 @@ def read_reference(path: Path) -> Reference:
     """
     if path.is_dir():
         images = open_images(path)
-        return Reference(path.name, _folder_digest(path), images=images, size=images.size)
+        return Reference(path.name, _folder_digest(path, images), images=images, size=images.size)
     if not path.is_file():
         raise UsageError(f"There is no reference at {path}: give an npz, a torch-fidelity cache (.pt) or a folder.")
     if path.suffix.lower() in (".pt", ".pth"):
@@ -170,19 +164,14 @@ def write_reference(summary: FeatureSummary, extractor: Extractor, size: tuple[i
 
 
 def _read_npz(path: Path) -> Reference:
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            names = set(file.files)
-            found = {name: np.array(file[name]) for name in STATISTICS if name in names}
-    except BROKEN_ZIP as error:
-        raise cut_off(path) from error
-    if not names & {"mu", "feats", ARRAY}:
+    names = archives.names(path)
+    if not {"mu", "feats", ARRAY} & set(names):
         raise UsageError(
             f"The reference {path} holds {', '.join(sorted(names)) or 'nothing'} where statistics (mu, sigma), "
             f"features (feats) or images ({ARRAY}) were expected: make one with `dimbench stats`."
         )
     images = open_npz_images(path) if ARRAY in names else None
-    reference = _assembled(path, found)
+    reference = _assembled(path, archives.arrays(path, STATISTICS))
     return replace(reference, images=images, size=images.size if images else reference.size)
 
 
@@ -194,53 +183,86 @@ def _read_cache(path: Path) -> Reference:
     try:
         with torch.serialization.safe_globals(allowed):
             found = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, ValueError, pickle.UnpicklingError) as error:
+    except Exception as error:  # the unpickler raises whatever damage makes it meet
         raise DimbenchError(
             f"The reference {path} cannot be read as a torch-fidelity cache, so it was cut off or is of another kind: "
             "make it again, or give an npz."
         ) from error
     if isinstance(found, Tensor):
-        return _assembled(path, {"feats": found.numpy()})
+        return _assembled(path, {"feats": _array(found, "feats", path)})
     if isinstance(found, dict) and {"mu", "sigma"} <= found.keys():
-        return _assembled(path, {name: np.asarray(found[name]) for name in ("mu", "sigma")})
+        return _assembled(path, {name: _array(found[name], name, path) for name in ("mu", "sigma")})
     raise UsageError(
         f"The reference {path} holds neither mu and sigma nor features (N, D), as torch-fidelity's caches "
         "*-stat-fid-2048.pt and *-features-2048.pt do: give one of these."
     )
 
 
+def _array(value: Any, name: str, path: Path) -> np.ndarray:
+    """What a cache holds as an array; UsageError for what is none, such as rows of unlike lengths."""
+    try:
+        return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise UsageError(
+            f"The reference {path} holds a {name} that is no array of numbers: make it again, or give an npz."
+        ) from error
+
+
 def _assembled(path: Path, found: Mapping[str, np.ndarray]) -> Reference:
-    n = int(found["n"]) if "n" in found else None
+    """The reference in arrays of any origin. Raises UsageError for those of another kind."""
+
+    def tensor(name: str) -> Tensor | None:
+        if name not in found:
+            return None
+        array = archives.numbers(found[name], f"{name} of the reference {path}")
+        return checked(torch.from_numpy(array), "The reference's")
+
+    def text(name: str) -> str | None:
+        return str(found[name]) if name in found else None
+
+    images = _whole_numbers(found, "n", 1, path)
+    size = _whole_numbers(found, "size", 2, path)
+    n = images[0] if images else None
+    features = tensor("pool" if "pool" in found else "feats")
     pool = _gaussian(found, "mu", "sigma", n, path)
-    features = next((torch.from_numpy(found[name]) for name in ("pool", "feats") if name in found), None)
-    vgg = torch.from_numpy(found["vgg"]) if "vgg" in found else None
-    for known in (features, vgg):
-        if known is not None:
-            checked(known, "The reference's")
-    if features is not None:
-        pool = pool or statistics_of(features)
+    if pool is None and features is not None:
+        pool = statistics_of(features)
     return Reference(
         path.name,
         digest(path),
         pool,
         _gaussian(found, "mu_s", "sigma_s", n, path),
         features,
-        size=(int(found["size"][0]), int(found["size"][1])) if "size" in found else None,
-        extractor=str(found["extractor"]) if "extractor" in found else None,
-        extractor_sha256=str(found["extractor_sha256"]) if "extractor_sha256" in found else None,
-        vgg=vgg,
-        vgg_sha256=str(found["vgg_sha256"]) if "vgg_sha256" in found else None,
+        size=(size[0], size[1]) if size else None,
+        extractor=text("extractor"),
+        extractor_sha256=text("extractor_sha256"),
+        vgg=tensor("vgg"),
+        vgg_sha256=text("vgg_sha256"),
     )
+
+
+def _whole_numbers(found: Mapping[str, np.ndarray], name: str, count: int, path: Path) -> list[int]:
+    """The positive whole numbers in an array, none where there is no such array."""
+    if name not in found:
+        return []
+    array = found[name]
+    if array.dtype.kind not in "iu" or array.size != count or (array < 1).any():
+        raise UsageError(f"{name} of the reference {path} is no whole number above 0: make it again.")
+    return [int(value) for value in array.flat]
 
 
 def _gaussian(
     found: Mapping[str, np.ndarray], mean: str, covariance: str, n: int | None, path: Path
-) -> Statistics | None:  # fmt: skip
-    """The Gaussian in two arrays, None where there are none. Raises UsageError for wrong shapes, DimbenchError for
-    values that are not finite."""
+) -> Statistics | None:
+    """The Gaussian in two arrays, None where there are none.
+
+    Raises UsageError for arrays that are no mean and covariance, DimbenchError for values that are not finite.
+    """
     if mean not in found and covariance not in found:
         return None
-    mu, sigma = found.get(mean, np.empty(0)), found.get(covariance, np.empty(0))
+    mu, sigma = (
+        archives.numbers(found.get(name, np.empty(0)), f"{name} of the reference {path}") for name in (mean, covariance)
+    )
     if mu.ndim != 1 or not len(mu) or sigma.shape != (len(mu), len(mu)):
         raise UsageError(
             f"The reference {path} holds {mean} of the shape {mu.shape} and {covariance} of {sigma.shape} where (D,) "
@@ -250,12 +272,17 @@ def _gaussian(
         raise DimbenchError(
             f"The reference {path} holds NaN or infinity: the file is damaged, or a model diverged; make it again."
         )
-    return Statistics(torch.from_numpy(mu).double(), torch.from_numpy(sigma).double(), n)
+    statistics = Statistics(torch.from_numpy(mu).double(), torch.from_numpy(sigma).double(), n)
+    if fault := statistics.fault:
+        raise UsageError(
+            f"{covariance} of the reference {path} is no covariance, for it {fault}: make or download it again."
+        )
+    return statistics
 
 
-def _folder_digest(path: Path) -> str:
-    """Of the names and contents of all pictures."""
+def _folder_digest(path: Path, images: Images) -> str:
+    """Of the names and contents of the files in which the images are."""
     whole = hashlib.sha256()
-    for file in sorted(file for file in path.rglob("*") if file.is_file()):
-        whole.update(f"{file.relative_to(path)} {digest(file)}\n".encode())
+    for file in images.files:
+        whole.update(f"{file.relative_to(path)} {digest(file)}\n".encode(errors="surrogateescape"))
     return whole.hexdigest()

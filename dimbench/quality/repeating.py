@@ -28,7 +28,9 @@ def needs(
         homes = " or ".join(f"{f.file} from {f.url or f.page or 'an unknown address'}" for f in recipe.files)
         missing["weights"] = f"--weights FILE: the checkpoint, {homes}"
     name = (request and request.autoencoder) or _autoencoder(recipe)
-    if name == recipe.sampling["autoencoder"]:
+    if not name:
+        pass  # pixels
+    elif name == recipe.sampling["autoencoder"]:
         missing["autoencoder"] = f"--autoencoder FOLDER: {name}, of which no address is known here"
     elif absent := decoding.missing(name):
         missing["autoencoder"] = absent[0]
@@ -53,7 +55,7 @@ def request(recipe: Recipe, given: Request) -> Request:
         sampler=recipe.sampling["sampler"],
         labels="random",
         weights=given.weights or (None if given.random_weights else here or named),
-        autoencoder=given.autoencoder or (None if given.random_weights else _autoencoder(recipe)),
+        autoencoder=given.autoencoder or (None if given.random_weights else _autoencoder(recipe) or None),
     )
 
 
@@ -68,6 +70,6 @@ def doubts(recipe: Recipe, drawn: Request) -> list[str]:
 
 
 def _autoencoder(recipe: Recipe) -> str:
-    """What --autoencoder calls it: its own name where no file of it is known."""
+    """What --autoencoder calls it: its own name where no file of it is known, "" where pixels are drawn."""
     name = recipe.sampling["autoencoder"]
     return next((short for short, long in decoding.NAMED.items() if long == name), name)

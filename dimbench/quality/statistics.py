@@ -10,6 +10,11 @@ from torch import Tensor
 from dimbench.errors import UsageError
 from dimbench.quality.checks import at_least, checked
 
+# What float32 leaves of a covariance, summed or stored, relative to its largest entry, its trace, its largest variance.
+SYMMETRIC = 1e-5
+SEMIDEFINITE = 1e-6
+RANK = 1e-6
+
 
 @dataclass(frozen=True)
 class Statistics:
@@ -21,6 +26,20 @@ class Statistics:
     mu: Tensor
     sigma: Tensor
     n: int | None
+
+    @property
+    def fault(self) -> str:
+        """Why sigma is no covariance; empty where it is one, within rounding."""
+        if not torch.allclose(self.sigma, self.sigma.T, rtol=0, atol=SYMMETRIC * self.sigma.abs().max().item()):
+            return "is not symmetric"
+        noise = SEMIDEFINITE * self.sigma.trace().clamp(min=torch.finfo(torch.float64).tiny)
+        lifted = self.sigma + noise * torch.eye(len(self.mu), dtype=torch.float64)
+        return "has negative variances" if torch.linalg.cholesky_ex(lifted).info else ""
+
+    @property
+    def rank(self) -> int:
+        """In how many directions the images vary."""
+        return int(torch.linalg.matrix_rank(self.sigma, rtol=RANK, hermitian=True))
 
 
 class RunningStatistics:

@@ -79,11 +79,16 @@ def summarise(
     summariser, pixels = Summariser(total, keep), hashlib.sha256()
     for batch in batches:
         images = as_rgb(batch)
-        pixels.update(images.permute(0, 2, 3, 1).numpy().tobytes())
+        pixels.update(pixel_bytes(images))
         summariser.update(extractor.features(images))
         if on_images:
             on_images(summariser.n)
     return summariser.result(pixels.hexdigest())
+
+
+def pixel_bytes(images: Tensor) -> bytes:
+    """Of uint8 images (N, 3, H, W), image by image and row by row, the channels innermost."""
+    return images.permute(0, 2, 3, 1).numpy().tobytes()
 
 
 def summary_of(features: Features) -> FeatureSummary:

@@ -53,6 +53,13 @@ def _notes(records: Sequence[Record]) -> list[str]:
     for record in records:
         found = ", ".join(_uncounted(name, *entry) for name, entry in record.details["uncounted"].items())
         notes.append(f"{record.model} uncounted (output elements): {found or 'nothing'}")
+        if missing := record.details["missing"]:
+            calls = ", ".join(f"{name} x {times}" for name, (times, _) in missing.items())
+            notes.append(f"{record.model} products not counted, for no formula is known: {calls}")
+        if images := record.details["counted_on"]:
+            notes.append(
+                f"{record.model} counted on {images} image{'s' * (images != 1)}; another may cost more or less."
+            )
     if "steps" in records[0].conditions:
         notes += [
             f"MACs per image of {record.model}: a run of {record.conditions['sampler']} as it is executed"
@@ -82,9 +89,10 @@ def by_operator(record: Record) -> Table:
         (name, units.exact(calls[name]), units.exact(count), units.exact(2 * count), units.share(count, total))
         for name, count in macs.most_common()
     ]
-    for name, (times, elements) in record.details["uncounted"].items():
-        if name not in macs:
-            rows.append((name, units.exact(times), "uncounted", f"{units.short(elements)} elements", ""))
+    for said, operators in (("not counted", record.details["missing"]), ("uncounted", record.details["uncounted"])):
+        for name, (times, elements) in operators.items():
+            if name not in macs:
+                rows.append((name, units.exact(times), said, f"{units.short(elements)} elements", ""))
     return Table(("operator", "calls", "MACs", "FLOPs (2 x MACs)", "share"), rows, title=_title(record))
 
 
@@ -112,6 +120,7 @@ def check(record: Record) -> Table:
     notes = (
         "fvcore runs with our handles for attention, scan and Haar; it adds 4 per layer-norm element (5 with gain).",
         "torch: FlopCounterMode, halved.",
+        *(f"{engine} could not count it: {why}" for engine, why in record.details["failed"].items()),
     )
     return Table(("operator", *engines, "verdict"), rows, title=_title(record), notes=notes)
 

@@ -175,8 +175,8 @@ def _comparison(record: Raw) -> Compared:
     try:
         details = record["details"]
         numbers = {name: value(record["metrics"][name]) for name in ("base", "new", "ratio", "low", "high", "margin")}
-        verdict, metric = str(details["verdict"]), str(details["metric"])
-        environments = (details["base_environment"], details["new_environment"])
+        verdict, metric = _part(details, "verdict", str), _part(details, "metric", str)
+        environments = (_part(details, "base_environment", dict), _part(details, "new_environment", dict))
         outcome = _outcome(verdict, bool(details["confirmed"]), numbers["base"], numbers["new"])
     except KeyError as missing:
         raise DimbenchError(
@@ -188,6 +188,14 @@ def _comparison(record: Raw) -> Compared:
     return Compared(
         model, record["conditions"], metric, outcome, verdict, **numbers, reason=reason, environments=environments
     )
+
+
+def _part(details: Raw, name: str, kind: type) -> Any:
+    """An entry of the details; KeyError where there is none of this kind."""
+    found = details[name]
+    if not isinstance(found, kind) or found == "":
+        raise KeyError(name)
+    return found
 
 
 def _outcome(verdict: str, confirmed: bool, base: float | None, new: float | None) -> Outcome:

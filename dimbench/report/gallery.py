@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from dimbench.errors import DimbenchError
 from dimbench.papers import frame, published
 from dimbench.papers.published import PublishedFid
 from dimbench.presets import Preset
-from dimbench.progress import track
+from dimbench.progress import say, track
 from dimbench.report import timings
 
 if TYPE_CHECKING:
@@ -39,24 +39,43 @@ class Asked:
         distinct = list(dict.fromkeys(names))
         return {name: counting.count(name, resolution or self.resolution) for name in track(distinct, "counting")}
 
-    def fids(self, keep: Callable[[PublishedFid], bool]) -> list[PublishedFid]:
-        """The published FIDs to show. DimbenchError where none is left."""
-        if found := [entry for entry in published.fids(self.resolution) if self.wants(entry.model) and keep(entry)]:
-            return found
-        raise DimbenchError(
-            f"no published FID of these models at {self.resolution} pixels is known; `dimbench table` lists what is"
-        )
+    def fids(self) -> list[PublishedFid]:
+        """The published FIDs of these models."""
+        return [entry for entry in published.fids(self.resolution) if self.wants(entry.model)]
+
+    def unpublished(self) -> dict[str, str]:
+        """For every model asked for by name, why a plot of FIDs might not show it."""
+        return {preset.name: f"no FID at {self.resolution} pixels is published" for preset in self.models}
+
+
+def left_out(reasons: Mapping[str, str], shown: Collection[str]) -> str:
+    """A sentence on the models that are not shown, with the reasons, also said on stderr; empty where all are.
+
+    Raises DimbenchError where none is shown.
+    """
+    groups: dict[str, list[str]] = {}
+    for model, why in reasons.items():
+        if model not in shown:
+            groups.setdefault(why, []).append(presets.find(model).label)
+    said = "; ".join(f"{', '.join(sorted(labels))}: {why}" for why, labels in groups.items())
+    if not shown:
+        raise DimbenchError(f"there is nothing to draw ({said or 'no model has a figure'}); name other models")
+    if said:
+        say(f"left out: {said}")
+    return f" Left out: {said}." if said else ""
 
 
 def gflops_fid(request: Asked, file: Path, form: str) -> None:
     """GFLOPs of one pass against published FID, all families counted by one rule."""
     from dimbench.report import plots
 
-    found = request.fids(lambda entry: True)
+    found = request.fids()
     fair = {presets.find(entry.model).family for entry in found if entry.like}
     others = [entry for entry in found if presets.find(entry.model).family not in fair]
     best = {(entry.model, entry.conditions["cfg"]): entry for entry in sorted(others, key=lambda entry: -entry.fid)}
     shown = [*(entry for entry in found if entry.like), *best.values()]
+    unlike = {entry.model: "its FID is of another training than its family's others" for entry in found}
+    absent = left_out({**request.unpublished(), **unlike}, {entry.model for entry in shown})
     costs = request.costs([entry.model for entry in shown])
     points = []
     for entry in shown:
@@ -69,7 +88,8 @@ def gflops_fid(request: Asked, file: Path, form: str) -> None:
         f"Cost of one pass and FID, ImageNet {request.resolution} x {request.resolution}",
         "multiply-adds of one pass (GMACs, rule macs)",
         "FID-50K, as published (lower is better)",
-        "Filled: 400K training steps of batch 256, no guidance. Hollow: other conditions, in brackets, not comparable.",
+        "Filled: 400K training steps of batch 256, no guidance. Hollow: other conditions, in brackets, not comparable."
+        + absent,
         log_x=True,
         log_y=True,
     )
@@ -116,25 +136,24 @@ def pareto(request: Asked, file: Path, form: str) -> None:
     """Cost of a whole image, guidance and steps included, against published FID, with the front of the best."""
     from dimbench.report import plots
 
-    known = request.fids(lambda entry: bool(entry.checkpoint))
-    best = {(entry.model, entry.passes): entry for entry in sorted(known, key=lambda entry: -entry.fid)}
+    known = request.fids()
+    best = {(e.model, e.passes): e for e in sorted(known, key=lambda entry: -entry.fid) if e.checkpoint}
     placed = [entry for entry in best.values() if entry.passes]
-    left_out = sorted({presets.find(entry.model).label for entry in known if not entry.passes})
-    if not placed:
-        raise DimbenchError(f"the passes per image of {', '.join(left_out)} are not published; name other models")
+    unplaced = {entry.model: "a FID is published, but no checkpoint that has it" for entry in known}
+    uncounted = {model: "its passes per image are not published" for model, _ in best}
+    absent = left_out({**request.unpublished(), **unplaced, **uncounted}, {entry.model for entry in placed})
     costs = request.costs([entry.model for entry in placed])
     points = [
         plots.Dot((entry.passes or 0) * costs[entry.model].macs("macs") / 1e12, entry.fid, _family(entry.model),
                     f"{_size(entry.model)}, {entry.conditions['training'].split()[0]}, cfg {entry.conditions['cfg']:g}")
         for entry in placed
     ]  # fmt: skip
-    missing = f" Not placed, for its passes per image are not published: {', '.join(left_out)}." if left_out else ""
     around = plots.Frame(
         f"Cost of an image and FID, ImageNet {request.resolution} x {request.resolution}",
         "multiply-adds of one image without the autoencoder (TMACs, rule macs)",
         "FID-50K, as published (lower is better)",
         "Each model's best at each cost; training lengths differ. The line is the front: nothing published has a lower "
-        f"FID for less.{missing}",
+        f"FID for less.{absent}",
         log_x=True,
         log_y=True,
     )
@@ -177,6 +196,10 @@ def _timed(request: Asked, axis: str, metric: str, around: plots.Frame, file: Pa
             f"no records of one model at two {axis}s under equal conditions; `dimbench bench NAME... --{axis} A,B,...` "
             "makes them"
         )
+    timed = [record["model"] for record in known if record["command"] == "bench"]
+    reasons = dict.fromkeys(timed, f"it has no two records of unlike {axis}s under the conditions shown")
+    reasons |= {m.name: "it has no records" for m in request.models if m.name not in reasons}
+    absent = left_out(reasons, set(sweep.models.values()))
     crossed = timings.overtakings(sweep.curves, "px") if axis == "resolution" else {}
     series = []
     for name, curve in sweep.curves.items():
@@ -185,7 +208,7 @@ def _timed(request: Asked, axis: str, metric: str, around: plots.Frame, file: Pa
         label = presets.find(model).label + name.removeprefix(model)
         series.append(plots.Curve(label, marks, crossed.get(name, ())))
     ticks = sorted({place for curve in sweep.curves.values() for place in curve})
-    plots.lines(series, replace(around, caption=sweep.says, log_x=True, log_y=True), file, form, ticks)
+    plots.lines(series, replace(around, caption=sweep.says + absent, log_x=True, log_y=True), file, form, ticks)
 
 
 def _families() -> list[str]:

@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dimbench import __version__
+from dimbench.escaping import plain
 from dimbench.report.tables import Cell
 
 
@@ -29,7 +30,7 @@ def page(title: str, sections: Iterable[Section], lead: str = "", tone: str = ""
     Nothing in it refers to another file or host.
     """
     values = {"title": title, "sections": list(sections), "lead": lead, "tone": tone, "data": data}
-    return _templates().get_template("page.html").render(values, version=__version__)
+    return plain(_templates().get_template("page.html").render(values, version=__version__))
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], filtered: bool = False) -> Markup:

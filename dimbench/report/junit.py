@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from dimbench import units
+from dimbench.escaping import plain
 from dimbench.report import grids as summary
 from dimbench.report import metrics, wording
 from dimbench.report.findings import Compared, Findings, History, Outcome
 
-_NO_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _TAGS = {
     Outcome.REGRESSION: "failure",
     Outcome.CHANGED: "failure",
@@ -27,7 +26,7 @@ def render(findings: Findings) -> str:
         suites = {"compare": [_compared(row) for row in findings.comparisons], **suites}
     root = Element("testsuites", {"name": "dimbench", **_counts([case for cases in suites.values() for case in cases])})
     for name, cases in suites.items():
-        SubElement(root, "testsuite", {"name": _clean(name), **_counts(cases)}).extend(cases)
+        SubElement(root, "testsuite", {"name": plain(name), **_counts(cases)}).extend(cases)
     ElementTree.indent(root)
     return '<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, encoding="unicode") + "\n"
 
@@ -36,7 +35,7 @@ def _compared(row: Compared) -> Element:
     case = _case(row.model, f"{metrics.label(row.metric)} ({wording.words(row.conditions)})")
     if tag := _TAGS.get(row.outcome):
         said = summary.words(row)
-        SubElement(case, tag, message=_clean(said[0]), type=row.outcome).text = _clean("\n".join(said))
+        SubElement(case, tag, message=plain(said[0]), type=row.outcome).text = plain("\n".join(said))
     return case
 
 
@@ -44,20 +43,15 @@ def _measured(series: History) -> Element:
     case = _case(series.model, f"{series.command} ({wording.words(series.conditions)})")
     if not series.measured:
         said = "; ".join(map(str, series.latest.get("warnings", ()))) or units.NOT_MEASURED
-        SubElement(case, "error", message=_clean(said), type=units.NOT_MEASURED)
+        SubElement(case, "error", message=plain(said), type=units.NOT_MEASURED)
     return case
 
 
 def _case(model: str, name: str) -> Element:
-    return Element("testcase", classname=_clean(model), name=_clean(name))
+    return Element("testcase", classname=plain(model), name=plain(name))
 
 
 def _counts(cases: list[Element]) -> dict[str, str]:
     tags = [child.tag for case in cases for child in case]
     counts = {"tests": len(cases), "failures": tags.count("failure"), "errors": tags.count("error")}
     return {name: str(number) for name, number in {**counts, "skipped": tags.count("skipped")}.items()}
-
-
-def _clean(text: str) -> str:
-    """The text without the control characters that XML cannot hold."""
-    return _NO_XML.sub("\ufffd", text)

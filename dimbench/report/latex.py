@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
+from dimbench.escaping import latex as escape
 from dimbench.report.tables import Table
-
-_SPECIAL = {
-    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
-    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "†": r"\textdagger{}", "µ": r"\textmu{}",
-}  # fmt: skip
-
-
-def escape(text: str) -> str:
-    """`text` as LaTeX prints it."""
-    return re.sub("|".join(map(re.escape, _SPECIAL)), lambda found: _SPECIAL[found[0]], text)
 
 
 def latex(table: Table) -> str:

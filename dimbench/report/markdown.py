@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import html
-import re
 from collections.abc import Mapping, Sequence
 
+from dimbench.escaping import markdown as escape
 from dimbench.report import grids as summary
 from dimbench.report import metrics
 from dimbench.report.findings import GRAVE, Compared, Findings, Outcome
@@ -41,7 +40,7 @@ def _unchanged(rows: Sequence[Compared]) -> str:
     alike: dict[str, list[str]] = {}
     for model, unchanged in names.items():
         alike.setdefault(", ".join(unchanged), []).append(model)
-    return "\n".join(f"- {_escape(unchanged)}: {_escape(', '.join(models))}" for unchanged, models in alike.items())
+    return "\n".join(f"- {escape(unchanged)}: {escape(', '.join(models))}" for unchanged, models in alike.items())
 
 
 def _measurements(findings: Findings) -> list[str]:
@@ -49,7 +48,7 @@ def _measurements(findings: Findings) -> list[str]:
     for grid in summary.measured(findings):
         title = f"Measured by {grid.title}"
         if len(grid.rows) <= OPEN_ROWS:
-            blocks.append(f"#### {_escape(title)}\n\n{_grid(grid)}")
+            blocks.append(f"#### {escape(title)}\n\n{_grid(grid)}")
         else:
             blocks.append(_folded(f"{title} ({len(grid.rows)})", _grid(grid)))
     return blocks
@@ -73,21 +72,16 @@ def _rest(findings: Findings) -> list[str]:
 
 
 def _grid(grid: Grid) -> str:
-    rows = [[_escape(cell.text) for cell in row] for row in grid.rows[:MOST_ROWS]]
-    notes = [f"Conditions, where they apply: {_escape(grid.note)}."] if grid.note else []
+    rows = [[cell.text for cell in row] for row in grid.rows[:MOST_ROWS]]
+    notes = [f"Conditions, where they apply: {grid.note}."] if grid.note else []
     if len(grid.rows) > MOST_ROWS:
         notes.append(f"{len(grid.rows) - MOST_ROWS} more rows are left out here; --format html shows them.")
-    return Table([_escape(column) for column in grid.columns], rows, notes=notes).markdown()
+    return Table(grid.columns, rows, notes=notes).markdown()
 
 
 def _warnings(warnings: Mapping[str, Sequence[str]]) -> str:
-    return "\n".join(f"- {_escape(', '.join(models))}: {_escape(text)}" for text, models in warnings.items())
+    return "\n".join(f"- {escape(', '.join(models))}: {escape(text)}" for text, models in warnings.items())
 
 
 def _folded(title: str, body: str) -> str:
-    return f"<details><summary>{_escape(title)}</summary>\n\n{body}\n\n</details>"
-
-
-def _escape(text: str) -> str:
-    """Text of a record that cannot turn into markup, links or code; the bar is escaped by the table."""
-    return re.sub(r"([\\`*\[\]])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+    return f"<details><summary>{escape(title)}</summary>\n\n{body}\n\n</details>"

@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dimbench.escaping import csv_cell, markdown, markdown_paragraph, plain
+
 _PIPED_WIDTH = 200  # characters, where no terminal says how wide it is
 
 
@@ -42,28 +44,33 @@ class Table:
     def _rich(self) -> None:
         from rich import box
         from rich.table import Table as RichTable
+        from rich.text import Text  # of which no part is taken for markup
 
-        table = RichTable(title=self.title or None, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        title = Text(plain(self.title)) if self.title else None
+        table = RichTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
         for index, name in enumerate(self.columns):
-            table.add_column(name, justify="right" if self.right_aligned(index) else "left", overflow="fold")
+            table.add_column(
+                Text(plain(name)), justify="right" if self.right_aligned(index) else "left", overflow="fold"
+            )
         for row in self.rows:
-            table.add_row(*row)
+            table.add_row(*(Text(plain(cell)) for cell in row))
         console().print(table)
         for note in self.notes:
-            console().print(note, style="dim", markup=False, highlight=False)
+            console().print(Text(plain(note)), style="dim")
 
     def markdown(self) -> str:
         """The table as GitHub reads it, with title and notes."""
         rules = ["---:" if self.right_aligned(index) else "---" for index in range(len(self.columns))]
-        lines = [f"**{self.title}**\n"] if self.title else []
-        for cells in (self.columns, rules, *self.rows):
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-        return "\n".join([*lines, *(f"\n{note}" for note in self.notes)])
+        title = markdown(self.title)
+        lines = [f"**{title}**\n"] if title else []
+        escaped = [[markdown(cell) for cell in row] for row in (self.columns, *self.rows)]
+        for cells in (escaped[0], rules, *escaped[1:]):
+            lines.append("| " + " | ".join(cells) + " |")
+        return "\n".join([*lines, *(f"\n{markdown_paragraph(note)}" for note in self.notes)])
 
     def _csv(self) -> None:
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(self.columns)
-        writer.writerows(self.rows)
+        writer.writerows([csv_cell(cell) for cell in row] for row in (self.columns, *self.rows))
 
 
 def console():  # type: ignore[no-untyped-def]  # rich.console.Console, imported late

@@ -5,15 +5,14 @@ from __future__ import annotations
 import hashlib
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, plain
 from dimbench.sampling import compvis
 
 if TYPE_CHECKING:
@@ -22,6 +21,18 @@ if TYPE_CHECKING:
 SCALE = 0.18215
 
 _PIXELS = 2**20  # per call: 16 images of 256 x 256, whose widest layer then takes half a gigabyte in float32
+
+
+def normalised(
+    decode: Callable[[Tensor], Tensor], mean: Sequence[float], std: Sequence[float]
+) -> Callable[[Tensor], Tensor]:
+    """`decode` for latents that are (bare - mean) / std by channel, not bare times SCALE."""
+
+    def call(latents: Tensor) -> Tensor:
+        shift, scale = (latents.new_tensor(values).view(-1, 1, 1) for values in (mean, std))
+        return decode(SCALE * (latents * scale + shift))
+
+    return call
 
 
 class Autoencoder:
@@ -47,7 +58,7 @@ class Autoencoder:
         own = (self.channels, self.stride, self.network.config.scaling_factor)
         if own != (channels, stride, SCALE):
             raise DimbenchError(
-                f"the autoencoder has {own[0]} latent channels of one side per {own[1]} pixels, scaled by {own[2]:g}, "
+                f"the autoencoder has {own[0]} latent channels of one side per {own[1]} pixels, scaled by {own[2]}, "
                 f"and the model was trained on {channels} of {stride}, scaled by {SCALE}; give sd-vae-ft-ema or "
                 "sd-vae-ft-mse"
             )
@@ -104,30 +115,25 @@ STABLE_DIFFUSION = {
 """The published models' autoencoder: ft-ema and ft-mse are of this shape."""
 
 
-def from_state(state: Mapping[str, Tensor]) -> Autoencoder:
-    """The autoencoder in a checkpoint of the old layout (see compvis.py)."""
-    weights = compvis.converted(state)
-    network = _kl()(**compvis.config_of(weights))
+def from_state(state: Mapping[str, Tensor], config: Mapping[str, Any] | None = None) -> Autoencoder:
+    """The autoencoder of a state dict in diffusers' names or the older ones (see compvis.py), in float32; without the
+    `config` that diffusers saves beside it, its settings are told from the shapes."""
+    weights = compvis.in_diffusers_names(state)
+    try:
+        with _quiet(), torch.device("meta"):
+            network = _kl().from_config(dict(config) if config is not None else compvis.config_of(weights))
+    except DimbenchError:
+        raise
+    except Exception as error:  # whatever diffusers does with settings of a wrong type
+        raise DimbenchError(f"its config.json gives no network ({plain(error)})") from None
     expected = network.state_dict()
     wrong = [name for name in {**expected, **weights} if _shape(expected.get(name)) != _shape(weights.get(name))]
     if wrong:
-        raise DimbenchError(f"{len(wrong)} weights are missing, unexpected or of another shape, {wrong[0]} first")
-    network.load_state_dict(weights)
-    return Autoencoder(network)
-
-
-def from_pretrained(place: str | Path) -> Autoencoder:
-    """The autoencoder in a folder that diffusers saved, or under an id on its hub."""
-    try:
-        with _quiet():
-            network, found = _kl().from_pretrained(
-                place, local_files_only=Path(place).is_dir(), output_loading_info=True, low_cpu_mem_usage=False
-            )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise DimbenchError(str(error).splitlines()[0]) from None
-    if missing := found["missing_keys"]:
-        raise DimbenchError(f"{len(missing)} weights are missing, {missing[0]} first")
-    return Autoencoder(network)
+        raise DimbenchError(
+            f"{len(wrong)} weights are missing, unexpected or of another shape, {plain(wrong[0])} first"
+        )
+    network.load_state_dict(weights, assign=True)
+    return Autoencoder(network.float())
 
 
 def stand_in(latents: Tensor, stride: int) -> Tensor:

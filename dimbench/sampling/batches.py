@@ -25,11 +25,10 @@ OnBatches = Callable[[float], None]
 
 @dataclass
 class Drawn:
-    """What was drawn so far: network calls per image, None where no image had to be drawn; the kernels that ran;
-    images and seconds of this run alone, those of decoding apart; all images, where they were gathered."""
+    """What was drawn so far: network calls per image, None where no image had to be drawn; images and seconds of this
+    run alone, those of decoding apart; all images, where they were gathered."""
 
     network_calls: int | None = None
-    kernels: dict[str, str] = field(default_factory=dict)
     fresh: int = 0
     seconds: float = 0.0
     decode_seconds: float = 0.0

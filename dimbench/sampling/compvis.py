@@ -14,6 +14,13 @@ from torch import Tensor
 
 from dimbench.errors import DimbenchError
 
+SHARED_NAMES = tuple(
+    f"{layer}.{kind}"
+    for layer in ("encoder.conv_in", "encoder.conv_out", "decoder.conv_in", "decoder.conv_out", "quant_conv")
+    for kind in ("weight", "bias")
+)
+"""What both call alike, by which an autoencoder is found in a checkpoint."""
+
 _PREFIX = "first_stage_model."  # in a checkpoint of a whole latent diffusion model
 _PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
 _NAMES = (
@@ -29,6 +36,22 @@ _NAMES = (
     (r"\.nin_shortcut\.", ".conv_shortcut."),
     (r"\.norm_out\.", ".conv_norm_out."),
 )
+
+# Names of attention in diffusers' own older files.
+_OLDER = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+
+
+def in_diffusers_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The autoencoder in a checkpoint, of either layout, under diffusers' names of today."""
+    if not any(name.startswith(("decoder.up_blocks.", "encoder.down_blocks.")) for name in state):
+        return converted(state)
+    found = {}
+    for name, tensor in state.items():
+        for old, new in _OLDER.items():
+            name = name.replace(old, new) if ".attentions." in name else name
+        flat = ".attentions." in name and tensor.dim() == 4
+        found[name] = tensor[:, :, 0, 0] if flat else tensor
+    return found
 
 
 def converted(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -71,7 +94,9 @@ def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
             "down_block_types": ("DownEncoderBlock2D",) * levels,
             "up_block_types": ("UpDecoderBlock2D",) * levels,
             "layers_per_block": len(first),
-            "latent_channels": state["post_quant_conv.weight"].shape[1],
+            "latent_channels": state["decoder.conv_in.weight"].shape[1],
+            "use_quant_conv": "quant_conv.weight" in state,
+            "use_post_quant_conv": "quant_conv.weight" in state,
         }
-    except (KeyError, ValueError) as error:
+    except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DimbenchError(f"a part of the autoencoder is missing from it ({error})") from None

@@ -1,4 +1,4 @@
-"""Which autoencoder turns latents into images: by name, folder, file or hub id."""
+"""Which autoencoder turns latents into images: by name, folder, file or as the hub calls it."""
 
 from __future__ import annotations
 
@@ -7,47 +7,61 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
-from dimbench.errors import DimbenchError, UsageError
-from dimbench.weights import catalog
+from dimbench.errors import DimbenchError, UsageError, plain
+from dimbench.weights import catalog, hub
 
 if TYPE_CHECKING:
     from dimbench.sampling.autoencoder import Autoencoder
 
 NAMED = {"ft-ema": "sd-vae-ft-ema", "ft-mse": "sd-vae-ft-mse"}
+_CLASS = "AutoencoderKL"  # the one of diffusers' that these models were trained on
 DEFAULT = "ft-ema"  # with which the published figures were drawn
 
 
 def missing(name: str) -> list[str]:
     """What has to be fetched before `name` can be loaded, as a list of at most one. UsageError where no autoencoder
     can be called so."""
-    if name not in NAMED:
-        if not (Path(name).exists() or re.fullmatch(r"[\w.-]+/[\w.-]+", name)):
-            raise UsageError(
-                f"there is no autoencoder {name}; give {' or '.join(NAMED)}, a folder that diffusers saved, an old .pt "
-                "or .ckpt file, or an id such as stabilityai/sd-vae-ft-ema"
-            )
-        return []
-    if catalog.shared(NAMED[name]):
-        return []
-    home = presets.shared_files()[NAMED[name]].files[0].page
-    return [f"--autoencoder FOLDER: the autoencoder {NAMED[name]}, {home}"]
+    if name in NAMED:
+        if catalog.shared(NAMED[name]):
+            return []
+        home = presets.shared_files()[NAMED[name]].files[0].page
+        return [f"--autoencoder FOLDER: the autoencoder {NAMED[name]}, {home}"]
+    if hub.is_name(name):
+        return (
+            []
+            if hub.local(hub.parse(name))
+            else [f"--autoencoder {name}: `dimbench weights fetch {name}` asks the hub"]
+        )
+    if not Path(name).exists():
+        on_hub = f", or hf:{name} if it is one on the hub" if re.fullmatch(r"[\w.-]+/[\w.-]+", name) else ""
+        raise UsageError(
+            f"there is no autoencoder {plain(name)}; give {' or '.join(NAMED)}, a folder that diffusers saved, a .pt, "
+            f".ckpt or .safetensors file, or hf:owner/name{on_hub}"
+        )
+    return []
 
 
 def load(name: str) -> Autoencoder:
     """The autoencoder `name`, on the CPU in float32. Raises DimbenchError where the place holds none."""
-    from dimbench.sampling import autoencoder
-    from dimbench.weights import checkpoints
+    from dimbench.sampling import autoencoder, compvis
+    from dimbench.weights.checkpoints import read_weights
+    from dimbench.weights.opening import config_beside
 
-    place = (catalog.shared(NAMED[name]) or NAMED[name]) if name in NAMED else name
+    place = Path(name)
+    if name in NAMED:
+        place = catalog.shared(NAMED[name]) or Path(NAMED[name])
     try:
-        if Path(place).is_file():
-            return autoencoder.from_state(checkpoints.read_weights(Path(place)).state)
-        return autoencoder.from_pretrained(place)
+        found = next(read_weights(place, compvis.SHARED_NAMES, inside=("vae", "vae_ema")))
+        config = config_beside(found.files[0])
+        kind = (config or {}).get("_class_name")
+        if kind != _CLASS and config is not None and not place.is_file():
+            raise DimbenchError(f"its config.json is of a {plain(kind)}, not of an {_CLASS}")
+        return autoencoder.from_state(found.state, config if kind == _CLASS else None)
     except DimbenchError as error:
-        fault = f"holds no autoencoder that can be used: {error}"
-        if not Path(place).exists():
-            fault = "was not found on the hub, or the hub cannot be reached"
-        raise DimbenchError(f"{place} {fault}; `dimbench weights fetch sd-vae-ft-ema` brings one") from None
+        raise DimbenchError(
+            f"{plain(place)} holds no autoencoder that can be used: {error}; `dimbench weights fetch sd-vae-ft-ema` "
+            "brings one"
+        ) from None
 
 
 def macs(state: tuple[int, ...], config: Any = None) -> int:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -32,19 +32,18 @@ class Drawing:
         from dimbench import backbone
         from dimbench.diffusion.process import find_process
         from dimbench.sampling import run
+        from dimbench.sampling.image_cost import settings_of
 
         self.request = request
         self.batch = request.batch if request.extendable else min(request.batch, request.num_images)
         self._check_device()
         self.label_rule = request.label_rule
         self.backbone = self._backbone()
-        diffusion = self.backbone.diffusion
-        self.process = find_process(diffusion)
-        self.settings = run.Settings(
-            request.sampler or diffusion["sampler"], request.steps, request.cfg, diffusion["guided_channels"]
-        )
+        self.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg)
+        self.process = find_process(self.backbone.diffusion)
         run.check(self.settings, self.process, self.backbone)
         self.model = backbone.created(self.backbone)
+        self.weights_notes: list[str] = []
         self.fingerprint = "random" if request.random_weights else self._load_weights()
         run.check_finite(self.model)
         self.autoencoder = self._autoencoder()
@@ -52,9 +51,7 @@ class Drawing:
 
     def _backbone(self) -> Backbone:
         """As the weights need it, with the labels asked for."""
-        found = self.request.backbone
-        if self.request.known and not self.request.random_weights:
-            found = found.fitted(self.request.known.config)
+        found = self.request.fitted
         return found.labelled(self.label_rule) if self.label_rule else found
 
     def _check_device(self) -> None:
@@ -67,14 +64,13 @@ class Drawing:
             raise UsageError(f"--cuda-graph needs a CUDA device and was given {self.request.device}; leave it out")
 
     def _load_weights(self) -> str:
-        """Fill the network from its file; the first half of a fingerprint of the file."""
+        """Fill the network from its checkpoint; the fingerprint of that."""
         from dimbench.weights import checkpoints
 
         file = self.request.checkpoint
         assert file is not None, "refuse_if_missing comes first"
-        checkpoints.load_checkpoint(self.model, file)
-        with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()[:16]
+        self.weights_notes = checkpoints.fill(self.model, file)
+        return checkpoints.fingerprint(file)
 
     def _batches(self) -> Batches:
         import torch
@@ -93,6 +89,8 @@ class Drawing:
         decode = None
         if self.autoencoder:
             decode = self.autoencoder.to(device, dtype).decode
+            if self.backbone.preset and self.backbone.preset.latent:
+                decode = autoencoder.normalised(decode, **self.backbone.preset.latent)
         elif self._decodes:
             decode = partial(autoencoder.stand_in, stride=self.backbone.stride)
         run = Run(self.backbone, network, self.process, self.settings, decode)
@@ -137,7 +135,21 @@ class Drawing:
             "compile": self.request.compile,
             "cuda_graph": self.request.cuda_graph,
             "device": self.request.device.partition(":")[0],
+            **({"kernels": self.kernels} if self.kernels else {}),
         }
+
+    @cached_property
+    def kernels(self) -> dict[str, str]:
+        """Which backend runs each operator of the network, as one call shows."""
+        import torch
+
+        from dimbench.kernels import backends
+        from dimbench.sampling.noise import SampleNoise
+
+        fixed = self.request.compile or self.request.cuda_graph  # other rows would be compiled or recorded for nothing
+        with backends.watch() as used, torch.inference_mode():
+            self.batches.run.once(SampleNoise(0, range(self.batch if fixed else 1), self.request.device))
+        return used
 
     @property
     def warnings(self) -> list[str]:
@@ -147,6 +159,7 @@ class Drawing:
             said.append("The weights are random: this ran the chain dry, and the number means nothing.")
         elif self.request.weights is None and self.request.known and len(self.request.published) > 1:
             said.append(f"Of several published files, {self.request.known.file} was taken; --weights names another.")
+        said += self.weights_notes
         if self._decodes and not self.autoencoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
         if self.settings.sampler == "dopri5" and self.batch > 1:
@@ -204,10 +217,7 @@ class Drawing:
 
     def draw(self, indices: Sequence[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
         """The images of whole batches, kept in `store`; `drawn` follows."""
-        from dimbench.kernels import backends
-
-        with backends.watch() as self.drawn.kernels:
-            yield from self.batches.draw(indices, store, on_batches)
+        yield from self.batches.draw(indices, store, on_batches)
 
     @contextmanager
     def following(self, first: int, store: Shards | None) -> Iterator[OnBatches]:

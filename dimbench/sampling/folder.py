@@ -51,7 +51,7 @@ class Filled:
             "images_per_second": self.fresh / self.seconds if self.fresh else None,
             **ready.decoding_cost,
         }
-        conditions = {**ready.conditions, "kernels": ready.drawn.kernels, "batch": ready.batch}
+        conditions = {**ready.conditions, "batch": ready.batch}
         details = {
             "processes": self.processes,
             "fresh_images": self.fresh,

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from torch import Tensor, nn
+
 from dimbench.backbone import Backbone
 from dimbench.counting import costs
 from dimbench.counting.bill import Bill, trace
 from dimbench.counting.rules import RULES
+from dimbench.diffusers_networks.latent_space import LatentSpace, latent_space
 from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
@@ -38,6 +41,17 @@ class ImageCost:
         return round(sum(map(RULES[rule].weigh, decoding))) // self.bill.batch
 
 
+class LatentDecoder(nn.Module):
+    """The half that turns latents into a picture or clip, of an autoencoder of diffusers with weights of its own."""
+
+    def __init__(self, space: LatentSpace) -> None:
+        super().__init__()
+        self.space, self.network = space, space.build()
+
+    def forward(self, latents: Tensor) -> Tensor:
+        return self.space.decode(self.network, latents)
+
+
 def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float) -> Settings:
     """How the backbone is sampled: with its own sampler where none is named. UsageError where none is known."""
     diffusion = backbone.diffusion
@@ -45,7 +59,8 @@ def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float)
         raise UsageError(
             f"nothing says what process {backbone.name} was trained on; give --process, or a preset with [diffusion]"
         )
-    return Settings(sampler or diffusion["sampler"], steps, cfg, diffusion.get("guided_channels", 0))
+    channels, interval = diffusion.get("guided_channels", 0), diffusion.get("guided_interval")
+    return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval)
 
 
 def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int = 1) -> ImageCost:
@@ -56,9 +71,16 @@ def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int
     run.check(settings, process, backbone)
     _, network = costs.skeleton(backbone)
     with shapes_only():
-        whole = Run(backbone, network, process, settings, Decoder(STABLE_DIFFUSION) if decoded else None)
-        bill = trace(whole, lambda: whole(SampleNoise(0, range(batch), "meta")), batch, alike=network)
+        decoder = _decoder(backbone) if decoded else None
+    whole = Run(backbone, network, process, settings, decoder)
+    bill = trace(whole, lambda: whole(SampleNoise(0, range(batch), "meta")), batch, alike=network)
     return ImageCost(bill, whole.calls, whole.passes)
+
+
+def _decoder(backbone: Backbone) -> nn.Module:
+    """That of the autoencoder which the backbone's preset names; most published models have Stable Diffusion's."""
+    name = backbone.conditions.get("autoencoder")
+    return Decoder(STABLE_DIFFUSION) if name is None else LatentDecoder(latent_space(name))
 
 
 def image_record(of_pass: Record, backbone: Backbone, settings: Settings, rule: str) -> Record:

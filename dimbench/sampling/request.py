@@ -71,6 +71,11 @@ class Request:
         return self.weights or (catalog.path_of(self.known) if self.known else None)
 
     @property
+    def fitted(self) -> Backbone:
+        """The backbone with what its weights need: a published file may have other classes than the variant."""
+        return self.backbone.fitted(self.known.config) if self.known and not self.random_weights else self.backbone
+
+    @property
     def decoder(self) -> str | None:
         """The autoencoder that is used: the one given or the default, which a dry run leaves out."""
         if self.backbone.stride == 1 or self.latents:
@@ -97,7 +102,7 @@ class Request:
     @property
     def label_rule(self) -> Labels | None:
         """Which label each image gets; None where the network is told none. UsageError for labels it does not know."""
-        if classes := self.backbone.classes:
+        if classes := self.fitted.classes:
             from dimbench.sampling.labels import find_labels
 
             return find_labels(self.labels, classes, self.seed)

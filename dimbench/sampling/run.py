@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from dimbench.backbone import Backbone
+from dimbench.backbone import Backbone, denoised
 from dimbench.diffusion.convention import Counted, Network
-from dimbench.diffusion.guidance import ConditionedNetwork, guided, stacked
+from dimbench.diffusion.guidance import ConditionedNetwork, guided, stacked, within
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.layers.inputs import Given
@@ -23,12 +24,13 @@ OnStep = Callable[[int], None]
 @dataclass(frozen=True)
 class Settings:
     """What decides a sample besides the network: `guided_channels` 0 guides all channels, `cfg` 1 switches guidance
-    off."""
+    off; `guided_interval` are the arguments of guidance.within, None where guidance acts at all times."""
 
     sampler: str
     steps: int
     cfg: float = 1.0
     guided_channels: int = 0
+    guided_interval: Mapping[str, Any] | None = None
 
     @property
     def guided(self) -> bool:
@@ -68,15 +70,16 @@ class Run(nn.Module):
         network = Counted(self._bound(noise))
         settings = self.settings
         follow = (lambda k, _: on_step(k)) if on_step else None
-        start = noise(-1, (len(noise.rows), *self.backbone.state))
+        start = noise(-1, (len(noise.rows), *denoised(self.backbone)))
         self._rows = 0
         x = self.process.sample(network, start, noise, settings.sampler, settings.steps, on_step=follow)
         self.calls, self.passes = network.calls, self._rows // len(noise.rows)
-        return x
+        state = self.backbone.state
+        return x if x.shape[1:] == state else x[:, : prod(state)].reshape(-1, *state)
 
     def once(self, noise: SampleNoise) -> Tensor:
         """The output of one call as the sampler makes it, at the middle of its times."""
-        x = noise(-1, (len(noise.rows), *self.backbone.state))
+        x = noise(-1, (len(noise.rows), *denoised(self.backbone)))
         return self._bound(noise)(x, torch.full((len(x),), 0.5, device=x.device))
 
     def _bound(self, noise: SampleNoise) -> Network:
@@ -86,7 +89,9 @@ class Run(nn.Module):
         if not self.settings.guided:
             return lambda x, t: self._called(x, t, given)
         both = stacked(given, cast(self.backbone.given(rows, device, null=True), self.dtype))
-        pair = guided(self._called, self.settings.cfg, self.settings.guided_channels or None)
+        how = self.settings
+        scale = within(how.cfg, **how.guided_interval) if how.guided_interval else how.cfg
+        pair = guided(self._called, scale, how.guided_channels or None)
         return lambda x, t: pair(torch.cat([x, x]), torch.cat([t, t]), both)[: len(x)]
 
     def _called(self, x: Tensor, t: Tensor, given: Given) -> Tensor:

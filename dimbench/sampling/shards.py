@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +23,9 @@ from dimbench.files import replacing
 OnShard = Callable[[int], None]
 
 _DIGITS = 16  # of a shard's SHA-256 in its name: against damage, not against forgery
+
+# The temporary files that a run makes in its folder: of the manifest, of a shard, of an image, of all images.
+_OURS = re.compile(r"\.(manifest\.json|\d{6,}-[0-9a-f]+\.npy|\d{6,}\.png|(samples|latents)\.npz)\.\d+\.tmp")
 
 
 class Shards:
@@ -79,7 +83,8 @@ class Shards:
 
     def _settle(self) -> None:
         for left in (*self.folder.glob(".*.tmp"), *self._place.glob(".*.tmp")):
-            left.unlink()  # of a process that was killed
+            if _OURS.fullmatch(left.name):
+                left.unlink()  # of a process that was killed
         if not self._manifest.exists():
             with self._kept(), replacing(self._manifest) as temporary:
                 temporary.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
@@ -155,6 +160,15 @@ class Shards:
                 f"cannot write to {self.folder} ({error.strerror}); the {self.done() * self.size} images drawn before "
                 "are kept: make room and run again to go on"
             ) from None
+
+
+def kept(folder: Path) -> Iterator[Tensor]:
+    """The images of a run's folder, shard by shard in their order, up to the first that is missing or damaged."""
+    for index, file in enumerate(sorted((folder / "shards").glob("*-*.npy"))):
+        values = _values(file) if file.name.startswith(f"{index:06d}-") else None
+        if values is None:
+            return
+        yield torch.from_numpy(values)
 
 
 def _values(file: Path) -> np.ndarray | None:

@@ -6,24 +6,37 @@ import fcntl
 import json
 import re
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from dimbench import __version__
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, plain
 
 OnBytes = Callable[[int, int | None], None]
 
 _CHUNK = 1 << 20  # bytes
+_TRIES = 5  # of a server that is busy, or sends less than a chunk at a time
+_PAUSE = 0.1  # seconds, doubled after each answer of less than a chunk
+_LONGEST_WAIT = 120.0  # seconds, if a busy server names more it is for the user to come again
 
 
 class TransferError(Exception):
     """The file did not come whole, for a reason on the other side or on the way; what came is kept."""
+
+
+class BusyError(TransferError):
+    """The server asks to come again after so many `seconds`."""
+
+    def __init__(self, words: str, seconds: float) -> None:
+        super().__init__(words)
+        self.seconds = seconds
 
 
 @dataclass(frozen=True)
@@ -41,25 +54,41 @@ class Version:
         return self.etag if self.etag and not self.etag.startswith("W/") else self.modified
 
 
-def download(url: str, part: Path, *, timeout: float, size: int = 0, on_bytes: OnBytes = lambda *_: None) -> None:
+def download(
+    url: str,
+    part: Path,
+    *,
+    timeout: float,
+    size: int = 0,
+    on_bytes: OnBytes = lambda *_: None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> None:
     """Fill the file `part` from `url`, going on where it ends if the server still has the same file.
 
-    A transfer that breaks is taken up again as long as that leads further. `timeout` is how many seconds
-    the server may be silent; `size` in bytes counts where the server names none; `on_bytes(here, in_all)` follows.
-    Raises TransferError, and DimbenchError where the disk is full or another process fetches the same file; what came
-    stays in `part` to go on with.
+    A transfer that breaks is taken up again as long as that leads further, after a pause that grows while little
+    comes; a busy server is asked again when it says. `timeout` is how many seconds the server may be silent; `size` in
+    bytes counts where the server names none; `on_bytes(here, in_all)` follows. Raises TransferError, and DimbenchError
+    where the disk is full or another process fetches the same file; what came stays in `part` to go on with.
     """
     part.parent.mkdir(parents=True, exist_ok=True)
     with _alone(part):
-        furthest = _length(part)
+        furthest, little, busy = _length(part), 0, 0
         while True:
             try:
                 if _attempt(url, part, timeout, size, on_bytes):
                     _note(part).unlink()
                     return
-            except TransferError:
-                if _length(part) <= furthest:
+            except BusyError as answer:
+                busy += 1
+                if busy > _TRIES or answer.seconds > _LONGEST_WAIT:
                     raise
+                sleep(answer.seconds)
+            except TransferError:
+                came = _length(part) - furthest
+                little = 0 if came >= _CHUNK else little + 1
+                if came <= 0 or little > _TRIES:
+                    raise
+                sleep(_PAUSE * 2**little)
             furthest = max(furthest, _length(part))
 
 
@@ -94,12 +123,16 @@ def _attempt(url: str, part: Path, timeout: float, size: int, on_bytes: OnBytes)
             return False
         if response.headers.get_content_type() == "text/html":
             raise TransferError("the address answers with a web page instead of the file")
+        if (coding := response.headers.get("Content-Encoding", "identity").lower()) not in ("", "identity"):
+            raise TransferError(f"the server sends it compressed ({plain(coding)}), though asked not to")
         if response.status == 200:
             offset = 0
             begun = _version(url, response)
             _note(part).write_text(json.dumps(asdict(begun)), encoding="utf-8")
         total = (begun.total if begun else 0) or size
         _receive(response, part, offset, total, on_bytes)
+        if not _length(part) and (total == 0 or response.headers.get("Content-Length") == "0"):
+            raise TransferError("the server sends an empty file")
     if _length(part) < total:
         raise TransferError(f"the connection ended after {_length(part):,} of {total:,} bytes")
     return True
@@ -111,11 +144,24 @@ def _opened(url: str, headers: dict[str, str], timeout: float) -> HTTPResponse:
     except HTTPError as error:
         if error.code == 416 and "Range" in headers:
             return error  # type: ignore[return-value]  # a response in all but its class
-        raise TransferError(f"the server answers {error.code} {error.reason}") from None
+        words = f"the server answers {error.code} {plain(error.reason)}"
+        if error.code in (429, 503) and (seconds := _retry_after(error.headers.get("Retry-After", ""))) is not None:
+            raise BusyError(f"{words} and asks to come again in {seconds:.0f} s", seconds) from None
+        raise TransferError(words) from None
     except URLError as error:
         raise TransferError(_words(error.reason, timeout)) from None
     except (OSError, HTTPException, ValueError) as error:
         raise TransferError(_words(error, timeout)) from None
+
+
+def _retry_after(said: str) -> float | None:
+    """Seconds until the server wants to be asked again (RFC 9110, 10.2.3); None where it does not say."""
+    if re.fullmatch(r"\d{1,9}", said.strip(), re.ASCII):
+        return float(said)
+    try:
+        return max(0.0, parsedate_to_datetime(said).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
 
 
 def _receive(response: HTTPResponse, part: Path, offset: int, total: int, on_bytes: OnBytes) -> None:
@@ -174,7 +220,10 @@ def _begun(part: Path, url: str) -> Version | None:
 
 def _version(url: str, response: HTTPResponse) -> Version:
     said = response.headers
-    return Version(url, said.get("ETag", ""), said.get("Last-Modified", ""), int(said.get("Content-Length") or 0))
+    length = said.get("Content-Length") or "0"
+    if not re.fullmatch(r"\d{1,18}", length, re.ASCII):
+        raise TransferError(f"the server gives {plain(length)!r} for the length of the file")
+    return Version(url, said.get("ETag", ""), said.get("Last-Modified", ""), int(length))
 
 
 def _continues(response: HTTPResponse, begun: Version | None, offset: int) -> bool:

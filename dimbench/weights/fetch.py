@@ -16,8 +16,8 @@ def fetch(entry: Entry, *, timeout: float, offline: bool = False, on_bytes: OnBy
     if entry.ships:
         return "ships"
     if entry.path.is_file():
-        if ledger.state(entry.path) != "verified":
-            ledger.check(entry.path)
+        if ledger.state(entry.path, entry.file) != "verified":
+            ledger.check(entry.path, entry.file)
         return "was here"
     if offline:
         raise DimbenchError(by_hand(entry, "--offline"))
@@ -29,7 +29,7 @@ def fetch(entry: Entry, *, timeout: float, offline: bool = False, on_bytes: OnBy
     except TransferError as reason:
         kept = f", and the {part.stat().st_size:,} bytes that came are kept" if part.is_file() else ""
         raise DimbenchError(by_hand(entry, f"{reason}{kept}")) from None
-    ledger.settle(part, entry.path, entry.file.url)
+    ledger.settle(part, entry.path, entry.file.url, entry.file)
     return "fetched"
 
 

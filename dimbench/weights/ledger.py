@@ -9,6 +9,8 @@ from typing import Any
 
 from dimbench.errors import DimbenchError
 from dimbench.files import digest, replacing
+from dimbench.presets import Published
+from dimbench.weights.first_bytes import SUFFIXES, kind_of
 
 
 def note_of(path: Path) -> Path:
@@ -33,7 +35,7 @@ def recorded(path: Path) -> dict[str, Any] | None:
         raise DimbenchError(f"{note} is damaged; delete it, and `dimbench weights check` writes a new one") from None
 
 
-def state(path: Path) -> str:
+def state(path: Path, published: Published) -> str:
     """ "verified", "fetched" (here, but not verified as it is now), "partial" or "absent"."""
     if not path.is_file():
         return "partial" if part_of(path).is_file() else "absent"
@@ -43,15 +45,20 @@ def state(path: Path) -> str:
     except DimbenchError:
         return "fetched"
     unchanged = note is not None and (note["size"], note["mtime_ns"]) == (now.st_size, now.st_mtime_ns)
-    return "verified" if unchanged else "fetched"
+    as_published = note is not None and not _unlike(published, now.st_size, note["sha256"])
+    return "verified" if unchanged and as_published else "fetched"
 
 
-def settle(arrived: Path, path: Path, source: str) -> str:
+def settle(arrived: Path, path: Path, source: str, published: Published) -> str:
     """Move the whole file `arrived` to `path`, write its SHA-256 down and return it.
 
-    Where `path` was here before, the SHA-256 must be the one of then: DimbenchError, and `arrived` is removed.
+    It must have the size and SHA-256 that are published, where they are known, and where `path` was here before the
+    SHA-256 of then: DimbenchError, and `arrived` is removed.
     """
     sha256 = digest(arrived)
+    if fault := _unlike(published, arrived.stat().st_size, sha256) or _no_weights(arrived, path):
+        arrived.unlink()
+        raise DimbenchError(f"{path.name} from {source} {fault}; look at what is there, and fetch it again")
     earlier = recorded(path)
     if earlier and earlier["sha256"] != sha256:
         arrived.unlink()
@@ -65,12 +72,15 @@ def settle(arrived: Path, path: Path, source: str) -> str:
     return sha256
 
 
-def check(path: Path) -> str:
-    """Compare the file with what was written down and return its SHA-256; without a note, write one.
+def check(path: Path, published: Published) -> str:
+    """Compare the file with what is published and with what was written down, and return its SHA-256; without a note,
+    write one.
 
-    DimbenchError names a file that has changed.
+    DimbenchError names a file that is another or has changed.
     """
     sha256, note = digest(path), recorded(path)
+    if fault := _unlike(published, path.stat().st_size, sha256) or _no_weights(path, path):
+        raise DimbenchError(f"{path} {fault}; delete it and fetch it again")
     if note and note["sha256"] != sha256:
         raise DimbenchError(
             f"{path} is corrupt: its SHA-256 begins with {sha256[:12]}, not {note['sha256'][:12]} as on "
@@ -78,6 +88,26 @@ def check(path: Path) -> str:
         )
     _write(path, sha256, note["source"] if note else "copied by hand", note["arrived"] if note else None)
     return sha256
+
+
+def _unlike(published: Published, size: int, sha256: str) -> str:
+    """In what a file is not the published one; "" where it is as far as is known."""
+    if published.size and size != published.size:
+        return f"has {size:,} bytes and not the {published.size:,} of the published file"
+    if published.sha256 and sha256 != published.sha256:
+        return f"is not the published file: its SHA-256 begins with {sha256[:12]}, not {published.sha256[:12]}"
+    return ""
+
+
+def _no_weights(file: Path, place: Path) -> str:
+    """What is wrong with a file that by its place should hold weights; "" where it may."""
+    if place.suffix not in SUFFIXES:
+        return ""
+    try:
+        kind_of(file)
+    except DimbenchError as error:
+        return str(error).removeprefix(f"{file} ")
+    return ""
 
 
 def _write(path: Path, sha256: str, source: str, arrived: str | None = None) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from math import inf
+from pathlib import Path
 from typing import Any
 
 from dimbench import presets
@@ -16,7 +17,7 @@ from dimbench.meta import shapes_only
 from dimbench.presets import Preset
 from dimbench.weights import checkpoints
 from dimbench.weights.catalog import Entry
-from dimbench.weights.checkpoints import Shapes
+from dimbench.weights.checkpoints import Shapes, Weights
 
 # Tried besides those that a preset names, in pixels; the commonest first.
 RESOLUTIONS = (256, 512, 1024, 1536, 768, 384, 128, 64, 32)
@@ -36,6 +37,27 @@ class Fit:
     options: Options
     label_rows: int | None
     any_resolution: bool
+
+
+def identified(path: Path) -> tuple[Weights, list[Fit]]:
+    """The weights in a file or folder and the variants that they fit; of several sets the first that fits any.
+
+    DimbenchError where none does, or where one holds anything but floats in their place.
+    """
+    known = {name for preset in presets.all_presets().values() if preset.is_native for name in _shapes(preset) or {}}
+    misfit = None
+    for weights in checkpoints.read_weights(path, known):
+        try:
+            fits = recognise(checkpoints.shapes(weights.state))
+        except DimbenchError as error:
+            misfit = misfit or error
+            continue
+        with shapes_only():
+            network = Registered(fits[0].preset, fits[0].resolution, options=fits[0].options).build()
+        checkpoints.check_kinds(weights.state, str(path), network.state_dict())
+        return weights, fits
+    assert misfit is not None, "there is at least one set of weights"
+    raise misfit
 
 
 def recognise(given: Shapes) -> list[Fit]:

@@ -41,7 +41,7 @@ def measured(row: Row, **host: Any) -> dict[str, Any]:
         known = next(event for event in reversed(events) if event.get("event") == "start")
         return parent.unmeasured(row, known, Doubt(**last["doubt"])).as_dict()
     found = [Doubt(**doubt) for doubt in last.pop("doubts")]
-    return parent.with_doubts(results.Record("bench", row.model, **last), found).as_dict()
+    return parent.with_doubts(results.Record("bench", **last), found).as_dict()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.title)

@@ -73,7 +73,8 @@ def test_a_planted_slowdown_is_found_confirmed_and_fails(fake: Callable[..., Fak
     assert all(len(series) == 10 for series in found["seconds"]["samples"].values())
     assert {order[k : k + 4] for order in details["order"] for k in range(0, 20, 4)} == {"ABBA", "BAAB"}
     assert found["macs"]["details"]["verdict"] == "equal"
-    assert ran.stdout.strip() == json.dumps(results.read(paths.records_file()), indent=2)
+    shown, kept = json.loads(ran.stdout), results.read(paths.records_file())
+    assert all(record.items() <= stored.items() for record, stored in zip(shown, kept, strict=True))
 
 
 def test_the_same_code_is_the_same(fake: Callable[..., FakeBench]) -> None:
@@ -288,7 +289,7 @@ def test_a_count_that_is_no_number_fails(tmp_path: Path) -> None:
     files = store(tmp_path, [entry()], [entry(macs=float("nan"))])
     ran = dimbench("compare", *files, "--fail-if", "macs")
     assert ran.code == 3
-    assert "changed: NEW has no figure: the record says nan" in ran.stdout
+    assert "NEW has no figure" in ran.stdout
 
 
 def test_a_speed_up_is_confirmed_as_a_slowdown_is(fake: Callable[..., FakeBench]) -> None:

@@ -8,8 +8,11 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from torch.utils.flop_counter import flop_registry
 
 from dimbench import presets, results
+from dimbench.counting import costs
 from dimbench.sampling import decoding
 from tests.console import dimbench, refused
 
@@ -65,10 +68,34 @@ def test_rules_and_whole_images() -> None:
     assert paper["metrics"]["macs"] == 29_047_873_536
     assert paper["conditions"]["rule"] == "dit-paper"
     (image,) = json.loads(dimbench("flops", "dit-xl4", "--steps", 250, "--cfg", "--json").stdout)
-    assert image["metrics"]["decode_macs"] == decoding.macs((4, 32, 32))
-    assert image["metrics"]["passes_per_image"] == 500
-    assert image["metrics"]["macs_per_image"] == 500 * plain["metrics"]["macs"]
-    assert image["metrics"]["flops_per_image"] == 1000 * plain["metrics"]["macs"]
+    metrics = image["metrics"]
+    assert metrics["decode_macs"] == decoding.macs((4, 32, 32))
+    assert (metrics["network_calls"], metrics["passes_per_image"]) == (250, 500)
+    assert metrics["run_macs"] == 500 * plain["metrics"]["macs"] + metrics["decode_macs"]
+    assert metrics["run_flops"] == 2 * metrics["run_macs"]
+
+
+@pytest.mark.parametrize(
+    ("words", "calls", "passes"),
+    [
+        (["sit-s8", "--steps", 20], 38, 38),  # Heun's 19 steps of two calls
+        (["sit-s8", "--steps", 20, "--sampler", "euler", "--cfg"], 19, 38),
+        (["dim-h2", "--resolution", 1024, "--steps", 20], 27, 27),  # seven more, of the reduced image
+    ],
+)
+def test_a_run_is_counted_as_it_is_executed(words: list[object], calls: int, passes: int) -> None:
+    (record,) = json.loads(dimbench("flops", *words, "--json").stdout)
+    metrics = record["metrics"]
+    assert (metrics["network_calls"], metrics["passes_per_image"]) == (calls, passes)
+    work = metrics["run_macs"] - metrics["decode_macs"]
+    if passes == 27:
+        assert 20 * metrics["macs"] < work < 22 * metrics["macs"], "a reduced image costs a quarter"
+    else:
+        assert work == passes * metrics["macs"]
+
+
+def test_an_adaptive_sampler_is_not_counted_on_shapes() -> None:
+    assert "dopri5 chooses its steps" in refused(2, "flops", "sit-s8", "--steps", 20, "--sampler", "dopri5")
 
 
 def test_breakdowns_add_up() -> None:
@@ -104,9 +131,33 @@ def test_other_engines() -> None:
     assert "layer_norm" in shown
 
 
+def test_products_without_a_formula_are_shown_and_strict_fails_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert dimbench("flops", "dimsum-digits", "--strict").code == 0
+    monkeypatch.delitem(flop_registry, torch.ops.dimbench.selective_scan)
+    costs._KNOWN.clear()
+    try:
+        shown = dimbench("flops", "dimsum-digits", "--breakdown", "operator").stdout
+        assert "products not counted, for no formula is known: dimbench::selective_scan x" in shown
+        (record,) = json.loads(dimbench("flops", "dimsum-digits", "--json").stdout)
+        assert list(record["details"]["missing"]) == ["dimbench::selective_scan"]
+        assert "dimbench::selective_scan" in refused(1, "flops", "dimsum-digits", "--strict")
+    finally:
+        costs._KNOWN.clear()
+
+
+def test_counting_on_real_tensors_says_on_how_many() -> None:
+    (shapes,) = json.loads(dimbench("flops", "dit-digits", "--json").stdout)
+    (real,) = json.loads(dimbench("flops", "dit-digits", "--real", "--batch", 2, "--json").stdout)
+    assert real["metrics"]["macs"] == shapes["metrics"]["macs"]
+    assert (shapes["details"]["counted_on"], real["details"]["counted_on"]) == (None, 2)
+    assert "counted on 2 images" in dimbench("flops", "dit-digits", "--real", "--batch", 2).stdout
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
+        (["flops", "dit-s8", "--rule", "calflops"], "--rule calflops knows the modules of dimsum"),
+        (["flops", "dimsum-digits", "--rule", "fvcore-fused"], "--rule fvcore-fused knows the modules of dim "),
         (["flops", "dit-xl3"], "unknown model 'dit-xl3'; did you mean"),
         (["flops", "xyz-*"], "no model matches"),
         (["params", "dit-s2", "--resolution", "100"], "resolution 100"),

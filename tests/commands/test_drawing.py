@@ -13,8 +13,8 @@ import torch
 from PIL import Image
 
 import dimbench as library
+from dimbench import backbone
 from dimbench.sampling.grid import _CAPTION, _GAP
-from tests import example
 from tests.commands.processes import finish, start, wait_for
 from tests.console import dimbench, refused
 
@@ -209,7 +209,8 @@ def test_real_digits_give_the_floor() -> None:
 
 @pytest.mark.parametrize(("name", "label"), [("dim-s2", 10), ("dit-digits", 0)])
 def test_a_network_trained_without_labels_draws_without(name: str, label: int) -> None:
-    from dimbench.sampling.drawing import Request
+    from dimbench.sampling.request import Request
 
-    request = Request(name, 2, 2, 1.0, None, None, 0, 1, None, "cpu", None, None, True)
-    assert request.label_rule(example.of(request.preset).config)(0) == label
+    request = Request(backbone=backbone.find(name), num_images=2, steps=2, batch=1, random_weights=True)
+    assert request.label_rule is not None
+    assert request.label_rule(0) == label

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from dimbench import presets
+from dimbench import backbone, presets
 from dimbench.files import digest
 from dimbench.names import folded
 from dimbench.quality import features, repeating
 from dimbench.quality import plan as planning
 from dimbench.quality.evaluate import evaluate
+from dimbench.quality.protocol import protocol
 from dimbench.quality.summary import summary_of
 from dimbench.sampling.drawing import Drawing
 from dimbench.sampling.request import Request
@@ -144,6 +147,91 @@ def test_a_folder_that_sample_filled_has_the_protocol_of_drawing(form: str, tmp_
     assert "random weights" in records("fid", "--images", untrained)[0]["warnings"][0]
 
 
+def drawn_folder(folder: Path, *words: object) -> Path:
+    assert dimbench("sample", *SMALL[2:], "--out", folder, "--format", "png", *words).code == 0
+    return folder
+
+
+def reported(folder: Path) -> tuple[str, int, bool]:
+    """The model, the images, and whether it was said that the manifest does not hold."""
+    (found,) = records("fid", "--images", folder)
+    doubted = any("manifest.json says that dit-digits drew these images" in said for said in found["warnings"])
+    assert ("steps" in found["conditions"]) != doubted
+    return found["model"], found["conditions"]["num_images"], doubted
+
+
+def test_a_folder_of_other_images_is_not_reported_as_the_models(tmp_path: Path) -> None:
+    folder = drawn_folder(tmp_path / "drawn")
+    assert reported(folder) == ("dit-digits", 12, False)
+    (folder / "000011.png").unlink()
+    assert reported(folder) == ("dit-digits", 11, False)  # as if 11 had been drawn
+    (folder / "000003.png").unlink()
+    assert reported(folder) == ("drawn", 10, True)
+    for k, image in enumerate(nhwc(digit_images("train")[:2])):
+        Image.fromarray(image).save(folder / ("000003.png", "000011.png")[k])
+    assert reported(folder) == ("drawn", 12, True)
+    folder = drawn_folder(tmp_path / "other")
+    write_folder(folder / "more", pixels(5, 8))
+    assert reported(folder) == ("other", 17, True)
+    folder = drawn_folder(tmp_path / "third")
+    shutil.rmtree(folder / "shards")
+    assert reported(folder) == ("third", 12, True)
+
+
+def test_all_that_decided_the_images_is_in_the_record(tmp_path: Path) -> None:
+    (drawn,) = records(*SMALL)
+    (found,) = records("fid", "--images", drawn_folder(tmp_path / "drawn"))
+    own = {"images", "images_sha256"}
+    assert found["conditions"].keys() - own == drawn["conditions"].keys()
+    assert {name: found["conditions"][name] for name in drawn["conditions"]} == drawn["conditions"]
+
+
+def test_upsampling_parts_protocols_and_its_absence_none() -> None:
+    usual = protocol({"steps": 20})
+    assert protocol({"steps": 20, "upsampling": 1}) == usual != protocol({"steps": 20, "upsampling": 2})
+
+
+def test_a_folder_is_of_one_kernel(tmp_path: Path) -> None:
+    words = [
+        "sample",
+        "dim-digits",
+        "--steps",
+        2,
+        "--num-images",
+        4,
+        "--batch",
+        2,
+        "--out",
+        tmp_path / "drawn",
+        "--kernel",
+    ]
+    assert dimbench(*words, "reference").code == 0
+    said = json.loads((tmp_path / "drawn" / "manifest.json").read_text())
+    assert said["kernels"]["selective_scan"] == "reference"
+    (found,) = records("fid", "--images", tmp_path / "drawn")
+    assert found["conditions"]["kernels"] == said["kernels"]
+    assert "holds images of another run (kernels" in refused(1, *words, "cpu")
+
+
+@pytest.mark.parametrize(
+    "words", [["--num-images", 500], ["--steps", 10], ["--seed", 0], ["--kernel", "reference"], ["--stream"]], ids=str
+)
+def test_options_of_drawing_are_refused_for_images_that_are_there(words: list[object], tmp_path: Path) -> None:
+    images = write_folder(tmp_path / "images", pixels(5, 8))
+    for what in (["--images", images], ["--real"]):
+        said = refused(2, "fid", *what, *words)
+        assert f"{words[0]} is for images that are drawn, and these are there already" in said
+
+
+def test_sizes_are_named_before_weights_are_asked_for(tmp_path: Path) -> None:
+    images = write_folder(tmp_path / "images", pixels(5, 16))
+    reference = write_folder(tmp_path / "reference", pixels(5, 8))
+    said = refused(2, "fid", "--images", images, "--reference", reference)
+    assert "The reference reference is of 8 x 8 pixels and the images of 16 x 16" in said
+    said = refused(2, "fid", "--model", "dit-s2", "--reference", reference)
+    assert "The reference reference is of 8 x 8 pixels and the images of 256 x 256" in said
+
+
 def test_repeats_give_mean_spread_and_minimum() -> None:
     *singles, summary = records(*SMALL, "--seed", 3, "--repeats", 3)
     assert [record["conditions"]["seed"] for record in singles] == [3, 4, 5]
@@ -180,7 +268,8 @@ def test_a_disk_without_room_is_refused_before_drawing(monkeypatch: pytest.Monke
 
 
 def request(name: str, sampler: str, steps: int, cfg: float = 1.0) -> Request:
-    return Request(name, 4, steps, cfg, sampler, None, 0, 4, None, "cpu", None, None, random_weights=True)
+    found = backbone.find(name)
+    return Request(backbone=found, num_images=4, steps=steps, cfg=cfg, sampler=sampler, batch=4, random_weights=True)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +293,20 @@ def test_an_adaptive_sampler_chooses_its_calls() -> None:
     assert planning.calls_per_image(request("sit-digits", "dopri5", 10)) is None
 
 
-@pytest.mark.parametrize(("tick", "tried"), [(1.0, 4), (2.0, 1)])
+def test_a_batch_is_measured_warm_and_whole() -> None:
+    """As on a GPU: a call takes as long for one image as for many, and the first of each number much longer."""
+    now, seen = 0.0, set()
+
+    def features(images: Tensor) -> None:
+        nonlocal now
+        now += 0.03 if len(images) in seen else 2.0
+        seen.add(len(images))
+
+    network = SimpleNamespace(features=features, resize="4 x 4")
+    assert planning.features_seconds(network, (4, 4), 250, lambda: now) == (pytest.approx(0.03), 250)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("tick", "tried"), [(0.5, 4), (1.0, 1)])
 def test_one_image_speaks_for_the_batch_where_a_batch_would_take_long(tick: float, tried: int) -> None:
     now = 0.0
 
@@ -259,7 +361,10 @@ def test_files_cut_off_are_one_sentence(tmp_path: Path) -> None:
     assert "cut.npz cannot be read as an npz" in refused(1, "fid", "--images", tmp_path / "cut.npz")
     said = refused(1, "fid", "--images", tmp_path / "a.npz", "--reference", tmp_path / "cut.npz")
     assert "cut.npz cannot be read as an npz" in said
-    said = refused(1, "fid", "--images", tmp_path / "a.npz", "--inception", tmp_path / "a.npz", "--reference", "x.npz")
+    np.savez(tmp_path / "b.npz", mu=np.zeros(2048), sigma=np.eye(2048))
+    said = refused(
+        1, "fid", "--images", tmp_path / "a.npz", "--inception", tmp_path / "a.npz", "--reference", tmp_path / "b.npz"
+    )
     assert "a.npz is not the official Inception" in said
 
 
@@ -267,7 +372,7 @@ def test_few_and_lossy_images_are_warned_of(tmp_path: Path) -> None:
     images = write_folder(tmp_path / "jpeg", nhwc(digit_images("train")[:30]), "jpg")
     ran = dimbench("fid", "--images", images)
     assert "FID-30" in ran.stdout
-    assert "30 of 30 are JPEG" in ran.stdout
+    assert "30 of 30 are stored with loss (JPEG or WebP)" in ran.stdout
     assert "FID is biased upwards" in ran.stdout
     assert "the generated set has 30 images for 64 feature dimensions" in ran.stdout
 

@@ -88,7 +88,7 @@ def test_another_extractor_can_be_named(digits: Path, inception: Path, tmp_path:
 @pytest.mark.parametrize(
     ("code", "words", "sentence"),
     [
-        (2, ["--extractor", "inception"], "no feature extractor 'inception'"),
+        (2, ["--extractor", "inception"], "unknown feature extractor 'inception'"),
         (2, ["--extractor", "digits-classifier", "--inception", "a.pth"], "--inception gives weights of inception-v3"),
         (1, ["--extractor", "inception-v3-compat"], "--inception FILE: the weights of the Inception network"),
         (1, ["--vgg", "nowhere.pth"], "The VGG16 weights nowhere.pth do not exist: download"),

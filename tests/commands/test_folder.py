@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dimbench import backbone
 from dimbench.sampling import autoencoder, drawing
 from dimbench.sampling.request import Request
 from dimbench.sampling.shards import Shards
@@ -175,9 +176,9 @@ def test_the_autoencoder_of_another_network_is_refused(tmp_path: Path) -> None:
     small(levels=3).save_pretrained(tmp_path / "vae")
     said = refused(1, *LATENT, "--autoencoder", tmp_path / "vae", "--out", tmp_path / "a")
     assert "one side per 4 pixels" in said
-    said = refused(1, *LATENT, "--autoencoder", tmp_path, "--out", tmp_path / "a")
-    assert "holds no autoencoder" in said
-    assert "config.json" in said
+    (tmp_path / "other").mkdir()
+    said = refused(1, *LATENT, "--autoencoder", tmp_path / "other", "--out", tmp_path / "a")
+    assert "other holds no autoencoder" in said
     torch.save({"blocks.0": torch.ones(1)}, tmp_path / "other.pt")
     said = refused(1, *LATENT, "--autoencoder", tmp_path / "other.pt", "--out", tmp_path / "a")
     assert "other.pt holds no autoencoder that can be used" in said
@@ -189,8 +190,7 @@ def test_the_autoencoder_of_another_network_is_refused(tmp_path: Path) -> None:
 
 
 def request(**settings: Any) -> Request:
-    common = (1.5, None, None, 0, 4, None, "cpu", None, None, False)
-    return Request("dit-digits", 10, 4, *common, **settings)
+    return Request(backbone=backbone.find("dit-digits"), num_images=10, steps=4, cfg=1.5, **{"batch": 4, **settings})
 
 
 def test_images_stream_without_being_written_or_kept(ten: Path) -> None:
@@ -223,7 +223,7 @@ TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 def test_two_or_three_processes_make_the_same_files(ten: Path, tmp_path: Path) -> None:
     words = (*DIGITS, "--num-images", 10, "--out", "run", "--json")
     (record,) = json.loads(finish(start(tmp_path, "2", "-m", "dimbench", *words, python=TORCHRUN)))
-    assert record["details"] == {"processes": 2, "fresh_images": 10, "autoencoder": None}
+    assert record["details"] == {"processes": 2, "fresh_images": 10, "autoencoder": None, "file": "run/samples.npz"}
     run = tmp_path / "run"
     assert contents(run) == contents(ten)
     for of_a_dead_rank in sorted((run / "shards").iterdir())[1::2]:

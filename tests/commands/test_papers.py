@@ -142,7 +142,7 @@ def test_without_records_a_plot_says_which_command_makes_them(name: str, tmp_pat
         (1, ["plot", "pareto", "--out", "/dev/null/pareto.png"], "give another file with --out"),
         (2, ["plot", "pareto", "dit-xl3"], "unknown model 'dit-xl3'"),
         (1, ["plot", "pareto", "dimsum-l2", "--out", "x.png"], "not published"),
-        (1, ["plot", "gflops-fid", "dit-digits", "--out", "x.png"], "no published FID"),
+        (1, ["plot", "gflops-fid", "dit-digits", "--out", "x.png"], "no FID at 256 pixels is published"),
     ],
 )
 def test_bad_input_is_one_sentence(

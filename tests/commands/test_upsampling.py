@@ -13,7 +13,7 @@ from tests.console import dimbench, refused
 def test_training_free_sizes_are_drawn_with_upsample_guidance(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """A network of a few weights stands in for DiM-H."""
     small = dim.Config(input_size=8, hidden_size=16, depth=3, sizes=(8,), low_sizes=(4,))
-    monkeypatch.setattr(backbone, "create_model", lambda *_, **__: dim.build(small).eval())
+    monkeypatch.setattr(backbone.Registered, "config", small)
     words = (
         "dim-h2",
         "--resolution",

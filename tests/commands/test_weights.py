@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -10,9 +11,11 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -155,6 +158,58 @@ def test_a_file_copied_by_hand_is_written_down(server: Behaviour) -> None:
     place("tiny-8.pt.sha256.json").write_text("{")
     assert states()["tiny-8.pt"] == "fetched, not verified"
     assert "tiny-8.pt.sha256.json is damaged; delete it" in refused(1, "weights", "check")
+
+
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:" + b"0" * 64 + b"\nsize 2700\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [(POINTER, "is a Git LFS pointer"), (b"\x1f\x8b" + bytes(99), "compressed with gzip"), (b"<html>", "a web page")],
+)
+def test_what_comes_in_the_place_of_weights_is_not_kept(server: Behaviour, content: bytes, said: str) -> None:
+    server.content = content
+    assert said in refused(1, "weights", "fetch", "tiny-8.pt")
+    assert list(paths.weights_folder().iterdir()) == []
+    place().write_bytes(content)
+    assert states()["tiny-8.pt"] == "fetched, not verified"
+    assert said in refused(1, "weights", "check")
+
+
+def publish(monkeypatch: pytest.MonkeyPatch, **facts: Any) -> None:
+    """Let the presets say more of tiny-8.pt."""
+    models = presets.all_presets()
+    first, *others = models["tiny-dit"].checkpoints
+    model = replace(models["tiny-dit"], checkpoints=(replace(first, **facts), *others))
+    monkeypatch.setattr(presets, "all_presets", lambda: {**models, "tiny-dit": model})
+
+
+def test_size_and_sha256_of_the_published_file_decide(
+    server: Behaviour, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    good = hashlib.sha256(server.content).hexdigest()
+    done("fetch", "tiny-8.pt")
+    for facts, said in (
+        ({"size": len(server.content) + 1}, f"has {len(server.content):,} bytes and not the"),
+        ({"size": len(server.content), "sha256": "0" * 64}, f"SHA-256 begins with {good[:12]}, not 000000000000"),
+    ):
+        publish(monkeypatch, **facts)
+        assert states()["tiny-8.pt"] == "fetched, not verified"
+        assert said in refused(1, "weights", "check")
+        assert said in refused(1, "weights", "fetch", "tiny-8.pt")
+        moved = place().rename(tmp_path / "tiny-8.pt")
+        if facts["size"] == len(server.content):  # of another size, it has not come whole
+            assert said in refused(1, "weights", "fetch", "tiny-8.pt")
+        imported = dimbench("weights", "import", moved)
+        assert imported.code == 1
+        assert said in imported.stderr
+        assert not place().exists()
+        moved.rename(place())
+    publish(monkeypatch, size=len(server.content), sha256=good)
+    assert states()["tiny-8.pt"] == "fetched and verified"
+    place().unlink()
+    done("fetch", "tiny-8.pt")
+    assert "as it arrived" in done("check").stdout
 
 
 def test_ctrl_c_keeps_what_came(server: Behaviour, tmp_path: Path) -> None:
@@ -310,7 +365,10 @@ def test_fid_takes_the_shared_files_that_were_fetched() -> None:
     for name, option in fetched.items():
         for file in presets.shared_files()[name].files:
             place(file.file).parent.mkdir(parents=True, exist_ok=True)
-            place(file.file).touch()
+            if name == "adm-imagenet-256":  # is read before anything long
+                np.savez(place(file.file), mu=np.zeros(2048), sigma=np.eye(2048))
+            else:
+                place(file.file).touch()
         asked.discard(option)
         said = missing()
         assert f"{option} F" not in said

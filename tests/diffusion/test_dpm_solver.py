@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dimbench.diffusion.convention import Counted
+from dimbench.diffusion.convention import Counted, evaluate
 from dimbench.diffusion.dpm_solver import (
     _FORMS,
     METHODS,
@@ -22,7 +22,7 @@ from dimbench.diffusion.dpm_solver import (
     sigma,
 )
 from dimbench.diffusion.guidance import guided
-from dimbench.diffusion.upsample_guidance import upsample_guided
+from dimbench.diffusion.upsample_guidance import upsampled
 from dimbench.errors import UsageError
 from tests import golden_data
 from tests.diffusion import toys
@@ -57,10 +57,10 @@ class Watched(Counted):
 def test_trajectories_equal_the_official_ones(case: dict[str, Any], dtype: torch.dtype) -> None:
     golden = golden_data.arrays(f"dim/{case['file']}")
     network = Watched(case)
-    led = upsample_guided(network, case["m"]) if "m" in case else network
+    ask = upsampled(case["m"]) if "m" in case else evaluate
     method = "dpm-solver++" if case.get("predict_x0") else "dpm-solver"
     x = golden_data.latents(*case["x_shape"]).to(dtype)
-    end = dpm_solver(led, x, steps=case["steps"], method=method)
+    end = dpm_solver(network, x, steps=case["steps"], method=method, ask=ask)
 
     assert golden_data.relative_error(end, golden["out"]) < GOLDEN[dtype]
     whole = [(x, t) for x, t in network.seen if x.shape == end.shape]

@@ -8,8 +8,10 @@ from torch import Tensor
 
 from dimbench import backbone, presets
 from dimbench.diffusion import dpm_solver, vp_sde
+from dimbench.diffusion.gaussian import ddpm
 from dimbench.diffusion.process import StableDiffusion, VariancePreserving, find_process
-from dimbench.diffusion.upsample_guidance import upsample_guided
+from dimbench.diffusion.schedules import schedule
+from dimbench.diffusion.upsample_guidance import upsampled
 from dimbench.errors import UsageError
 from dimbench.presets import Preset
 from tests import golden_data
@@ -48,6 +50,58 @@ def test_samplers_carry_noise_to_data(process: StableDiffusion | VariancePreserv
         process.sample(network, x, golden_data.noise, process.samplers[0], 0)
 
 
+@pytest.mark.parametrize(("model", "last"), [("ldm-4", [951, 1]), ("adm-64", [999, 0]), ("dit-s2", [999, 0])])
+def test_a_gaussian_process_visits_the_timesteps_of_its_authors(model: str, last: list[int]) -> None:
+    told: list[int] = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        told.append(int(t[0]))
+        return x
+
+    settings = presets.find(model).diffusion
+    find_process(settings).sample(network, torch.ones(1, 1, 2, 2), golden_data.noise, "ddim", 20)
+    assert [len(told), told[0], told[-1]] == [20, *last]
+
+
+def test_a_gaussian_process_is_trained_on_its_own_schedule() -> None:
+    """The network that knows the data to be 0 and the share of noise finds the noise."""
+    name = "latent-diffusion"
+    deviations = torch.tensor(1 - schedule(noise_schedule=name).alphas_cumprod).sqrt()
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        return x / deviations[t].view(-1, 1, 1, 1).to(x)
+
+    process = find_process({"process": "gaussian", "noise_schedule": name})
+    losses = process.loss(network, torch.zeros(64, 1, 4, 4), torch.Generator().manual_seed(0))
+    assert losses.max() < ROUNDING
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_estimates_of_data_are_clipped_where_the_authors_clip(sampler: str) -> None:
+    """A network that finds no noise in x takes it, enlarged, for the data."""
+    x = 3 * golden_data.latents(2, 1, 4, 4)
+    ends = [
+        find_process({"process": "gaussian", "clip": clip}).sample(
+            lambda x, t: torch.zeros_like(x), x, golden_data.noise, sampler, 10
+        )
+        for clip in (True, False)
+    ]
+    assert ends[0].abs().max() <= 1 < ends[1].abs().max()
+
+
+def test_the_variance_is_the_posterior_s_where_the_authors_take_it() -> None:
+    x = golden_data.latents(2, 1, 4, 4)
+    settings = {"process": "gaussian", "noise_schedule": "squaredcos_cap_v2", "diffusion_steps": 100}
+    small, large = (
+        find_process({**settings, "sigma_small": small}).sample(lambda x, t: 0.1 * x, x, golden_data.noise, "ddpm", 10)
+        for small in (True, False)
+    )
+    steps = schedule("10", noise_schedule="squaredcos_cap_v2", diffusion_steps=100)
+    by_hand = ddpm(lambda x, t: 0.1 * x, x, steps, golden_data.noise, sigma_small=True)
+    assert torch.equal(small, by_hand)
+    assert not torch.equal(small, large)
+
+
 def test_upsampled_images_are_led_by_the_reduced_one() -> None:
     assert backbone.find("dim-h2").diffusion is presets.find("dim-h2").diffusion
     larger = backbone.find("dim-h2", 1024).diffusion
@@ -62,8 +116,8 @@ def test_upsampled_images_are_led_by_the_reduced_one() -> None:
     ours = find_process(larger).sample(network, x, golden_data.noise, "dpm-solver", 20)
     assert sides.count(8) == 20
     assert sides.count(4) == 7, "at times from 0.7 to 1 in steps of 1/20"
-    led = upsample_guided(lambda x, t: 0.1 * x, 2)
-    assert torch.equal(ours, dpm_solver.dpm_solver(led, x, steps=20, method="dpm-solver"))
+    led = dpm_solver.dpm_solver(lambda x, t: 0.1 * x, x, steps=20, method="dpm-solver", ask=upsampled(2))
+    assert torch.equal(ours, led)
 
 
 @pytest.mark.parametrize(("sampler", "draws"), [("euler-maruyama", 9), ("euler", 0)])

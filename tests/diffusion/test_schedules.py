@@ -49,7 +49,7 @@ def test_an_integer_is_a_number_of_steps() -> None:
     np.testing.assert_array_equal(schedule(50).betas, schedule("50").betas)
 
 
-@pytest.mark.parametrize("noise_schedule", ["linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize("noise_schedule", ["linear", "squaredcos_cap_v2", "latent-diffusion"])
 def test_respacing_keeps_the_cumulative_noise(noise_schedule: str) -> None:
     every = schedule("", noise_schedule=noise_schedule)
     some = schedule("7,30", noise_schedule=noise_schedule)
@@ -63,6 +63,28 @@ def test_the_cosine_schedule_follows_its_curve() -> None:
     betas = base_betas("squaredcos_cap_v2", 1000)
     np.testing.assert_allclose(np.cumprod(1 - betas)[:-1], curve[:-1], rtol=ROUNDING)
     assert betas[-1] == 0.999
+
+
+def test_latent_diffusion_is_linear_in_the_square_root() -> None:
+    roots = np.sqrt(base_betas("latent-diffusion", 1000))
+    assert roots[[0, -1]] ** 2 == pytest.approx([0.0015, 0.0195])
+    np.testing.assert_allclose(np.diff(roots), (roots[-1] - roots[0]) / 999, rtol=1e-9)
+
+
+def test_an_offset_moves_the_timesteps_and_the_end() -> None:
+    """As latent diffusion's DDIM takes them: 1, 51, ..., 951, and before the first the noise of timestep 0."""
+    every = schedule("", noise_schedule="latent-diffusion").alphas_cumprod
+    moved = schedule("ddim20", noise_schedule="latent-diffusion", offset=1)
+    assert moved.timesteps.tolist() == list(range(1, 1000, 50))
+    np.testing.assert_allclose(moved.alphas_cumprod, every[moved.timesteps], rtol=ROUNDING)
+    np.testing.assert_allclose(
+        moved.alphas_cumprod_prev, np.append(every[0], every[moved.timesteps[:-1]]), rtol=ROUNDING
+    )
+
+
+def test_an_offset_beyond_the_last_timestep_is_refused() -> None:
+    with pytest.raises(UsageError, match="offset 1 goes beyond 1000 steps"):
+        schedule("1000", offset=1)
 
 
 def test_the_linear_schedule_scales_with_its_length() -> None:

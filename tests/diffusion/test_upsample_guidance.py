@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from dimbench.diffusion.convention import Counted
-from dimbench.diffusion.upsample_guidance import _CANDIDATE_STEPS, low_time, upsample_guided
+from dimbench.diffusion.upsample_guidance import _CANDIDATE_STEPS, low_time, upsampled
 from tests import golden_data
 
 ROUNDING = 1e-6
@@ -19,7 +19,7 @@ def test_the_means_become_those_of_the_reduced_image(factor: int) -> None:
         return 0.3 * x + t.view(-1, 1, 1, 1) / 1000 if x.shape[-1] == side else torch.full_like(x, 6.0)
 
     x = golden_data.latents(2, 4, side, side)
-    led = upsample_guided(network, factor)(x, torch.full((2,), 900.0))
+    led = upsampled(factor)(network, x, 900.0, torch.float32)
     means = torch.nn.functional.avg_pool2d(led, factor)
     assert means == pytest.approx(6.0 / factor, abs=ROUNDING)
     details = led - means.repeat_interleave(factor, -1).repeat_interleave(factor, -2)
@@ -32,10 +32,10 @@ def test_the_means_become_those_of_the_reduced_image(factor: int) -> None:
 def test_the_last_times_are_left_alone() -> None:
     network = Counted(lambda x, t: x)
     x = golden_data.latents(1, 4, 4, 4)
-    led = upsample_guided(network, 2)
-    assert torch.equal(led(x, torch.tensor([699.9])), x)
+    ask = upsampled(2)
+    assert torch.equal(ask(network, x, 699.9, torch.float32), x)
     assert network.calls == 1
-    assert not torch.equal(led(x, torch.tensor([700.0])), x)
+    assert not torch.equal(ask(network, x, 700.0, torch.float32), x)
     assert network.calls == 3
 
 
@@ -48,7 +48,7 @@ def test_pure_noise_stays_pure_noise_when_reduced() -> None:
         return x
 
     x = torch.randn(1, 1, 512, 512, generator=torch.Generator().manual_seed(0))
-    upsample_guided(network, 2)(x, torch.tensor([1000.0]))
+    upsampled(2)(network, x, 1000.0, torch.float32)
     # 4 standard errors of a variance of 256^2 values; 0.5 % of data are left in the noise
     assert seen[1].var().item() == pytest.approx(1, abs=4 * (2 / 256**2) ** 0.5 + 0.015)
 

@@ -224,7 +224,7 @@ def test_other_states_pads_and_pattern_counts_work(state: int, conv: int, count:
     config = dim.Config(**TINY, state_size=state, conv_width=conv, scan_patterns=count)
     model = golden_data.fill(dim.build(config)).eval()
     with torch.no_grad():
-        out = model(**dim.inputs(config, 2))
+        out = model(**example.inputs(model, 2))
     assert out.shape == (2, 4, 8, 8)
     assert out.isfinite().all()
     assert model.a4m_adapter.pad_token.shape == (1, 16, conv)

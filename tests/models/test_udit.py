@@ -250,7 +250,7 @@ def test_claims_are_met_to_the_printed_digit(name: str) -> None:
 
 def test_a_new_network_returns_zero() -> None:
     config = udit.Config(**TINY)
-    given = udit.inputs(config, 2)
+    given = example.inputs(udit.build(config), 2)
     assert not udit.build(config)(**given).any()
 
 
@@ -313,29 +313,12 @@ def test_splitting_a_map_groups_pixels_by_parity_and_joining_undoes_it() -> None
     assert torch.equal(udit.join_map(parts, 2, 4, 6), x)
 
 
-def test_rotations_make_scores_depend_on_distances_alone() -> None:
-    rotation = udit.rope_2d(16, 8, torch.device("cpu"))
-    query, key = golden_data.unit("q", 1, 1, 1, 8), golden_data.unit("k", 1, 1, 1, 8)
-    turned = [udit.rotate(x.expand(1, 1, 16, 8), rotation)[0, 0] for x in (query, key)]
-    scores = turned[0] @ turned[1].T
-    for first, second, shift in ((0, 1, 5), (0, 4, 3), (2, 9, 1)):  # tokens of a 4 x 4 grid, moved without wrapping
-        torch.testing.assert_close(scores[first, second], scores[first + shift, second + shift])
-    assert (scores[0] - scores[0, 0]).abs()[1:].min() > 1e-3
-
-
-def test_positions_stay_float32_in_a_network_of_less_precision() -> None:
-    x = golden_data.unit("q", 1, 2, 16, 8)
-    rotation = udit.rope_2d(16, 8, torch.device("cpu"))
-    turned = udit.rotate(x.bfloat16(), rotation)
-    assert turned.dtype == torch.bfloat16
-    assert torch.equal(turned, udit.rotate(x.bfloat16().float(), rotation).bfloat16())
-
-
 @pytest.mark.parametrize("side", [8, 16, 24, 40])
 def test_any_side_that_the_stages_divide_runs(side: int) -> None:
     config = udit.Config(**{**TINY, "input_size": side})
     with torch.no_grad():
-        assert udit.build(config)(**udit.inputs(config, 1)).shape == (1, 8, side, side)
+        model = udit.build(config)
+        assert model(**example.inputs(model, 1)).shape == (1, 8, side, side)
 
 
 @pytest.mark.parametrize(

@@ -63,13 +63,19 @@ def test_surveys_are_judged_like_papers(findings: list[Finding]) -> None:
     assert wrong.claim.original == "23.01"
 
 
-def test_every_countable_figure_of_a_paper_agrees_but_for_three(findings: list[Finding]) -> None:
+def test_every_countable_figure_of_a_paper_agrees_but_for_these(findings: list[Finding]) -> None:
     differing = {
         (finding.claim.found_in[0], finding.claim.figure.printed)
         for finding in findings
         if finding.claim.family != SURVEYS and finding.verdict.kind is VerdictKind.DIFFERS
     }
-    assert differing == {("udit-6", "524.7"), ("dimsum-speed", "80.74"), ("dimsum-speed", "361.14")}
+    assert differing == {
+        ("udit-6", "524.7"),
+        ("dimsum-speed", "80.74"),
+        ("dimsum-speed", "361.14"),
+        ("presets/wan.toml", "1.3B"),  # 1.42 billion by its configuration
+        ("presets/dit-diffusers.toml", "675M"),  # the class keeps embeddings in each block
+    }
 
 
 def test_every_countable_figure_is_among_the_claims(findings: list[Finding]) -> None:
@@ -107,4 +113,5 @@ def test_families_stand_in_the_order_of_their_papers() -> None:
     families = list(dict.fromkeys(claim.family for claim in claims.gather()))
     assert families[0] == "dit"
     assert families[-1] == SURVEYS
-    assert set(families[:-1]) <= {preset.family for preset in presets.all_presets().values()}
+    built = {preset.family for preset in presets.all_presets().values()}
+    assert [family for family in families[:-1] if family not in built] == families[-2:-1] == ["diffussm"]

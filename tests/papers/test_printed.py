@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from dimbench import presets
+from dimbench import preset_files, presets
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.papers import printed as tables
 from dimbench.papers.printed import PaperTable
@@ -27,7 +27,7 @@ rows = [
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder of tables to which a test adds its own."""
     (tmp_path / "tables").mkdir()
-    monkeypatch.setattr(presets, "folder", lambda: tmp_path)
+    monkeypatch.setattr(preset_files, "folder", lambda: tmp_path)
     tables.all_tables.cache_clear()
     yield tmp_path / "tables"
     tables.all_tables.cache_clear()

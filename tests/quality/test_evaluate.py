@@ -33,9 +33,25 @@ def test_every_metric_goes_the_right_way_round() -> None:
 
 
 def test_large_sets_need_no_warning() -> None:
-    found = evaluate(fake(1000), fake(1001, seed=1))
+    found = evaluate(fake(1001), fake(1002, seed=1))
     assert found.warnings == []
     assert list(found.metrics) == NAMES
+
+
+def test_a_set_that_is_one_subset_gives_no_deviation_of_kid() -> None:
+    found = evaluate(fake(1000), fake(1001, seed=1))
+    assert found.warnings == ["The deviation of KID was not measured: the smaller set is one subset of 1000 images."]
+    assert list(found.metrics) == [name for name in NAMES if name != "kid_std"]
+
+
+@pytest.mark.parametrize("n", [50, None])
+def test_few_and_constant_images_are_doubted(n: int | None) -> None:
+    generated = fake(50)
+    constant = FeatureSummary(replace(statistics_of(torch.ones(50, 6)), n=n))
+    assert "The reference images vary in 0 of 6 directions" in evaluate(generated, constant).warnings[0]
+    two = FeatureSummary(replace(statistics_of(normal(2, 6)), n=n and 2))
+    (said, *_) = evaluate(generated, two).warnings
+    assert ("the reference set has 2 images" if n else "The reference images vary in 1 of 6 directions") in said
 
 
 def test_small_sets_are_warned_of() -> None:

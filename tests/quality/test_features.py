@@ -32,9 +32,9 @@ def test_extractors_see_three_channels_and_every_image_once() -> None:
 
 
 def test_an_unknown_extractor_lists_the_known() -> None:
-    with pytest.raises(UsageError, match=r"'digits-clasifier' \(did you mean digits-classifier\?\): choose one of"):
+    with pytest.raises(UsageError, match=r"'digits-clasifier'; did you mean digits-classifier\?"):
         create_extractor("digits-clasifier")
-    with pytest.raises(UsageError, match=r"'vgg': choose one of digits-classifier, inception-v3-compat\."):
+    with pytest.raises(UsageError, match=r"'vgg'; give one of digits-classifier, inception-v3-compat"):
         create_extractor("vgg")
 
 

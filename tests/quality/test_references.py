@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -160,7 +162,7 @@ def test_what_a_reference_does_not_say_is_a_warning(tmp_path: Path) -> None:
     ]
     write_folder(tmp_path / "jpeg", nhwc(digit_images("held-out")[:5]), "jpg")
     (said,) = read_reference(tmp_path / "jpeg").check(extractor, (8, 8))
-    assert said.startswith("The reference's images are stored with loss (5 of 5 are JPEG or WebP)")
+    assert said.startswith("The reference's images: 5 of 5 are stored with loss (JPEG or WebP)")
 
 
 def test_references_of_other_images_or_extractors_are_refused(tmp_path: Path) -> None:
@@ -232,3 +234,98 @@ def test_places_without_a_reference_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("1,2")
     with pytest.raises(UsageError, match="is no npz, torch-fidelity cache"):
         read_reference(tmp_path / "a.csv")
+
+
+@pytest.mark.parametrize("dtype", [">f8", ">f4", np.longdouble, np.float16, np.int32])
+def test_numbers_of_every_kind_are_taken(dtype: Any, tmp_path: Path) -> None:
+    np.savez(tmp_path / "ref.npz", mu=np.arange(3).astype(dtype), sigma=np.eye(3).astype(dtype))
+    pool = read_reference(tmp_path / "ref.npz").pool
+    assert pool is not None
+    assert (pool.mu.tolist(), pool.sigma.tolist()) == ([0.0, 1.0, 2.0], np.eye(3).tolist())
+
+
+TURNED = np.array([[1.0, 2.0], [2.0, 1.0]])  # variances 3 and -1
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        ({"mu": np.zeros(2), "sigma": np.array([[1.0, 0.5], [0.0, 1.0]])}, "for it is not symmetric"),
+        ({"mu": np.zeros(2), "sigma": TURNED}, "for it has negative variances"),
+        ({"mu": np.zeros(2), "sigma": -np.eye(2)}, "for it has negative variances"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2) * 1j}, "sigma of the reference .* is of complex128"),
+        ({"mu": np.array(["a", "b"]), "sigma": np.eye(2)}, "mu of the reference .* is of <U1 where real numbers"),
+        ({"mu": np.zeros(2, "M8[D]"), "sigma": np.eye(2)}, r"is of datetime64\[D\] where real numbers"),
+        ({"feats": np.zeros((4, 3), bool)}, "feats of the reference .* is of bool"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "n": np.array("many")}, "n of the reference .* is no whole number"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "n": np.array(-3)}, "n of the reference .* is no whole number"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "size": np.array([8.0, 8.0])}, "size of the reference"),
+        ({"mu": np.zeros(2), "sigma": np.eye(2), "size": np.array([8])}, "size of the reference"),
+    ],
+)  # fmt: skip
+def test_what_is_no_gaussian_is_one_sentence(given: dict[str, np.ndarray], sentence: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "ref.npz", **given)
+    with pytest.raises(UsageError, match=sentence):
+        read_reference(tmp_path / "ref.npz")
+
+
+def test_covariances_of_float32_are_within_their_rounding(tmp_path: Path) -> None:
+    """Sums in float32, of fewer images than dimensions: their smallest eigenvalues come out below zero."""
+    features = np.maximum(np.random.default_rng(0).normal(size=(200, 500)), 0).astype(np.float32)
+    mu = features.mean(0)
+    sigma = features.T @ features / np.float32(200) - np.outer(mu, mu)
+    assert np.linalg.eigvalsh(sigma.astype(float))[0] < 0
+    np.savez(tmp_path / "ref.npz", mu=mu, sigma=sigma)
+    assert read_reference(tmp_path / "ref.npz").pool is not None
+
+
+def test_archives_of_other_kinds_are_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "ref.npz"
+    np.savez(path, **arrays(2))
+    content = bytearray(path.read_bytes())
+    for signature, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):  # encrypted, say the members and the list of them
+        at = content.find(signature)
+        while at >= 0:
+            content[at + flags] |= 1
+            at = content.find(signature, at + 1)
+    (tmp_path / "locked.npz").write_bytes(content)
+    with pytest.raises(UsageError, match=r"locked\.npz is encrypted"):
+        read_reference(tmp_path / "locked.npz")
+    content = bytearray(path.read_bytes())
+    for signature, method in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = content.find(signature)
+        while at >= 0:
+            content[at + method] = 98  # PPMd, which Python does not know
+            at = content.find(signature, at + 1)
+    (tmp_path / "exotic.npz").write_bytes(content)
+    with pytest.raises(UsageError, match=r"exotic\.npz is compressed in a way that is not known"):
+        read_reference(tmp_path / "exotic.npz")
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(UsageError, match=r"ref\.npz is a single array"):
+        read_reference(path)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("mu.npy", "no array")
+        archive.writestr("sigma.npy", "no array")
+    with pytest.raises(DimbenchError, match=r"mu of the reference .* is of \|S8|cannot be read as an npz"):
+        read_reference(path)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[[1.0], [1.0, 2.0]], "text", torch.zeros(2, dtype=torch.bfloat16), torch.eye(2).to_sparse(), None, {"a": 1}],
+    ids=["ragged", "text", "bfloat16", "sparse", "nothing", "dictionary"],
+)
+def test_caches_of_other_values_are_one_sentence(value: object, tmp_path: Path) -> None:
+    torch.save({"mu": value, "sigma": torch.eye(2)}, tmp_path / "ref.pt")
+    with pytest.raises(UsageError, match=r"mu"):
+        read_reference(tmp_path / "ref.pt")
+
+
+def test_a_folder_is_known_by_its_pictures_alone(tmp_path: Path) -> None:
+    images = nhwc(digit_images("held-out")[:5])
+    one = read_reference(write_folder(tmp_path / "one", images)).sha256
+    write_folder(tmp_path / "one" / ".ipynb_checkpoints", images)
+    (tmp_path / "one" / "labels.txt").write_text("no picture")
+    os.mkfifo(tmp_path / "one" / "pipe")
+    assert read_reference(tmp_path / "one").sha256 == one

@@ -84,6 +84,10 @@ def test_a_compare_record_that_lacks_a_part_is_named() -> None:
     del record["details"]["verdict"]
     with pytest.raises(DimbenchError, match="compare record of dit-xl2 has no 'verdict'"):
         gather([record])
+    record = compare()
+    record["details"]["new_environment"] = [1]
+    with pytest.raises(DimbenchError, match="compare record of dit-xl2 has no 'new_environment'"):
+        gather([record])
 
 
 def test_warnings_are_gathered_with_their_rows() -> None:

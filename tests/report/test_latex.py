@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from dimbench.report.latex import escape, latex
+from dimbench.escaping import latex as escape
+from dimbench.report.latex import latex
 from dimbench.report.tables import Table
 
 

@@ -98,6 +98,16 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> N
         assert len(files(tmp_path)) == 3
 
 
+def test_temporary_files_of_others_stay(tmp_path: Path) -> None:
+    for name in (".notes.tmp", ".thesis.tex.1234.tmp", ".manifest.json.old.tmp"):
+        (tmp_path / name).write_text("")
+    (tmp_path / ".manifest.json.77.tmp").write_text("")
+    with shards(tmp_path).claimed():
+        pass
+    left = {path.name for path in tmp_path.glob(".*.tmp")}
+    assert left == {".notes.tmp", ".thesis.tex.1234.tmp", ".manifest.json.old.tmp"}
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(DimbenchError, match="cannot write to"), shards(tmp_path / "file").claimed():

@@ -14,7 +14,8 @@ from threading import Thread
 @dataclass
 class Behaviour:
     """`cuts`: after how many bytes each answer in turn breaks off; then none does. `ranges`: whether parts can be asked
-    for; `heeds_condition`: whether If-Range is read. `pause` seconds before each kilobyte. `requests` were answered.
+    for; `heeds_condition`: whether If-Range is read. `pause` seconds before each kilobyte. `busy`: the
+    Retry-After of each of the first answers, a 503. `more` headers overwrite others. `requests` were answered.
     """
 
     content: bytes = b""
@@ -27,6 +28,8 @@ class Behaviour:
     says_length: bool = True
     cuts: list[int] = field(default_factory=list)
     pause: float = 0.0
+    busy: list[str] = field(default_factory=list)
+    more: dict[str, str] = field(default_factory=dict)
     requests: list[dict[str, str]] = field(default_factory=list)
     url: str = ""
 
@@ -37,6 +40,12 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         how = self.server.how
         how.requests.append(dict(self.headers))
+        if how.busy:
+            self.send_response(503)
+            self.send_header("Retry-After", how.busy.pop(0))
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
         if how.status != 200:
             self.send_error(how.status)
             return
@@ -48,9 +57,10 @@ class _Handler(BaseHTTPRequestHandler):
         if start is not None:
             self.send_header("Content-Range", f"bytes {start}-{len(how.content) - 1}/{len(how.content)}")
         body = how.content[start or 0 :]
+        said = {"Content-Type": how.kind, "ETag": how.etag, "Last-Modified": how.modified}
         if how.says_length:
-            self.send_header("Content-Length", str(len(body)))
-        for name, value in (("Content-Type", how.kind), ("ETag", how.etag), ("Last-Modified", how.modified)):
+            said["Content-Length"] = str(len(body))
+        for name, value in {**said, **how.more}.items():
             if value:
                 self.send_header(name, value)
         self.end_headers()

@@ -6,6 +6,9 @@ import resource
 import shutil
 import socket
 from collections import namedtuple
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -201,5 +204,67 @@ def test_too_little_room_is_said_at_once(server: Behaviour, part: Path, monkeypa
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage(10**6, 10**6 - 99_999, 99_999))
     with pytest.raises(DimbenchError, match="99,999 bytes free and 100,000 are to come"):
+        download(server.url, part, timeout=WAIT)
+    assert not part.exists()
+
+
+def test_a_busy_server_is_asked_again_when_it_says(server: Behaviour, part: Path) -> None:
+    slept: list[float] = []
+    soon = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    server.busy = ["3", soon, "0"]
+    download(server.url, part, timeout=WAIT, sleep=slept.append)
+    assert part.read_bytes() == server.content
+    assert slept[::2] == [3, 0]
+    assert 90 < slept[1] <= 100
+    assert len(server.requests) == 4
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [("3600", "come again in 3600 s"), ("soon", "answers 503"), ("-1", "answers 503"), ("²", "503")],
+)
+def test_a_server_that_stays_busy_is_left_alone(server: Behaviour, part: Path, asked: str, reason: str) -> None:
+    slept: list[float] = []
+    server.busy = [asked]
+    with pytest.raises(TransferError, match=reason):
+        download(server.url, part, timeout=WAIT, sleep=slept.append)
+    server.busy = ["1"] * 100
+    with pytest.raises(TransferError, match="answers 503"):
+        download(server.url, part, timeout=WAIT, sleep=slept.append)
+    assert set(slept) == {1}
+    assert 0 < len(server.busy) < 97
+
+
+def test_answers_of_a_few_bytes_are_asked_for_ever_more_slowly(server: Behaviour, part: Path) -> None:
+    slept: list[float] = []
+    server.cuts = [1000 * (k + 1) for k in range(50)]
+    with pytest.raises(TransferError, match="ended after"):
+        download(server.url, part, timeout=WAIT, sleep=slept.append)
+    assert len(server.requests) == 1 + len(slept) < 10
+    assert all(later == 2 * earlier for earlier, later in pairwise(slept))
+    assert part.read_bytes() == server.content[: part.stat().st_size]
+
+
+@pytest.mark.parametrize(
+    ("more", "reason"),
+    [
+        ({"Content-Encoding": "gzip"}, r"compressed \(gzip\)"),
+        ({"Content-Length": "many"}, "'many' for the length"),
+        ({"Content-Length": "-5"}, "'-5' for the length"),
+        ({"Content-Length": "0"}, "an empty file"),
+    ],
+)
+def test_headers_that_promise_no_file_are_said(
+    server: Behaviour, part: Path, more: dict[str, str], reason: str
+) -> None:
+    server.more = more
+    with pytest.raises(TransferError, match=reason):
+        download(server.url, part, timeout=WAIT, size=100_000)
+
+
+@pytest.mark.parametrize("says_length", [True, False])
+def test_an_empty_answer_is_called_empty(server: Behaviour, part: Path, says_length: bool) -> None:
+    server.content, server.says_length = b"", says_length
+    with pytest.raises(TransferError, match="an empty file"):
         download(server.url, part, timeout=WAIT)
     assert not part.exists()

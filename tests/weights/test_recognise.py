@@ -20,7 +20,7 @@ REAL = [(preset, file) for preset in presets.all_presets().values() for file in 
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """The registry without its small models, which take time to build and are like none of the published ones."""
     owners = {preset.name for preset, _ in REAL}
-    chosen = {n: p for n, p in presets.all_presets().items() if n in owners or p.counted["params"] > 4e8}
+    chosen = {n: p for n, p in presets.all_presets().items() if n in owners or p.counted.get("params", 0) > 4e8}
     monkeypatch.setattr(presets, "all_presets", lambda: chosen)
 
 

@@ -1,0 +1,78 @@
+"""The latents that a network of diffusers works on: their grid, and the decoder that ends a picture or clip."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from dimbench import names
+from dimbench.diffusers_networks.kind import Size
+from dimbench.diffusers_networks.loading import build
+from dimbench.preset_files import folder, load
+from dimbench.presets import Preset
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class LatentSpace:
+    """An autoencoder as presets/shared/autoencoders.toml describes it: `stride` pixels per side of a latent,
+    `temporal_stride` frames per latent frame after the first."""
+
+    name: str
+    class_name: str
+    stride: int
+    channels: int
+    source: str
+    temporal_stride: int = 1
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+    def size(
+        self, resolution: tuple[int, int], *, frames: int = 1, text_tokens: int = 0, guidance: float = 1.0
+    ) -> Size:
+        """What is drawn through these latents."""
+        return Size(resolution, frames, text_tokens, self.stride, self.temporal_stride, guidance)
+
+    def build(self) -> nn.Module:
+        """The autoencoder in eval mode, on torch's default device."""
+        return build(self.class_name, self.config)
+
+    def decode(self, model: Any, x: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) of latents (B, C, h, w), or (B, 3, T, H, W) of (B, C, t, h, w); each frame by itself
+        where the autoencoder knows pictures only. The latents are not scaled: a cost does not depend on it."""
+        if self.temporal_stride > 1 and x.ndim == 4:
+            return self.decode(model, x.unsqueeze(2)).squeeze(2)
+        if self.temporal_stride == 1 and x.ndim == 5:
+            frames = model.decode(x.transpose(1, 2).flatten(0, 1), return_dict=False)[0]
+            return frames.unflatten(0, (len(x), -1)).transpose(1, 2)
+        return model.decode(x, return_dict=False)[0]
+
+
+def latent_space(name: str) -> LatentSpace:
+    """The autoencoder that a preset's conditions call `name`; UsageError names what is near."""
+    return names.find(name, _all(), "autoencoder")
+
+
+@cache
+def _all() -> dict[str, LatentSpace]:
+    listed = load(folder() / "shared" / "autoencoders.toml")
+    whole = {name: {**listed[entry["like"]], **entry} if "like" in entry else entry for name, entry in listed.items()}
+    return {name: LatentSpace(name, **{k: v for k, v in entry.items() if k != "like"}) for name, entry in whole.items()}
+
+
+def size_of(preset: Preset, resolution: int | None = None, frames: int | None = None) -> Size:
+    """What the preset draws, at its own resolution and length where none is given. The resolution is the height of what
+    is not square; the width goes with it."""
+    conditions, space = preset.conditions, latent_space(preset.conditions["autoencoder"])
+    height, usual = resolution or preset.resolution, preset.resolution
+    step = 2 * space.stride  # two latents, as most networks take together
+    width = round(height * conditions.get("width", usual) / usual / step) * step if height != usual else None
+    return space.size(
+        (height, width or conditions.get("width", usual)),
+        frames=frames or conditions.get("frames", 1),
+        text_tokens=conditions.get("text_tokens", 0),
+        guidance=preset.sampling.get("embedded_guidance", 1.0),
+    )

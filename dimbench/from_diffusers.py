@@ -1,0 +1,141 @@
+"""A network of diffusers as a Backbone: a preset, a class, a folder that diffusers wrote, or one in the hub's cache."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dimbench import diffusers_networks as networks
+from dimbench import presets
+from dimbench.backbone import Classes, LabelOf, with_settings
+from dimbench.diffusers_networks import Kind, Size
+from dimbench.diffusers_networks.loading import quietly
+from dimbench.foreign import Source
+from dimbench.layers.inputs import Given
+from dimbench.presets import Preset
+
+CLASS, HUB = "diffusers:", "hf:"
+
+
+@dataclass(frozen=True)
+class FromDiffusers:
+    """A class of diffusers with the settings of `config`, beyond which the user gave `settings`."""
+
+    place: str
+    class_name: str
+    config: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    resolution: int | None = None
+    preset: Preset | None = None
+    process: Mapping[str, Any] = field(default_factory=dict)
+    labels: LabelOf | None = None
+
+    @property
+    def name(self) -> str:
+        return with_settings(self.preset.name if self.preset else self.place, self.settings)
+
+    @property
+    def text(self) -> str:
+        return self.name
+
+    @cached_property
+    def kind(self) -> Kind:
+        return networks.find(self.class_name)
+
+    @cached_property
+    def all_settings(self) -> dict[str, Any]:
+        """Those of the class, the published ones and the user's."""
+        with quietly():
+            own = Source(f"{CLASS}{self.class_name}").settings(self.settings)
+        return networks.settings(self.class_name, {**self.config, **own})
+
+    @cached_property
+    def size(self) -> Size:
+        """At the size asked for, else at its own; what a preset of the class says of text, length and autoencoder holds
+        for others of the class too."""
+        usual = self.preset or next((p for p in _presets() if p.backbone == CLASS + self.class_name), None)
+        side = self.all_settings.get("sample_size")
+        if usual is None:  # pixels
+            side = self.resolution or side or presets.all_presets()["dit-s2"].resolution
+            return Size((side, side) if isinstance(side, int) else tuple(side), stride=1)
+        own = side * usual.latent_stride if isinstance(side, int) and not self.preset else None
+        return networks.size_of(usual, self.resolution or own)
+
+    @cached_property
+    def conditions(self) -> dict[str, Any]:
+        about = dict(self.preset.conditions) if self.preset else {}
+        height, width = self.size.resolution
+        about |= {"resolution": height} | ({"width": width} if width != height else {})
+        if len(self.state) == 4:
+            about["frames"] = self.size.frames
+        return about | ({"text_tokens": self.size.text_tokens} if self.size.text_tokens else {})
+
+    @cached_property
+    def state(self) -> tuple[int, ...]:
+        return self.kind.state(self.all_settings, self.size)
+
+    @property
+    def stride(self) -> int:
+        return self.size.stride
+
+    @cached_property
+    def classes(self) -> Classes | None:
+        label = self.kind.told(self.all_settings, self.size).get("class_labels")
+        return Classes(label.classes, label.null) if isinstance(label, networks.Label) else None
+
+    @property
+    def diffusion(self) -> Mapping[str, Any]:
+        return self.process or (self.preset.diffusion if self.preset else {})
+
+    def build(self) -> nn.Module:
+        return networks.build(self.class_name, self.all_settings)
+
+    def running(self, model: nn.Module) -> nn.Module:
+        return model
+
+    def given(self, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
+        told = dict(self.kind.given(self.all_settings, self.size, rows, device, null))
+        if self.labels and not null:
+            told["class_labels"] = torch.tensor([self.labels(row) for row in rows], device=device)
+        return told
+
+    def call(self, model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
+        return self.kind.call(model, x, t, given)
+
+    def labelled(self, labels: LabelOf) -> FromDiffusers:
+        return dataclasses.replace(self, labels=labels)
+
+    def fitted(self, options: Mapping[str, Any]) -> FromDiffusers:
+        return dataclasses.replace(self, settings={**self.settings, **options})
+
+
+def is_of_diffusers(head: str) -> bool:
+    """Whether a name means a class, folder or hub id of diffusers."""
+    return head.startswith((CLASS, HUB)) or head.endswith(".json") or Path(head).is_dir()
+
+
+def find(head: str, settings: Mapping[str, Any], resolution: int | None, process: Mapping[str, Any]) -> FromDiffusers:
+    """The network that `head` names, for which `is_of_diffusers` holds."""
+    if head.startswith(CLASS):
+        name: str = head.removeprefix(CLASS)
+        config: Mapping[str, Any] = {}
+    else:
+        name, config = networks.read_config(networks.cached(head) if head.startswith(HUB) else Path(head))
+    return FromDiffusers(head, name, config, settings, resolution, process=process)
+
+
+def of_preset(preset: Preset, settings: Mapping[str, Any], resolution: int | None) -> FromDiffusers:
+    """The preset's network."""
+    name = preset.backbone.removeprefix(CLASS)
+    return FromDiffusers(preset.name, name, preset.config, settings, resolution, preset)
+
+
+def _presets() -> list[Preset]:
+    return list(presets.all_presets().values())

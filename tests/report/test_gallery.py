@@ -1,0 +1,37 @@
+"""Which models a plot shows, and what it says of the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from dimbench.errors import DimbenchError
+from dimbench.report.gallery import left_out
+from tests.console import dimbench, refused
+
+WHY = "a FID is published, but no checkpoint that has it"
+
+
+def test_models_left_out_are_named_with_the_reason(tmp_path: Path) -> None:
+    drawn = dimbench("plot", "pareto", "dit-xl2", "dit-s2", "dit-digits", "--out", tmp_path / "a.svg")
+    assert drawn.code == 0, drawn.stderr
+    said = f"DiT-S/2: {WHY}"
+    other = "no FID at 256 pixels is published"
+    assert said in drawn.stderr
+    assert other in drawn.stderr
+    assert "Left out: " in (tmp_path / "a.svg").read_text()
+
+
+def test_a_plot_of_nothing_says_why(tmp_path: Path) -> None:
+    said = refused(1, "plot", "pareto", "dit-s2", "--out", tmp_path / "a.svg")
+    assert f"DiT-S/2: {WHY}" in said
+    assert not (tmp_path / "a.svg").exists()
+
+
+def test_reasons_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
+    assert left_out({"dit-xl2": "x", "dit-s2": "y", "dit-b2": "y"}, {"dit-xl2"}) == " Left out: DiT-B/2, DiT-S/2: y."
+    assert capsys.readouterr().err == "left out: DiT-B/2, DiT-S/2: y\n"
+    assert left_out({"dit-xl2": "x"}, {"dit-xl2"}) == ""
+    with pytest.raises(DimbenchError, match="there is nothing to draw"):
+        left_out({}, set())

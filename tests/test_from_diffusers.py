@@ -1,0 +1,92 @@
+"""Networks of diffusers behind the one way in: presets, classes, folders, the hub's cache."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from dimbench import backbone as backbones
+from dimbench.counting.costs import count
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.from_diffusers import FromDiffusers
+from dimbench.sampling.image_cost import image_cost, settings_of
+from tests.models.small_diffusers import SMALL
+
+DIT = "diffusers:DiTTransformer2DModel,num_layers=1,num_attention_heads=2,attention_head_dim=12,sample_size=8"
+
+
+def found(what: str, resolution: int | None = None) -> FromDiffusers:
+    backbone = backbones.find(what, resolution)
+    assert isinstance(backbone, FromDiffusers)
+    return backbone
+
+
+def test_a_preset_is_drawn_at_its_own_size_or_another() -> None:
+    wan = found("wan2.1-1.3b")
+    assert wan.state == (16, 21, 60, 104)
+    assert wan.conditions == {
+        "resolution": 480, "width": 832, "frames": 81, "text_tokens": 512, "autoencoder": "wan2.1",
+    }  # fmt: skip
+    assert found("wan2.1-1.3b", 240).state == (16, 21, 30, 52)
+    assert found("wan2.1-1.3b", 240).conditions["width"] == 416
+    assert backbones.find(wan.text).name == wan.name == "wan2.1-1.3b"
+
+
+def test_a_class_takes_settings_and_what_its_kin_are_told() -> None:
+    sana = found("diffusers:SanaTransformer2DModel,num_layers=2,qk_norm=rms_norm_across_heads")
+    assert sana.all_settings["num_layers"] == 2
+    assert sana.state == (32, 32, 32)
+    assert sana.conditions["text_tokens"] == 300
+    assert count(sana).params["params"] < count("sana-0.6b").params["params"]
+    with pytest.raises(UsageError, match="did you mean num_layers"):
+        count(found("diffusers:SanaTransformer2DModel,num_layer=2"))
+
+
+def test_a_class_conditional_network_is_guided_and_labelled() -> None:
+    dit = found(DIT)
+    assert dit.classes == backbones.Classes(1000, 1000)
+    assert dit.given((3, 1004))["class_labels"].tolist() == [3, 4]
+    assert dit.given((3, 4), null=True)["class_labels"].tolist() == [1000, 1000]
+    assert dit.labelled(lambda row: 7).given((3, 4))["class_labels"].tolist() == [7, 7]
+    x, t, given = backbones.example(dit, 2)
+    with torch.no_grad():
+        assert dit.call(backbones.created(dit), x, t, given).shape == (2, 4, 8, 8)
+
+
+def test_a_folder_and_the_hub_s_cache_hold_a_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    snapshot = tmp_path / "models--somebody--unet" / "snapshots" / ("0" * 40)
+    (snapshot.parent.parent / "refs").mkdir(parents=True)
+    (snapshot.parent.parent / "refs" / "main").write_text("0" * 40)
+    settings, _ = SMALL["UNet2DModel"]
+    from diffusers import UNet2DModel
+
+    UNet2DModel(**settings).save_pretrained(snapshot / "unet")
+    for what in (str(snapshot), str(snapshot / "unet" / "config.json"), "hf:somebody/unet"):
+        assert found(what).state == (3, 16, 16)
+        assert count(found(what)).macs("macs") > 0
+    with pytest.raises(DimbenchError, match="not in the hub's cache"):
+        backbones.find("hf:somebody/else")
+    with pytest.raises(DimbenchError, match="is no folder of diffusers"):
+        backbones.find(str(tmp_path))
+
+
+def test_inputs_that_are_given_go_before_those_that_are_known() -> None:
+    own = backbones.find(
+        "diffusers:DiTTransformer2DModel,num_layers=1,num_attention_heads=2,attention_head_dim=12",
+        inputs=("hidden_states=4x32x32", "timestep=scalar:int64", "class_labels=scalar:int64"),
+    )
+    assert not isinstance(own, FromDiffusers)
+    assert own.state == (4, 32, 32)
+
+
+@pytest.mark.parametrize(("name", "cfg"), [("sana-0.6b", 4.5), ("latte-1", 7.5), ("wan2.1-1.3b", 1.0)])
+def test_a_picture_or_clip_costs_its_passes_and_its_decoder(name: str, cfg: float) -> None:
+    backbone = found(name)
+    whole = image_cost(backbone, settings_of(backbone, None, 3, cfg), decoded=True)
+    network = whole.passes * count(backbone).macs("macs")
+    assert whole.passes == whole.calls * (1 if cfg == 1 else 2)
+    assert whole.decode_macs("macs") > 0
+    assert whole.macs("macs") == network + whole.decode_macs("macs")

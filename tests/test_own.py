@@ -1,0 +1,185 @@
+"""Networks of the user's own: from a file, from a package, in hand, by a preset file; counted, timed and drawn."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import dimbench as api
+from dimbench import backbone, presets
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.own import Own
+from tests.console import dimbench, refused
+
+CODE = """
+import torch
+from torch import nn
+
+class MyNet(nn.Module):
+    def __init__(self, width: int = 8, gate: bool = False, in_channels: int = 4):
+        super().__init__()
+        assert isinstance(width, int) and isinstance(gate, bool)
+        self.in_channels = in_channels
+        self.first = nn.Conv2d(in_channels, width, 1)
+        self.label = nn.Embedding(1001, width)
+        self.last = nn.Conv2d(width, in_channels, 1)
+
+    def forward(self, x, t, y):
+        return self.last(self.first(x) + (t[:, None] + self.label(y))[:, :, None, None])
+
+class Told(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.text = nn.Linear(16, 4)
+
+    def forward(self, sample, timestep, context):
+        return sample + self.text(context).mean(1)[:, :, None, None]
+
+def rates():
+    torch.linspace(0, 1, 3).tolist()
+    return nn.Linear(4, 4)
+
+def number():
+    return 3
+"""
+
+
+BESIDE = """
+def inputs(batch, resolution, device):
+    make = lambda *shape: torch.randn(batch, *shape, device=device)
+    return {"sample": make(4, 8, 8), "timestep": make(), "context": make(7, 16)}
+"""
+
+PRESET = """
+backbone = "my_model.py:MyNet"
+resolution = 8
+latent_stride = 1
+
+[diffusion]
+process = "transport"
+path = "linear"
+prediction = "velocity"
+sampler = "euler"
+null_label = 1000
+
+[variants.my-net]
+config = { width = 16, in_channels = 1 }
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "my_model.py"
+    path.write_text(CODE)
+    return path
+
+
+def macs(width: int, side: int = 32) -> int:
+    return 2 * 4 * width * side * side
+
+
+def test_a_file_is_counted_beside_a_name_of_ours(file: Path) -> None:
+    own, wide, ours = json.loads(
+        dimbench("flops", "my_model.py:MyNet", "my_model.py:MyNet,width=16", "dit-s8", "--json").stdout
+    )
+    assert (own["model"], own["metrics"]["macs"]) == ("my_model.py:MyNet", macs(8))
+    assert (wide["model"], wide["metrics"]["macs"]) == ("my_model.py:MyNet,width=16", macs(16))
+    assert ours["model"] == "dit-s8"
+    (large,) = json.loads(
+        dimbench("flops", "my_model.py:MyNet", "--set", "gate=yes", "--resolution", 512, "--json").stdout
+    )
+    assert large["metrics"]["macs"] == macs(8, 64)
+
+
+def test_inputs_are_given_by_option_or_beside_the_network(file: Path) -> None:
+    words = ("flops", "my_model.py:Told", "--json")
+    assert "'context'" in refused(2, *words)
+    (given,) = json.loads(dimbench(*words, "--input", "sample=4x8x8", "--input", "context=5x16").stdout)
+    assert given["metrics"]["macs"] == 5 * 16 * 4
+    file.write_text(CODE + BESIDE)
+    (beside,) = json.loads(dimbench(*words).stdout)
+    assert beside["metrics"]["macs"] == 7 * 16 * 4
+
+
+def test_a_package_and_a_factory_that_asks_for_values_are_counted(file: Path) -> None:
+    (linear,) = json.loads(dimbench("flops", "my_model.py:rates", "--input", "input=3x4", "--json").stdout)
+    assert linear["metrics"]["macs"] == 3 * 4 * 4
+    (package,) = json.loads(
+        dimbench("params", "torch.nn:Linear,in_features=3,out_features=2", "--input", "input=3", "--json").stdout
+    )
+    assert package["metrics"]["params"] == 8
+
+
+def test_a_module_in_hand_keeps_its_weights() -> None:
+    module = nn.Linear(4, 6)
+    (record,) = api.count(module, torch.randn(2, 5, 4))
+    assert record.metrics["macs"] == 5 * 4 * 6
+    found = backbone.find(module, inputs=(torch.randn(2, 5, 4),))
+    assert found.build() is module
+    assert isinstance(found, Own)
+    assert not module.weight.is_meta
+
+
+def test_a_preset_file_of_ones_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (file.parent / "dimbench.toml").write_text(PRESET)
+    presets.all_presets.cache_clear()
+    try:
+        (record,) = json.loads(dimbench("flops", "my-net", "--steps", 5, "--cfg", "--json").stdout)
+        assert record["metrics"]["run_macs"] == 4 * 2 * 2 * 16 * 64
+        words = (
+            "sample",
+            "my-net",
+            "--steps",
+            3,
+            "--num-images",
+            2,
+            "--random-weights",
+            "--out",
+            file.parent / "sheet.png",
+        )
+        (drawn,) = json.loads(dimbench(*words, "--json").stdout)
+        assert drawn["metrics"]["network_calls"] == 2
+        assert (file.parent / "sheet.png").is_file()
+    finally:
+        (file.parent / "dimbench.toml").unlink()
+        presets.all_presets.cache_clear()
+
+
+def test_it_is_timed_in_a_process_of_its_own(file: Path) -> None:
+    (record,) = json.loads(dimbench("bench", "my_model.py:MyNet", "--budget", 0.2, "--json").stdout)
+    assert record["model"] == "my_model.py:MyNet"
+    assert record["metrics"]["macs"] == macs(8)
+    assert record["metrics"]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["absent.py:MyNet"], "there is no file absent.py"),
+        (["my_model.py:MyNett"], "did you mean MyNet"),
+        (["my_model.py"], ":MyNet"),
+        (["my_model.py:number"], "gave a int"),
+        (["my_model.py:MyNet,widht=3"], "did you mean width"),
+        (["my_model.py:MyNet,width=much"], "no int"),
+        (["no_such_package.nets:Net"], "there is no module"),
+        (["my_model.py:MyNet", "--input", "x=4x"], "not understood"),
+        (["my_model.py:MyNet", "--input", "x=4x8x8:float8"], "no dtype"),
+        (["dit-s8", "--input", "x=4x8x8"], "has no meaning for dit-s8"),
+    ],
+)
+def test_bad_input_is_one_sentence(file: Path, words: list[str], said: str) -> None:
+    assert said in refused(2, "flops", *words)
+
+
+def test_errors_of_the_users_code_are_quoted(file: Path) -> None:
+    (file.parent / "broken.py").write_text("import torch\nraise ValueError('no luck today')\n")
+    with pytest.raises(DimbenchError, match="ValueError: no luck today"):
+        backbone.find("broken.py:Net")
+    assert "forward refuses" in refused(1, "flops", "my_model.py:MyNet", "--input", "x=3x8x8")
+    with pytest.raises(UsageError):
+        backbone.find("my_model.py:Absent")
