@@ -28,7 +28,7 @@ from dimbench.commands import (
     train,
     weights,
 )
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, reason
 from dimbench.escaping import plain
 
 app = typer.Typer(
@@ -67,6 +67,6 @@ def main() -> None:
         print(plain(f"dimbench: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
     except OSError as error:
-        said = f"dimbench: {error.strerror or error}{f': {error.filename}' if error.filename else ''}"
+        said = f"dimbench: {reason(error)}{f': {error.filename}' if error.filename else ''}"
         print(plain(said), file=sys.stderr)
         sys.exit(1)

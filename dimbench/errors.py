@@ -21,3 +21,8 @@ def plain(text: object) -> str:
     line = next((line for line in str(text).splitlines() if line.strip()), "").strip()
     shown = "".join(letter if letter.isprintable() else "?" for letter in line)
     return shown if len(shown) <= _LENGTH else f"{shown[:_LENGTH]}..."
+
+
+def reason(error: BaseException) -> str:
+    """Why it failed, in few words; some errors of the system come without any."""
+    return plain(getattr(error, "strerror", None) or error) or type(error).__name__

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import dimbench
-from dimbench.errors import DimbenchError, UsageError
+from dimbench.errors import DimbenchError, UsageError, reason
 from dimbench.presets import Checkpoint, Claim, Preset, Recipe
 
 OWN = "dimbench.toml"  # in the current folder
@@ -71,7 +71,7 @@ def load(file: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(file.read_text(encoding="utf-8-sig"))
     except OSError as error:
-        raise DimbenchError(f"cannot read the presets in {file} ({error.strerror}); make it readable") from None
+        raise DimbenchError(f"cannot read the presets in {file} ({reason(error)}); make it readable") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DimbenchError(f"{file} is no TOML file: {error}; mend it there") from None
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import __version__
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, reason
 
 if TYPE_CHECKING:
     import pandas
@@ -106,7 +106,7 @@ def check_writable(path: Path) -> None:
             pass
     except OSError as error:
         raise DimbenchError(
-            f"cannot write to {path} ({error.strerror}); give another file with --out or another folder with the "
+            f"cannot write to {path} ({reason(error)}); give another file with --out or another folder with the "
             "environment variable DIMBENCH_RESULTS"
         ) from None
 
@@ -122,7 +122,7 @@ def append(records: Iterable[Record], path: Path) -> None:
             if path.is_file():  # not /dev/null or a pipe
                 os.fsync(file.fileno())
     except OSError as error:
-        raise DimbenchError(f"could not append to {path} ({error.strerror}); free some space and run again") from None
+        raise DimbenchError(f"could not append to {path} ({reason(error)}); free some space and run again") from None
 
 
 def _ends_whole(path: Path) -> bool:
@@ -143,7 +143,7 @@ def read(path: Path) -> list[dict[str, Any]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
-        raise DimbenchError(f"cannot read records from {path} ({error.strerror}); give a .jsonl file") from None
+        raise DimbenchError(f"cannot read records from {path} ({reason(error)}); give a .jsonl file") from None
     except UnicodeDecodeError:
         raise DimbenchError(f"{path} is no record file: it is not text; give a .jsonl file") from None
     if text.lstrip().startswith("["):

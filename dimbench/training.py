@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dimbench.diffusion.process import Process
-from dimbench.errors import DimbenchError, UsageError, plain
+from dimbench.errors import DimbenchError, UsageError, plain, reason
 from dimbench.files import replacing
 from dimbench.weights.checkpoints import check_kinds, mismatches, shapes
 from dimbench.weights.unpickling import read_pickle
@@ -141,9 +141,9 @@ class Training:
                 groups = self.optimiser.state_dict()["param_groups"]  # all in them follows from the recipe
                 self.optimiser.load_state_dict({"state": state["opt"]["state"], "param_groups": groups})
         except Exception as error:  # a value of another type anywhere: each raises its own kind
-            reason = plain(error).removeprefix(f"{path} ").split(";")[0]
+            said = plain(error).removeprefix(f"{path} ").split(";")[0]
             raise DimbenchError(
-                f"{path} is not a checkpoint this run can go on from ({reason}); delete it to start over"
+                f"{path} is not a checkpoint this run can go on from ({said}); delete it to start over"
             ) from None
         if astray:
             return False
@@ -211,5 +211,4 @@ def _write(path: Path, write: Callable[[Path], Any]) -> None:
         with replacing(path) as temporary:
             write(temporary)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk as their own
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DimbenchError(f"cannot write {path} ({reason}); make room there or give another --out") from None
+        raise DimbenchError(f"cannot write {path} ({reason(error)}); make room there or give another --out") from None

@@ -16,7 +16,8 @@ import torch
 from torch import Tensor
 
 from dimbench import paths
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, reason
+from dimbench.files import digest
 
 # No -ffast-math: it would lose NaN, and its start-up code changes how all of the process rounds small numbers.
 FLAGS = (
@@ -25,6 +26,7 @@ FLAGS = (
 )
 _HEADERS = Path(__file__).parent
 _SHOWN = 1000  # characters of a compiler's message
+_DIGITS = 16  # of a library's SHA-256 in its name: against damage, for loading half a file ends the process
 
 _done: dict[Path, ctypes.CDLL | DimbenchError] = {}
 
@@ -99,10 +101,29 @@ def _compiled(source: Path) -> Path:
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     texts = [file.read_text() for file in (source, *sorted(_HEADERS.glob("*.h")))]
     key = hashlib.sha256("\0".join([compiler, version, _processor(), *FLAGS, *texts]).encode()).hexdigest()[:16]
-    target = paths.cache_folder() / "kernels" / f"{source.parent.name}-{key}.so"
-    if not target.exists():
-        _compile(compiler, source, target)
-    return target
+    folder = _own(paths.cache_folder() / "kernels")
+    stem = f"{source.parent.name}-{key}"
+    for file in sorted(folder.glob(f"{stem}-*.so")):
+        if file.stem == f"{stem}-{digest(file)[:_DIGITS]}":
+            return file
+        file.unlink(missing_ok=True)  # damaged; another process may have found that, too
+    return _compile(compiler, source, folder, stem)
+
+
+def _own(folder: Path) -> Path:
+    """The folder, made where it is missing. DimbenchError where it cannot be written or is another user's, whose code
+    must not run here."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        owner = folder.stat().st_uid
+    except OSError as error:
+        raise _not_kept(folder, error) from None
+    if owner != os.getuid():
+        raise DimbenchError(
+            f"{folder} belongs to another user (number {owner}), and code that lies there is not run; set "
+            "DIMBENCH_CACHE to a folder of your own"
+        )
+    return folder
 
 
 def _compiler() -> str:
@@ -123,20 +144,26 @@ def _processor() -> str:
     return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
 
 
-def _compile(compiler: str, source: Path, target: Path) -> None:
-    """Writes beside the target and renames, so that processes that compile at once do not see half a file."""
+def _compile(compiler: str, source: Path, folder: Path, stem: str) -> Path:
+    """Writes elsewhere and renames what is safe on disk, so that processes that compile at once, and those that run
+    after a crash, do not see half a file. The name ends in the SHA-256 of what is in it."""
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
-            fresh = Path(folder) / target.name
+        with tempfile.TemporaryDirectory(dir=folder) as place:
+            fresh = Path(place) / f"{stem}.so"
             command = [compiler, *FLAGS, f"-I{_HEADERS}", str(source), "-o", str(fresh)]
             ran = subprocess.run(command, capture_output=True, text=True)
             if ran.returncode:
                 message = (ran.stderr or ran.stdout).strip()[:_SHOWN]
                 raise DimbenchError(f"{compiler} could not compile {source.name} of {source.parent.name}: {message}")
-            fresh.replace(target)
+            with fresh.open("rb") as file:
+                os.fsync(file.fileno())
+            return fresh.replace(folder / f"{stem}-{digest(fresh)[:_DIGITS]}.so")
     except OSError as error:
-        raise DimbenchError(
-            f"compiled kernels cannot be kept in {target.parent} ({error.strerror}); set DIMBENCH_CACHE to a folder "
-            "that can be written"
-        ) from None
+        raise _not_kept(folder, error) from None
+
+
+def _not_kept(folder: Path, error: OSError) -> DimbenchError:
+    return DimbenchError(
+        f"compiled kernels cannot be kept in {folder} ({reason(error)}); set DIMBENCH_CACHE to a folder that can be "
+        "written"
+    )

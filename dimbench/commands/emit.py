@@ -10,7 +10,7 @@ from pathlib import Path
 import typer
 
 from dimbench import paths, results
-from dimbench.errors import DimbenchError, UsageError
+from dimbench.errors import DimbenchError, UsageError, reason
 from dimbench.files import replacing
 from dimbench.report.tables import Table
 
@@ -53,4 +53,4 @@ def writing(file: Path, option: str) -> Iterator[Path]:
             temporary.open("ab").close()
             yield temporary
     except OSError as error:
-        raise DimbenchError(f"cannot write to {file} ({error.strerror}); give another file with {option}") from None
+        raise DimbenchError(f"cannot write to {file} ({reason(error)}); give another file with {option}") from None

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dimbench import paths, results
-from dimbench.errors import DimbenchError, UsageError
+from dimbench.errors import DimbenchError, UsageError, reason
 from dimbench.files import replacing
 
 
@@ -75,7 +75,7 @@ def _write(file: Path, text: str) -> None:
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DimbenchError(f"cannot write to {file} ({error.strerror}); give another file with --out") from None
+        raise DimbenchError(f"cannot write to {file} ({reason(error)}); give another file with --out") from None
 
 
 def _append(file: Path, text: str) -> None:
@@ -84,5 +84,5 @@ def _append(file: Path, text: str) -> None:
             summary.write(text)
     except OSError as error:
         raise DimbenchError(
-            f"cannot append to {file} ({error.strerror}), which GITHUB_STEP_SUMMARY names; unset it or name a file"
+            f"cannot append to {file} ({reason(error)}), which GITHUB_STEP_SUMMARY names; unset it or name a file"
         ) from None

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, reason
 from dimbench.files import replacing
 
 
@@ -70,5 +70,5 @@ def _writing(path: Path) -> Iterator[Path]:
             yield temporary
     except OSError as error:
         raise DimbenchError(
-            f"cannot write {path} ({error.strerror}); the images are kept as shards: make room and run again"
+            f"cannot write {path} ({reason(error)}); the images are kept as shards: make room and run again"
         ) from None

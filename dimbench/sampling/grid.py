@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, reason
 from dimbench.files import replacing
 
 _TILE = 64  # smallest side of an image on the sheet, in pixels
@@ -41,4 +41,4 @@ def save(page: Image.Image, path: Path) -> None:
         with replacing(path) as temporary:
             page.save(temporary, format="PNG")
     except OSError as error:
-        raise DimbenchError(f"cannot write {path} ({error.strerror}); give another --out") from None
+        raise DimbenchError(f"cannot write {path} ({reason(error)}); give another --out") from None

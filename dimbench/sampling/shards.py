@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, reason
 from dimbench.files import replacing
 
 OnShard = Callable[[int], None]
@@ -61,7 +62,7 @@ class Shards:
             self._place.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("a")
         except OSError as error:
-            raise DimbenchError(f"cannot write to {self.folder} ({error.strerror}); give another --out") from None
+            raise DimbenchError(f"cannot write to {self.folder} ({reason(error)}); give another --out") from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -125,8 +126,10 @@ class Shards:
         """Keep the images (size, *shape) of a shard, on disk when this returns."""
         values = images.contiguous().numpy()
         path = self._place / f"{index:06d}-{_digest(values)}.npy"
+        whole = io.BytesIO()
+        np.save(whole, values)  # straight into a file it would not notice a disk that fills near the end
         with self._kept(), replacing(path) as temporary, temporary.open("wb") as file:
-            np.save(file, values)
+            file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
         self._known[index] = path
@@ -157,7 +160,7 @@ class Shards:
             yield
         except OSError as error:
             raise DimbenchError(
-                f"cannot write to {self.folder} ({error.strerror}); the {self.done() * self.size} images drawn before "
+                f"cannot write to {self.folder} ({reason(error)}); the {self.done() * self.size} images drawn before "
                 "are kept: make room and run again to go on"
             ) from None
 

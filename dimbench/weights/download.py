@@ -17,7 +17,7 @@ from urllib.error import HTTPError, URLError
 from urllib.request import Request, build_opener
 
 from dimbench import __version__
-from dimbench.errors import DimbenchError, plain
+from dimbench.errors import DimbenchError, plain, reason
 
 OnBytes = Callable[[int, int | None], None]
 
@@ -180,7 +180,7 @@ def _receive(response: HTTPResponse, part: Path, offset: int, total: int, on_byt
                 on_bytes(offset, total or None)
     except OSError as error:
         raise DimbenchError(
-            f"cannot write to {part} ({error.strerror}); what came before is kept: make room and fetch again to go on"
+            f"cannot write to {part} ({reason(error)}); what came before is kept: make room and fetch again to go on"
         ) from None
 
 
@@ -195,9 +195,7 @@ def _chunks(response: HTTPResponse) -> Iterator[bytes]:
 def _words(error: object, timeout: float | None) -> str:
     if isinstance(error, TimeoutError):
         return "the server was silent" + (f" for {timeout:g} s" if timeout else " for too long")
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return str(error) or type(error).__name__
+    return reason(error) if isinstance(error, BaseException) else str(error)
 
 
 def _length(part: Path) -> int:

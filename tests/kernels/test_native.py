@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -9,7 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from dimbench.errors import UsageError
+from dimbench import files
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.kernels import backends, native
 from dimbench.kernels.selective_scan import backends as scan_backends
 from dimbench.kernels.selective_scan import selective_scan
@@ -100,6 +102,46 @@ def test_with_a_cache_folder_that_cannot_be_written(monkeypatch: pytest.MonkeyPa
 def test_with_a_compiled_file_that_is_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("CXX", _compiler(tmp_path, 'echo "half a file" > "$output"'))
     _left_out("cannot be loaded .* empty the cache folder")
+
+
+@pytest.mark.parametrize("damage", ["cut", "empty", "flipped", "of another name"])
+def test_a_damaged_file_is_compiled_again(source: Path, first_use: Path, damage: str) -> None:
+    """In a process of its own: loading such a file would end this one."""
+    native.load(source)
+    (file,) = first_use.glob("*.so")
+    whole = file.read_bytes()
+    middle = len(whole) // 2
+    if damage == "of another name":
+        file.rename(file.with_name(file.name[:-4] + "z.so"))
+    else:
+        flipped = whole[:middle] + bytes([whole[middle] ^ 1]) + whole[middle + 1 :]
+        file.unlink()  # the file that this process has loaded stays as it is
+        file.write_bytes({"cut": whole[:middle], "empty": b"", "flipped": flipped}[damage])
+    load = f"print(native.load(pathlib.Path({str(source)!r})).answer())"
+    command = [sys.executable, "-c", f"import pathlib; from dimbench.kernels import native; {load}"]
+    ran = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (ran.returncode, ran.stdout) == (0, "42\n"), ran.stderr
+    (again,) = first_use.iterdir()
+    assert again.read_bytes() != b""
+    assert again.stem.endswith(files.digest(again)[: native._DIGITS])
+
+
+def test_a_folder_of_another_user_is_not_loaded_from(
+    source: Path, first_use: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native.load(source)
+    native._done.clear()
+    monkeypatch.setattr(os, "getuid", lambda: first_use.stat().st_uid + 1)
+    with pytest.raises(DimbenchError, match=r"belongs to another user .* DIMBENCH_CACHE"):
+        native.load(source)
+
+
+def test_processes_that_compile_at_once_all_get_it(source: Path, first_use: Path) -> None:
+    load = f"print(native.load(pathlib.Path({str(source)!r})).answer())"
+    command = [sys.executable, "-c", f"import pathlib; from dimbench.kernels import native; {load}"]
+    running = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [each.communicate(timeout=WAIT)[0] for each in running] == ["42\n"] * 3
+    assert {path.suffix for path in first_use.iterdir()} == {".so"}
 
 
 def test_a_file_that_another_process_is_writing_is_not_read(

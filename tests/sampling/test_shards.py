@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import resource
 from pathlib import Path
 
 import pytest
@@ -106,6 +107,21 @@ def test_temporary_files_of_others_stay(tmp_path: Path) -> None:
         pass
     left = {path.name for path in tmp_path.glob(".*.tmp")}
     assert left == {".notes.tmp", ".thesis.tex.1234.tmp", ".manifest.json.old.tmp"}
+
+
+def test_a_disk_that_fills_in_the_middle_of_a_small_shard_is_named(tmp_path: Path) -> None:
+    """A limit to the size of files stands in for the disk; the shard is smaller than what the system writes at once."""
+    store = shards(tmp_path)
+    with store.claimed():
+        store.write(0, IMAGES[:2])
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (files(tmp_path)[0].stat().st_size - 1, before[1]))
+        try:
+            with pytest.raises(DimbenchError, match=r"File too large.*the 2 images drawn before are kept: make room"):
+                store.write(1, IMAGES[2:4])
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert len(files(tmp_path)) == 1
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
