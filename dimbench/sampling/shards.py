@@ -126,9 +126,9 @@ class Shards:
         """Keep the images (size, *shape) of a shard, on disk when this returns."""
         values = images.contiguous().numpy()
         path = self._place / f"{index:06d}-{_digest(values)}.npy"
-        whole = io.BytesIO()
-        np.save(whole, values)  # straight into a file it would not notice a disk that fills near the end
+        whole = io.BytesIO()  # straight into a file numpy would not notice a disk that fills near the end
         with self._kept(), replacing(path) as temporary, temporary.open("wb") as file:
+            np.save(whole, values)
             file.write(whole.getbuffer())
             file.flush()
             os.fsync(file.fileno())
