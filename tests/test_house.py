@@ -133,3 +133,18 @@ def test_report_loads_no_torch() -> None:
 
 def test_no_package_of_our_own_kernels_shadows_another() -> None:
     assert not (ROOT / "kernels" / "__init__.py").exists()
+
+
+def test_no_name_stands_twice() -> None:
+    """Files below the commands, and classes but for what every family calls alike (Config, Block)."""
+    below = [path for room, path in SOURCES if room != "commands" and path.name != "__init__.py"]
+    rooms = [path.name for path in below if path.is_relative_to(ROOT / "dimbench") and path.parent.name != "models"]
+    assert sorted(rooms) == sorted(set(rooms))
+    classes = [
+        node.name
+        for room, path in SOURCES
+        if room not in ("models", "kernels")
+        for node in ast.parse(path.read_text()).body
+        if isinstance(node, ast.ClassDef)
+    ]
+    assert sorted(classes) == sorted(set(classes))

@@ -17,7 +17,7 @@ LAUNCH_BOUND = 0.9  # share of a call in which the host hands out work
 SLOW_CLOCK = 0.75  # of the highest clock, where nvbench drops a trial
 
 
-class Kind(StrEnum):
+class DoubtKind(StrEnum):
     WARM_UP = "warm-up"
     FEW = "few samples"
     WIDE = "wide interval"
@@ -39,7 +39,7 @@ class Kind(StrEnum):
 class Doubt:
     """`seen` and `advice` are parts of a sentence, which a record keeps beside the values."""
 
-    kind: Kind
+    kind: DoubtKind
     seen: str
     advice: str
 
@@ -52,7 +52,7 @@ _NOISE = "other work or changing clocks may be the cause; wait for a quiet machi
 
 def too_big(seen: str) -> Doubt:
     """Of a row that did not fit."""
-    return Doubt(Kind.MEMORY, seen, "give a smaller --batch or --resolution")
+    return Doubt(DoubtKind.MEMORY, seen, "give a smaller --batch or --resolution")
 
 
 def of_series(timed: Timed, summary: Summary, target: float) -> list[Doubt]:
@@ -60,21 +60,27 @@ def of_series(timed: Timed, summary: Summary, target: float) -> list[Doubt]:
     found = []
     if not timed.warm_up.stable:
         found.append(
-            Doubt(Kind.WARM_UP, f"the calls still changed after a warm-up of {timed.warm_up.seconds:.1f} s", _NOISE)
+            Doubt(
+                DoubtKind.WARM_UP, f"the calls still changed after a warm-up of {timed.warm_up.seconds:.1f} s", _NOISE
+            )
         )
     if summary.margin is None:
         few = f"{summary.count} sample{'s' if summary.count > 1 else ''} gave no interval"
-        found.append(Doubt(Kind.FEW, few, "a call takes long; give a longer --budget"))
+        found.append(Doubt(DoubtKind.FEW, few, "a call takes long; give a longer --budget"))
     elif timed.reason != "interval" and summary.margin > target:
         when = "and more samples did not narrow it" if timed.reason == "settled" else "when the budget was used up"
         found.append(
-            Doubt(Kind.WIDE, f"the interval was ± {_percent(summary.margin)}, above {_percent(target)}, {when}", _NOISE)
+            Doubt(
+                DoubtKind.WIDE,
+                f"the interval was ± {_percent(summary.margin)}, above {_percent(target)}, {when}",
+                _NOISE,
+            )
         )
     if summary.spread > SPREAD:
         strength = "strongly" if summary.spread > WIDE_SPREAD else "noticeably"
         found.append(
             Doubt(
-                Kind.SPREAD,
+                DoubtKind.SPREAD,
                 f"the samples differed {strength}, by an IQR of {_percent(summary.spread)} of the median",
                 _NOISE,
             )
@@ -82,10 +88,12 @@ def of_series(timed: Timed, summary: Summary, target: float) -> list[Doubt]:
     if summary.neighbours > stats.ALIKE:
         seen = f"each call took about as long as the one before it (correlation {summary.neighbours:.2f})"
         advice = "the interval may be too narrow, for something slow changes the times; " + _NOISE
-        found.append(Doubt(Kind.ALIKE, seen, advice))
+        found.append(Doubt(DoubtKind.ALIKE, seen, advice))
     if severe := summary.outliers.high_severe + summary.outliers.low_severe:
         found.append(
-            Doubt(Kind.OUTLIERS, f"{severe} of {summary.count} samples were severe outliers, which are kept", _NOISE)
+            Doubt(
+                DoubtKind.OUTLIERS, f"{severe} of {summary.count} samples were severe outliers, which are kept", _NOISE
+            )
         )
     return found
 
@@ -97,7 +105,9 @@ def of_launches(share: float | None) -> list[Doubt]:
     seen = f"launch-bound, the host handed out work for {_percent(share)} of a call"
     return [
         Doubt(
-            Kind.LAUNCHES, seen, "the time is the host's; a larger --batch, --compile or --cuda-graph shows the GPU's"
+            DoubtKind.LAUNCHES,
+            seen,
+            "the time is the host's; a larger --batch, --compile or --cuda-graph shows the GPU's",
         )
     ]
 
@@ -110,17 +120,19 @@ def of_host(before: Host, after: Host, threads: int) -> list[Doubt]:
         whose = "the container's quota" if before.quota and before.quota < before.usable else "the process's share"
         found.append(
             Doubt(
-                Kind.THREADS,
+                DoubtKind.THREADS,
                 f"{threads} threads ran on {cpus:g} CPUs, {whose}",
                 f"they wait; give --threads {cpus:.0f}",
             )
         )
     if before.load is not None and before.load + threads > before.cpus + 0.5:
         after_it = f" and {after.load:.1f} after" if after.load is not None else ""
-        found.append(Doubt(Kind.LOAD, f"the load was {before.load:.1f} before{after_it} on {before.cpus} CPUs", _NOISE))
+        found.append(
+            Doubt(DoubtKind.LOAD, f"the load was {before.load:.1f} before{after_it} on {before.cpus} CPUs", _NOISE)
+        )
     if before.governor not in (None, "performance"):
         advice = "the clock follows load and heat; the system's administrator can set 'performance'"
-        found.append(Doubt(Kind.GOVERNOR, f"the CPU runs under the governor {before.governor!r}", advice))
+        found.append(Doubt(DoubtKind.GOVERNOR, f"the CPU runs under the governor {before.governor!r}", advice))
     return found
 
 
@@ -133,18 +145,20 @@ def of_gpu(states: Sequence[GpuState]) -> list[Doubt]:
         plural = "es were" if len(others) > 1 else " was"
         found.append(
             Doubt(
-                Kind.SHARED, f"{len(others)} other process{plural} on the GPU", "they share it; wait until it is free"
+                DoubtKind.SHARED,
+                f"{len(others)} other process{plural} on the GPU",
+                "they share it; wait until it is free",
             )
         )
     during = states[1:]
     if reasons := sorted({reason for state in during for reason in state.throttled}):
         hottest = max((state.celsius or 0 for state in during), default=0)
         seen = f"the GPU lowered its clocks ({', '.join(reasons)}; up to {hottest:.0f} °C)"
-        found.append(Doubt(Kind.THROTTLED, seen, "the times hold for this state; cool it or let it rest"))
+        found.append(Doubt(DoubtKind.THROTTLED, seen, "the times hold for this state; cool it or let it rest"))
     clocks = [s.sm_hertz / s.sm_hertz_most for s in during if s.sm_hertz and s.sm_hertz_most]
     if clocks and min(clocks) < SLOW_CLOCK:
         seen = f"the GPU ran at {_percent(min(clocks))} of its highest clock at least once"
-        found.append(Doubt(Kind.SLOW, seen, "it was idle, hot or limited; give a longer --budget"))
+        found.append(Doubt(DoubtKind.SLOW, seen, "it was idle, hot or limited; give a longer --budget"))
     return found
 
 

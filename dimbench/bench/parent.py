@@ -17,7 +17,7 @@ from time import monotonic, sleep
 from typing import IO, Any
 
 from dimbench.bench import best_batch, doubts
-from dimbench.bench.doubts import Doubt, Kind
+from dimbench.bench.doubts import Doubt, DoubtKind
 from dimbench.bench.rows import BEST, Row
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.results import Record
@@ -66,7 +66,7 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                 event = child.events.get(timeout=max(0.0, deadline - monotonic()))
             except queue.Empty:
                 seen = f"it was stopped after {limit:.0f} s without an end"
-                return unmeasured(row, known, Doubt(Kind.NO_END, seen, "give a longer --budget"))
+                return unmeasured(row, known, Doubt(DoubtKind.NO_END, seen, "give a longer --budget"))
             match event.pop("event"):
                 case "progress":
                     on_progress(event["phase"], event["seconds"], event["median"])

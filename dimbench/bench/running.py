@@ -50,7 +50,7 @@ def device_name(device: str) -> str:
 
 
 @dataclass
-class Run:
+class Measured:
     """The records of the rows that were measured, and why others failed."""
 
     records: list[Record] = field(default_factory=list)
@@ -65,13 +65,13 @@ class Run:
             raise DimbenchError(f"{len(self.failures)} rows failed; the others are stored:{said}")
 
 
-def run(rows: Sequence[Row], file: Path | None, **note: str) -> Run:
+def run(rows: Sequence[Row], file: Path | None, **note: str) -> Measured:
     """Measure the rows one after the other; each record is stored in `file` as soon as it is there, with `note` in its
     details.
 
     A row that fails costs only itself. An interruption ends the row's process and keeps what is stored.
     """
-    ran = Run()
+    ran = Measured()
     if not rows:
         return ran
     try:

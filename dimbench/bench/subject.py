@@ -21,9 +21,9 @@ from dimbench.diffusion.process import find_process
 from dimbench.meta import shapes_only
 from dimbench.sampling import decoding
 from dimbench.sampling.image_cost import image_cost, settings_of
-from dimbench.sampling.noise import SampleNoise
 from dimbench.sampling.precision import DTYPES
 from dimbench.sampling.run import Run, Settings, cast, check
+from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import checkpoints
 
 TRAINING_PASSES = 3  # the backward pass computes two products for each of the forward pass

@@ -10,7 +10,7 @@ from dimbench.errors import UsageError
 from dimbench.names import meant
 
 
-class Kind(StrEnum):
+class MetricKind(StrEnum):
     EXACT = "exact"
     NOISY = "noisy"
     QUALITY = "quality"
@@ -32,7 +32,7 @@ class Metric:
     """How a metric is compared. `worse` is +1 where more is worse and -1 where less is. `margin` holds unless the user
     gives one: a share for noisy metrics, a difference for quality; without one, only --fail-if brings the metric in."""
 
-    kind: Kind
+    kind: MetricKind
     worse: int = 1
     margin: float | None = None
     is_time: bool = False
@@ -43,7 +43,7 @@ class Metric:
         return (Verdict.SLOWER, Verdict.FASTER) if self.is_time else (Verdict.WORSE, Verdict.BETTER)
 
 
-_EXACT = Metric(Kind.EXACT)
+_EXACT = Metric(MetricKind.EXACT)
 METRICS = {
     "macs": _EXACT,
     "flops": _EXACT,
@@ -54,14 +54,16 @@ METRICS = {
     "params_fixed": _EXACT,
     "params_inference": _EXACT,
     "network_calls": _EXACT,
-    "seconds": Metric(Kind.NOISY, margin=0.05, is_time=True),
-    "images_per_second": Metric(Kind.NOISY, worse=-1, is_time=True),  # mirrors seconds: twice the rows, nothing new
-    "peak_bytes": Metric(Kind.NOISY, margin=0.05),
-    "fid": Metric(Kind.QUALITY, margin=0.05),  # at FID 2, other seeds alone move it by as much
-    "kid_mean": Metric(Kind.QUALITY),
-    "is_mean": Metric(Kind.QUALITY, worse=-1),
-    "precision": Metric(Kind.QUALITY, worse=-1),
-    "recall": Metric(Kind.QUALITY, worse=-1),
+    "seconds": Metric(MetricKind.NOISY, margin=0.05, is_time=True),
+    "images_per_second": Metric(
+        MetricKind.NOISY, worse=-1, is_time=True
+    ),  # mirrors seconds: twice the rows, nothing new
+    "peak_bytes": Metric(MetricKind.NOISY, margin=0.05),
+    "fid": Metric(MetricKind.QUALITY, margin=0.05),  # at FID 2, other seeds alone move it by as much
+    "kid_mean": Metric(MetricKind.QUALITY),
+    "is_mean": Metric(MetricKind.QUALITY, worse=-1),
+    "precision": Metric(MetricKind.QUALITY, worse=-1),
+    "recall": Metric(MetricKind.QUALITY, worse=-1),
 }
 
 
@@ -80,10 +82,10 @@ def parse_gate(text: str) -> Gate:
         hint = meant(name, METRICS, f"give one of {', '.join(METRICS)}", most=1)
         raise UsageError(f"--fail-if {text}: {name!r} is no metric that can be compared; {hint}")
     metric = METRICS[name]
-    sign, unit = "+" if metric.worse > 0 else "-", "%" if metric.kind is Kind.NOISY else ""
-    if not allowed and (metric.kind is Kind.EXACT or metric.margin is not None):
+    sign, unit = "+" if metric.worse > 0 else "-", "%" if metric.kind is MetricKind.NOISY else ""
+    if not allowed and (metric.kind is MetricKind.EXACT or metric.margin is not None):
         return Gate(name)
-    if metric.kind is Kind.EXACT:
+    if metric.kind is MetricKind.EXACT:
         raise UsageError(f"--fail-if {text}: {name} is exact and compared by equality; give --fail-if {name}")
     found = re.fullmatch(rf"\{sign}?(\d+\.?\d*|\.\d+){unit}", allowed)
     if not found or not float(found[1]):

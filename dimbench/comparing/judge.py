@@ -13,7 +13,7 @@ from statistics import fmean, median
 from typing import Any
 
 from dimbench.comparing.estimate import Estimate, Noise, estimate, holm
-from dimbench.comparing.gates import METRICS, Gate, Kind, Verdict
+from dimbench.comparing.gates import METRICS, Gate, MetricKind, Verdict
 
 SUPERIORITY = 0.8  # share of rounds that must agree: a p-value alone is fooled by a few extreme rounds
 GPU_MARGIN = 0.02  # of times, which a GPU repeats better than a CPU
@@ -42,7 +42,7 @@ class Pair:
     missing: str = ""
 
     @property
-    def kind(self) -> Kind:
+    def kind(self) -> MetricKind:
         return METRICS[self.metric].kind
 
     @property
@@ -56,7 +56,7 @@ class Pair:
     @property
     def countable(self) -> bool:
         """Whether its rounds can be told apart from noise."""
-        return self.kind is Kind.NOISY and not self.obstacle and all(self.base) and all(self.new)
+        return self.kind is MetricKind.NOISY and not self.obstacle and all(self.base) and all(self.new)
 
     def values(self) -> list[float]:
         """log(NEW / BASE) of each round, signed so that more is worse."""
@@ -124,10 +124,10 @@ def _plain(pair: Pair, margin: float | None) -> Change:
         lost = new is None
         reason = f"{'NEW' if lost else 'BASE'} has no figure" + (f": {pair.missing}" if pair.missing else "")
         return Change(pair, Verdict.CHANGED, worsened=lost, confirmed=True, reason=reason)
-    if pair.kind is Kind.EXACT:
+    if pair.kind is MetricKind.EXACT:
         changed = base != new
         return Change(pair, Verdict.CHANGED if changed else Verdict.EQUAL, ratio, worsened=changed, confirmed=changed)
-    if pair.kind is Kind.QUALITY and margin is not None:
+    if pair.kind is MetricKind.QUALITY and margin is not None:
         return _quality(pair, base, new, margin)
     return Change(pair, Verdict.UNCLEAR, ratio, margin=margin, reason=pair.obstacle or "a figure is zero")
 

@@ -9,7 +9,7 @@ from itertools import pairwise, zip_longest
 from typing import Any
 
 from dimbench import conditions as keys
-from dimbench.comparing.gates import METRICS, Kind
+from dimbench.comparing.gates import METRICS, MetricKind
 from dimbench.comparing.judge import Pair
 from dimbench.errors import DimbenchError, UsageError
 
@@ -71,7 +71,7 @@ def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], o
     shared = {name: value for name, value in conditions[0].items() if name not in differing}
     pairs = []
     for metric, kind in METRICS.items():
-        shown = metric in also or kind.kind is Kind.EXACT or kind.margin is not None
+        shown = metric in also or kind.kind is MetricKind.EXACT or kind.margin is not None
         before, after = (tuple(_figure(entry, metric) for entry in side) for side in (base, new))
         if shown and all(metric in side["metrics"] for side in (first, second)) and set(before + after) != {None}:
             pairs.append(

@@ -8,7 +8,7 @@ from typing import Any
 
 from dimbench.comparing import pairs
 from dimbench.comparing.checkouts import Side
-from dimbench.comparing.gates import Kind, Verdict
+from dimbench.comparing.gates import MetricKind, Verdict
 from dimbench.comparing.judge import Change, Pair, confirm, needs_confirming
 from dimbench.comparing.pairs import Round
 
@@ -102,7 +102,7 @@ class TwoSided:
 
 def _unclear(changes: Sequence[Change]) -> list[str]:
     """The models that more rounds may make clear."""
-    noisy = (c.pair.model for c in changes if c.verdict is Verdict.UNCLEAR and c.pair.kind is Kind.NOISY)
+    noisy = (c.pair.model for c in changes if c.verdict is Verdict.UNCLEAR and c.pair.kind is MetricKind.NOISY)
     return list(dict.fromkeys(noisy))
 
 

@@ -67,7 +67,7 @@ _TRANSPOSED = frozenset((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpos
 Inputs = Mapping[str, Any] | tuple[Sequence[Any], Mapping[str, Any]] | Callable[[], Any]
 
 
-class Kind(StrEnum):
+class Booking(StrEnum):
     """How an operator stands in the bill: with its multiply-adds, as arithmetic of another kind, or as a product of
     which no formula is known."""
 
@@ -89,7 +89,7 @@ class Line:
     macs: int = 0
     elements: int = 0
     dead: bool = False
-    kind: Kind = Kind.COUNTED
+    kind: Booking = Booking.COUNTED
     read: int = 0
     gained: int = 0
     plain: int = 0
@@ -135,14 +135,14 @@ class Bill:
     @property
     def uncounted(self) -> dict[str, tuple[int, int]]:
         """Arithmetic that is no product: operator -> (calls, output elements)."""
-        return self._sums(Kind.UNCOUNTED)
+        return self._sums(Booking.UNCOUNTED)
 
     @property
     def missing(self) -> dict[str, tuple[int, int]]:
         """Products without a formula, and operators that torch does not know: operator -> (calls, output elements)."""
-        return self._sums(Kind.MISSING)
+        return self._sums(Booking.MISSING)
 
-    def _sums(self, kind: Kind) -> dict[str, tuple[int, int]]:
+    def _sums(self, kind: Booking) -> dict[str, tuple[int, int]]:
         found: dict[str, tuple[int, int]] = {}
         for line in self.lines:
             if line.kind is kind:
@@ -205,7 +205,7 @@ class _Ledger:
         elements: int,
         module: str | None = None,
         dead: bool = False,
-        kind: Kind = Kind.COUNTED,
+        kind: Booking = Booking.COUNTED,
         read: int = 0,
         gained: int = 0,
         plain: int = 0,
@@ -322,7 +322,7 @@ class _Functions(TorchFunctionMode):
             with self.ledger.mute():
                 output = func(*args, **kwargs)
             read = (*args, *kwargs.values())[0].numel()
-            self.ledger.add("adaptive_avg_pool2d", 0, output.numel(), kind=Kind.UNCOUNTED, read=read)
+            self.ledger.add("adaptive_avg_pool2d", 0, output.numel(), kind=Booking.UNCOUNTED, read=read)
             return output
         if func in _CONVOLUTIONS or func in _TRANSPOSED:
             return self._convolution(func, *args, **kwargs)
@@ -342,7 +342,7 @@ class _Functions(TorchFunctionMode):
                 output = F.scaled_dot_product_attention(query, key, value, *args, **kwargs)
         macs = products.weight(output) * prod(scores) * (query.shape[-1] + value.shape[-1])
         self.ledger.add("attention", macs, output.numel())
-        self.ledger.add("softmax", 0, prod(scores), kind=Kind.UNCOUNTED)
+        self.ledger.add("softmax", 0, prod(scores), kind=Booking.UNCOUNTED)
         return output
 
     def _convolution(self, func: Any, input: Tensor, weight: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -376,12 +376,12 @@ class _Operators(ShapesOnly):
             self.ledger.add(operator, macs, elements, plain=plain, vectors=_vectors(output))
         elif products.multiplies(func):
             known = func.namespace == "aten"
-            self.ledger.add(operator if known else func.name(), 0, elements, kind=Kind.MISSING)
+            self.ledger.add(operator if known else func.name(), 0, elements, kind=Booking.MISSING)
         elif name not in _MOVES and not func.is_view and elements:
             gained = elements if name in _GAINS and args[_GAINS[name]] is not None else 0
             if name == "native_batch_norm" and not args[5]:
                 operator = "frozen_batch_norm"
-            self.ledger.add(operator, 0, elements, kind=Kind.UNCOUNTED, gained=gained)
+            self.ledger.add(operator, 0, elements, kind=Booking.UNCOUNTED, gained=gained)
 
 
 def plain_name(name: str) -> str:

@@ -12,7 +12,7 @@ Given = Mapping[str, Any]
 """By the names of the network's arguments; tensors have one row for each sample."""
 
 
-class Classes(Protocol):
+class ClassTold(Protocol):
     """A Config of a network that is told a class."""
 
     @property
@@ -23,7 +23,7 @@ class Classes(Protocol):
 
 
 def class_conditional(
-    config: Classes,
+    config: ClassTold,
     rows: Sequence[int],
     device: str = "cpu",
     null: bool = False,

@@ -16,7 +16,7 @@ GROUPS = 32
 EPS = 1e-5
 
 
-class Settings(Protocol):
+class UNetSettings(Protocol):
     """What the Config of such a network says. `attention_resolutions` are factors by which a level is smaller than the
     image, `channel_mult` the width of each level in widths of `model_channels`."""
 
@@ -46,7 +46,7 @@ Attention = Callable[[int, bool], nn.Module]
 """From a width, and whether the place lies on the way up, to a module of (x, context)."""
 
 
-def check(settings: Settings, side: int) -> None:
+def check(settings: UNetSettings, side: int) -> None:
     """Raise UsageError for widths or an image that the network cannot have."""
     shrinks = 2 ** (len(settings.channel_mult) - 1)
     if side < 1 or side % shrinks:
@@ -84,7 +84,7 @@ class ResBlock(nn.Module):
     """(N, C, h, w) and the time (N, E) -> (N, outputs, h, w), or what `resample` makes of its sides."""
 
     def __init__(
-        self, width: int, outputs: int, settings: Settings, resample: Callable[[Tensor], Tensor] | None = None
+        self, width: int, outputs: int, settings: UNetSettings, resample: Callable[[Tensor], Tensor] | None = None
     ) -> None:
         super().__init__()
         self.scale_shift = settings.use_scale_shift_norm
@@ -156,7 +156,7 @@ class Stage(nn.ModuleList):
 class Encoder(nn.Module):
     """The way down and the middle. `widths` are those of the outputs of `input_blocks`."""
 
-    def __init__(self, settings: Settings, in_channels: int, attention: Attention) -> None:
+    def __init__(self, settings: UNetSettings, in_channels: int, attention: Attention) -> None:
         super().__init__()
         base = settings.model_channels
         self.base = base
@@ -200,7 +200,7 @@ class UNet(Encoder):
     Height and width need not be equal.
     """
 
-    def __init__(self, settings: Settings, in_channels: int, attention: Attention) -> None:
+    def __init__(self, settings: UNetSettings, in_channels: int, attention: Attention) -> None:
         super().__init__(settings, in_channels, attention)
         levels = [int(factor * settings.model_channels) for factor in settings.channel_mult]
         widths, width = list(self.widths), levels[-1]

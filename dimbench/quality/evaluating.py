@@ -22,7 +22,7 @@ from dimbench.weights import catalog
 if TYPE_CHECKING:
     from dimbench.quality.images import Images
     from dimbench.quality.networks import Against, Networks
-    from dimbench.quality.provenance import Claim
+    from dimbench.quality.provenance import FolderClaim
     from dimbench.quality.references import Reference
     from dimbench.sampling.shards import Shards
 
@@ -223,7 +223,7 @@ def _real_digits(comparison: Against) -> Record:
     return _compared(images, REAL, comparison)
 
 
-def _compared(images: Images, name: str, comparison: Against, claim: Claim | None = None) -> Record:
+def _compared(images: Images, name: str, comparison: Against, claim: FolderClaim | None = None) -> Record:
     """The record of images that are there already; a `claim` of how they were drawn is used where it holds."""
     evaluation, pixels = comparison.evaluate(images.batches(comparing.AT_ONCE), images.count, f"features of {name}")
     warnings = [*images.doubts("The"), *comparison.warnings, *evaluation.warnings]

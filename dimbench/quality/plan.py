@@ -56,7 +56,7 @@ def measured_step(ready: Drawing, extractor: Extractor | None, clock: Clock = pe
     weights."""
     import torch
 
-    from dimbench.sampling.noise import SampleNoise
+    from dimbench.sampling.sample_noise import SampleNoise
 
     made, run = ready.batches, ready.batches.run
 

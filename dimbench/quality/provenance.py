@@ -17,7 +17,7 @@ LAYOUT = ("images_per_shard", "image_shape", "image_dtype")  # of the folder, no
 
 
 @dataclass(frozen=True)
-class Claim:
+class FolderClaim:
     """The settings that the manifest in `folder` gives, the model among them."""
 
     folder: Path
@@ -43,7 +43,7 @@ class Claim:
         return False
 
 
-def claimed(place: Path) -> Claim | None:
+def claimed(place: Path) -> FolderClaim | None:
     """What is said of the images in the folder `place`, or of the file `place` in one; None where nothing is."""
     folder = place if place.is_dir() else place.parent
     try:
@@ -52,4 +52,4 @@ def claimed(place: Path) -> Claim | None:
         return None
     if not isinstance(said, dict) or not isinstance(said.get("model"), str):
         return None
-    return Claim(folder, {name: value for name, value in said.items() if name not in LAYOUT})
+    return FolderClaim(folder, {name: value for name, value in said.items() if name not in LAYOUT})

@@ -34,7 +34,7 @@ _COLUMNS = ("model", "verdict", "claimed", "our count", "by its rule", "its rule
 
 
 @dataclass(frozen=True)
-class Mark:
+class ClaimMark:
     """Claims of one verdict at one place of the axis, `left` in per cent; `says` names them."""
 
     left: float
@@ -69,7 +69,7 @@ def _strips(findings: Sequence[Finding]) -> Markup:
     return html.fragment("audit.html", strips=strips, ticks=ticks, look=list(LOOK.values()))
 
 
-def _marks(found: Sequence[Finding]) -> list[Mark]:
+def _marks(found: Sequence[Finding]) -> list[ClaimMark]:
     """Marks from the left to the right; a claim that lies near the middle of the last mark becomes part of it."""
     placed = sorted(((_position(float(f.claim.figure.value) / (f.ours or 1)), f) for f in found), key=itemgetter(0))
     groups: list[list[tuple[float, Finding]]] = []
@@ -78,7 +78,7 @@ def _marks(found: Sequence[Finding]) -> list[Mark]:
             groups.append([])
         groups[-1].append((place, finding))
     return [
-        Mark(
+        ClaimMark(
             fmean(place for place, _ in group),
             tuple(f"{f.claim.label}: {audit.claimed(f.claim)}, {f.verdict}" for _, f in group),
         )

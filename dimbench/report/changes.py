@@ -7,7 +7,7 @@ from typing import Any
 
 from dimbench import units
 from dimbench.comparing.estimate import Noise
-from dimbench.comparing.gates import METRICS, Kind
+from dimbench.comparing.gates import METRICS, MetricKind
 from dimbench.comparing.judge import NOISE_FACTOR, Change
 from dimbench.report import metrics
 from dimbench.report.tables import Table
@@ -52,7 +52,7 @@ def table(changes: Sequence[Change], notes: Sequence[str]) -> Table:
     for name, change in zip(names, changes, strict=True):
         pair = change.pair
         figures = (metrics.text(pair.metric, number, full=True) for number in pair.figures)
-        confirmed = " (confirmed)" if change.confirmed and pair.kind is Kind.NOISY else ""
+        confirmed = " (confirmed)" if change.confirmed and pair.kind is MetricKind.NOISY else ""
         rows.append(
             [name, pair.metric, *figures, *_statistics(change), str(len(pair.base)), change.verdict + confirmed]
         )
@@ -118,9 +118,9 @@ def _statistics(change: Change) -> tuple[str, str, str]:
     base, new = change.pair.figures
     if base is None or new is None:
         return "unknown", "none", "none"
-    if change.pair.kind is Kind.QUALITY:
+    if change.pair.kind is MetricKind.QUALITY:
         return f"{new - base:+.3g}", "none", "none" if change.margin is None else f"{change.margin:g}"
-    if change.pair.kind is Kind.EXACT:
+    if change.pair.kind is MetricKind.EXACT:
         return "none" if base == new else f"{int(new - base):+,}", "exact", "0"
     ratio = "unknown" if change.ratio is None else units.change(change.ratio)
     interval = "none"

@@ -18,7 +18,7 @@ CPU_MARGIN = METRICS["seconds"].margin or 0.0  # by which processes of unchanged
 
 
 @dataclass(frozen=True)
-class Reading:
+class TimedPoint:
     """A figure with the bounds of its interval, None where nothing is known of its spread. `margin` is the share by
     which the same may come out otherwise in another process; a `doubtful` reading carries a warning."""
 
@@ -28,17 +28,17 @@ class Reading:
     margin: float = 0.0
     doubtful: bool = False
 
-    def order(self, other: Reading) -> int:
+    def order(self, other: TimedPoint) -> int:
         """-1 where this is surely the smaller, 1 where the larger, 0 where that is not sure."""
         return self._surely_above(other) - other._surely_above(self)
 
-    def _surely_above(self, other: Reading) -> bool:
+    def _surely_above(self, other: TimedPoint) -> bool:
         if self.low is None or other.high is None:
             return False
         return self.low > other.high * (1 + max(self.margin, other.margin))
 
 
-Curve = Mapping[float, Reading]
+Curve = Mapping[float, TimedPoint]
 """Place along the condition -> reading."""
 
 
@@ -88,7 +88,7 @@ def _name(record: Raw, among: Sequence[Raw]) -> str:
     return f"{record['model']} ({said})" if said else str(record["model"])
 
 
-def reading(record: Raw, metric: str) -> Reading | None:
+def reading(record: Raw, metric: str) -> TimedPoint | None:
     """What a record says of a metric; None where it was not measured."""
     metrics = record["metrics"]
     value = metrics.get(metric)
@@ -96,10 +96,10 @@ def reading(record: Raw, metric: str) -> Reading | None:
         return None
     on_gpu = record["conditions"].get("device") == "cuda"
     if metric in _EXACT or (metric == "peak_bytes" and on_gpu):  # a GPU's allocator gives the same peak each time
-        return Reading(value, value, value)
+        return TimedPoint(value, value, value)
     low, high = _BOUNDS.get(metric, _unknown)(metrics)
     doubtful = low is None or bool(record.get("warnings"))
-    return Reading(value, low, high, GPU_MARGIN if on_gpu else CPU_MARGIN, doubtful)
+    return TimedPoint(value, low, high, GPU_MARGIN if on_gpu else CPU_MARGIN, doubtful)
 
 
 Bounds = tuple[float | None, float | None]

@@ -14,9 +14,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimbench.sampling.noise import SampleNoise
 from dimbench.sampling.pipeline import one_behind
 from dimbench.sampling.run import Run
+from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.sampling.shards import Shards
 
 OnBatches = Callable[[float], None]

@@ -144,7 +144,7 @@ class Drawing:
         import torch
 
         from dimbench.kernels import backends
-        from dimbench.sampling.noise import SampleNoise
+        from dimbench.sampling.sample_noise import SampleNoise
 
         fixed = self.request.compile or self.request.cuda_graph  # other rows would be compiled or recorded for nothing
         with backends.watch() as used, torch.inference_mode():

@@ -17,8 +17,8 @@ from dimbench.meta import shapes_only
 from dimbench.results import Record
 from dimbench.sampling import run
 from dimbench.sampling.autoencoder import STABLE_DIFFUSION, Decoder
-from dimbench.sampling.noise import SampleNoise
 from dimbench.sampling.run import Run, Settings
+from dimbench.sampling.sample_noise import SampleNoise
 
 ADAPTIVE = "dopri5"  # chooses its steps by what the network says
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dimbench.backbone import Classes
 from dimbench.errors import UsageError
-from dimbench.sampling.noise import mixed
+from dimbench.sampling.sample_noise import mixed
 
 RANDOM, BALANCED = "random", "balanced"
 

@@ -16,7 +16,7 @@ from dimbench.diffusion.guidance import ConditionedNetwork, guided, stacked, wit
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.layers.inputs import Given
-from dimbench.sampling.noise import SampleNoise
+from dimbench.sampling.sample_noise import SampleNoise
 
 OnStep = Callable[[int], None]
 

@@ -31,7 +31,7 @@ _OTHERS = (
 )
 
 
-class Kind(Enum):
+class FileKind(Enum):
     """How a file of weights is to be read."""
 
     SAFETENSORS = "safetensors"
@@ -39,7 +39,7 @@ class Kind(Enum):
     JSON = "JSON"
 
 
-def kind_of(path: Path) -> Kind:
+def kind_of(path: Path) -> FileKind:
     """How to read the file. DimbenchError names what it is where it cannot hold weights, and what to do."""
     try:
         with path.open("rb") as file:
@@ -51,8 +51,8 @@ def kind_of(path: Path) -> Kind:
     if fault := _fault(path, head):
         raise DimbenchError(f"{path} {fault}")
     if head[_HEADER : _HEADER + 1] == b"{" and not head.startswith(b"PK\x03\x04"):
-        return Kind.SAFETENSORS
-    return Kind.JSON if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") else Kind.TORCH
+        return FileKind.SAFETENSORS
+    return FileKind.JSON if head.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") else FileKind.TORCH
 
 
 def _fault(path: Path, head: bytes) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dimbench.errors import DimbenchError, plain
 from dimbench.weights import hub
-from dimbench.weights.first_bytes import SUFFIXES, Kind, kind_of
+from dimbench.weights.first_bytes import SUFFIXES, FileKind, kind_of
 from dimbench.weights.unpickling import damaged, read_pickle
 
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")  # what the hub's libraries call a network's weights
@@ -46,7 +46,7 @@ def open_checkpoint(path: Path, inside: Sequence[str] = NETWORKS) -> Opened:
             "folder that holds one"
         )
     notes = (f"Of the folder {path}, {file.relative_to(path)} was taken.",) if path.is_dir() else ()
-    if kind_of(file) is Kind.JSON:
+    if kind_of(file) is FileKind.JSON:
         return _parts(file, notes)
     return Opened(_read(file), (file,), notes)
 
@@ -55,13 +55,13 @@ def files_of(path: Path) -> tuple[Path, ...]:
     """The files that `open_checkpoint` reads, without reading the weights."""
     path = hub.place_of(path)
     file = _weights_of(path, NETWORKS) if path.is_dir() else path
-    if kind_of(file) is Kind.JSON:
+    if kind_of(file) is FileKind.JSON:
         return tuple(file.parent / name for name in dict.fromkeys(_weight_map(file).values()))
     return (file,)
 
 
 def _read(file: Path) -> Mapping[Any, Any]:
-    if kind_of(file) is Kind.TORCH:
+    if kind_of(file) is FileKind.TORCH:
         return read_pickle(file)
     from safetensors.torch import load_file
 

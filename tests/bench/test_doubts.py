@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from dimbench import stats
 from dimbench.bench import doubts
-from dimbench.bench.doubts import Doubt, Kind
+from dimbench.bench.doubts import Doubt, DoubtKind
 from dimbench.bench.hardware import Host
 from dimbench.bench.nvml import GpuState
 from dimbench.bench.timing import Timed, WarmUp
@@ -26,13 +26,17 @@ def test_a_good_series_raises_no_doubt() -> None:
 def test_each_fault_of_a_series_is_said_with_what_helps() -> None:
     wide = [1.0, 2.0] * 20
     for found, kind, words in (
-        (of(STEADY, stable=False), Kind.WARM_UP, "still changed after a warm-up"),
-        (of([1.0] * 3), Kind.FEW, "3 samples gave no interval"),
-        (of(wide, "budget"), Kind.WIDE, "± 33.3 %, above 2.0 %, when the budget was used up"),
-        (of(wide, "settled"), Kind.WIDE, "more samples did not narrow it"),
-        (of(wide), Kind.SPREAD, "differed strongly"),
-        (of([*STEADY, 9.0]), Kind.OUTLIERS, "1 of 41 samples were severe outliers, which are kept"),
-        (of([1.0 + k / 1e4 for k in range(400)]), Kind.ALIKE, "about as long as the one before it (correlation 0.99)"),
+        (of(STEADY, stable=False), DoubtKind.WARM_UP, "still changed after a warm-up"),
+        (of([1.0] * 3), DoubtKind.FEW, "3 samples gave no interval"),
+        (of(wide, "budget"), DoubtKind.WIDE, "± 33.3 %, above 2.0 %, when the budget was used up"),
+        (of(wide, "settled"), DoubtKind.WIDE, "more samples did not narrow it"),
+        (of(wide), DoubtKind.SPREAD, "differed strongly"),
+        (of([*STEADY, 9.0]), DoubtKind.OUTLIERS, "1 of 41 samples were severe outliers, which are kept"),
+        (
+            of([1.0 + k / 1e4 for k in range(400)]),
+            DoubtKind.ALIKE,
+            "about as long as the one before it (correlation 0.99)",
+        ),
     ):
         (doubt,) = [doubt for doubt in found if doubt.kind is kind]
         assert words in doubt.seen

@@ -15,8 +15,8 @@ from dimbench.diffusion.guidance import guided, within
 from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
 from dimbench.models import dit, reg
-from dimbench.sampling.noise import SampleNoise
 from dimbench.sampling.run import Run, Settings
+from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights.checkpoints import load_checkpoint
 from tests import golden_data as golden
 from tests.models import relatives

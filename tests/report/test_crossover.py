@@ -4,12 +4,12 @@ import pytest
 
 from dimbench.report import crossover
 from dimbench.report.crossover import Crossing
-from dimbench.report.curves import Curve, Reading, bundles
+from dimbench.report.curves import Curve, TimedPoint, bundles
 from dimbench.results import Record
 
 
 def exact(curve: dict[float, float]) -> Curve:
-    return {x: Reading(value, value, value) for x, value in curve.items()}
+    return {x: TimedPoint(value, value, value) for x, value in curve.items()}
 
 
 def power(factor: float, exponent: float) -> Curve:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from dimbench.bench.doubts import Doubt, Kind, too_big
+from dimbench.bench.doubts import Doubt, DoubtKind, too_big
 from dimbench.bench.parent import with_doubts
 from dimbench.report import speed
 from dimbench.results import Record
@@ -106,9 +106,9 @@ def test_a_row_that_did_not_fit_says_so() -> None:
 
 
 def test_advice_is_said_once_for_all_rows() -> None:
-    wide = Doubt(Kind.WIDE, "the ratio was 1: 2", "wait")
-    first = record("a", (Doubt(Kind.LOAD, "the load was 9", "wait"), wide))
-    second = record("b", (Doubt(Kind.LOAD, "the load was 8", "wait"),))
+    wide = Doubt(DoubtKind.WIDE, "the ratio was 1: 2", "wait")
+    first = record("a", (Doubt(DoubtKind.LOAD, "the load was 9", "wait"), wide))
+    second = record("b", (Doubt(DoubtKind.LOAD, "the load was 8", "wait"),))
     assert list(speed.table([first, second]).notes[-3:]) == [
         "Wait:",
         "  a 256 px batch 1: the load was 9; the ratio was 1: 2",

@@ -10,8 +10,8 @@ from dimbench.counting.bill import trace
 from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import find_process
 from dimbench.sampling.image_cost import image_cost, settings_of
-from dimbench.sampling.noise import SampleNoise
 from dimbench.sampling.run import Run
+from dimbench.sampling.sample_noise import SampleNoise
 
 
 @pytest.mark.parametrize(

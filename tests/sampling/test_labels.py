@@ -8,7 +8,7 @@ import pytest
 from dimbench.backbone import Classes
 from dimbench.errors import UsageError
 from dimbench.sampling.labels import Labels, find_labels
-from dimbench.sampling.noise import mixed
+from dimbench.sampling.sample_noise import mixed
 
 
 def rule(text: str | None, seed: int = 0, trained_without: bool = False) -> Labels:

@@ -11,9 +11,9 @@ from dimbench.data.pixels import to_uint8
 from dimbench.diffusion.process import Gaussian, Process, Transport
 from dimbench.diffusion.transport import GVP, Linear
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.sampling import grid, noise, run
-from dimbench.sampling.noise import SampleNoise
+from dimbench.sampling import grid, run, sample_noise
 from dimbench.sampling.run import Run, Settings
+from dimbench.sampling.sample_noise import SampleNoise
 
 SMALL = {"hidden_size": 32, "depth": 1, "num_heads": 2}
 
@@ -94,7 +94,7 @@ def test_noise_of_an_image_is_normal_and_its_own() -> None:
 
 
 def test_seeds_of_neighbours_differ() -> None:
-    seeds = {noise.mixed(seed, index) for seed in range(100) for index in range(100)}
+    seeds = {sample_noise.mixed(seed, index) for seed in range(100) for index in range(100)}
     assert len(seeds) == 10_000
     assert all(0 <= seed < 2**63 for seed in seeds)
 
