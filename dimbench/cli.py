@@ -16,6 +16,7 @@ from dimbench.commands import (
     flops,
     kernels,
     list_models,
+    methods,
     params,
     plot,
     recipes,
@@ -53,6 +54,7 @@ app.command("sample")(sample.run)
 app.command("fid")(fid.run)
 app.command("stats")(stats.run)
 app.command("recipes")(recipes.run)
+app.command("methods")(methods.run)
 app.command("train")(train.run)
 app.command("report")(report.run)
 app.command("kernels")(kernels.run)

@@ -38,8 +38,10 @@ def count(
     check: bool = False,
     bill: bool = False,
     real: bool = False,
+    methods: Sequence[str] = (),
 ) -> list[Record]:
-    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too.
+    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, by
+    `methods` such as "fora:every=3".
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
@@ -53,7 +55,7 @@ def count(
     for found in _found(what, resolution, inputs, process):
         record = counted(found, batch, rule, engine, check, bill, real)
         if steps is not None:
-            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0)  # the scale does not change the work
+            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0, methods)  # the scale does not change the work
             record = image_record(record, found, how, rule)
         records.append(record)
     return records

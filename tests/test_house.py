@@ -21,7 +21,7 @@ FLOORS = (
     {"bench", "quality", "sampling", "counting", "training", "weights"},
     {"backbone", "from_diffusers", "own", "results", "data", "progress"},
     {"arguments", "diffusers_networks", "diffusion", "foreign", "presets", "preset_files"},
-    {"models"},
+    {"models", "methods"},
     {"layers"},
     {"kernels"},
     {"conditions", "errors", "escaping", "files", "meta", "names", "paths", "stats", "units"},

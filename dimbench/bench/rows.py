@@ -18,7 +18,8 @@ BEST = "best"
 class Row:
     """`model` is a text that backbone.find takes, with `inputs` as it takes them; `batch` a number of images or "best";
     `mode` inference, train or, for whole sampling runs of `steps`, sample; `sampler` None is the model's own;
-    `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
+    `methods` texts that
+    methods.parse takes; `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
 
     model: str
     resolution: int | None = None
@@ -36,15 +37,18 @@ class Row:
     weights: str | None = None
     sampler: str | None = None
     inputs: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
     budget: float = 60.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", tuple(self.inputs))  # JSON makes it a list
+        for name in ("inputs", "methods"):  # JSON makes them lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def key(self) -> dict[str, Any]:
         """What makes it the row it is; how long one looks does not."""
-        return {name: value for name, value in asdict(self).items() if name != "budget"} | {"inputs": list(self.inputs)}
+        lists = {"inputs": list(self.inputs), "methods": list(self.methods)}
+        return {name: value for name, value in asdict(self).items() if name != "budget"} | lists
 
     @property
     def title(self) -> str:
@@ -52,6 +56,7 @@ class Row:
         words = [self.model, *([f"{self.resolution} px"] if self.resolution else []), f"batch {self.batch}", self.dtype]
         words += [word for word, on in (("compile", self.compile), ("graph", self.cuda_graph)) if on]
         words += [] if self.mode == "inference" else [self.mode]
+        words += self.methods
         return " ".join(words)
 
 
@@ -86,6 +91,10 @@ def check(row: Row) -> None:
         raise UsageError("this CPU does not compute in float16 (avx512_fp16, asimdhp); give --dtype fp32 or bf16")
     if row.dtype == "fp16" and row.mode == "train":
         raise UsageError("training in fp16 needs loss scaling, which is not here; give --dtype bf16")
+    if row.methods and row.mode != "sample":
+        raise UsageError(f"--with {row.methods[0]} acts from step to step of a sampling run; give --steps N")
+    if row.methods and (row.compile or row.cuda_graph):
+        raise UsageError("--compile would fix what a method leaves out from step to step; leave out it or --with")
     if row.mode == "train" and row.steps is not None:
         raise UsageError("--steps is for sampling runs; leave it out with --mode train")
     if row.steps is not None and row.steps < 1:

@@ -144,6 +144,15 @@ CudaGraph = Annotated[
     bool,
     typer.Option("--cuda-graph", help="Replay the network's launches as a CUDA graph, which pays for small batches."),
 ]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        help="A method that makes the run cheaper, as `dimbench methods` lists them; may be given again.",
+        metavar="METHOD[:KEY=VALUE,...]",
+        show_default="none",
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(
