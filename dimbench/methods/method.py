@@ -54,16 +54,16 @@ def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
             module.forward = before
 
 
-class _Enough(Exception):
+class _EnoughError(Exception):
     """Ends a trial."""
 
 
 def check_wraps(methods: Sequence[Method], network: nn.Module) -> None:
     """Raise UsageError where one of the methods cannot wrap the network."""
-    with suppress(_Enough), ExitStack() as stack:
+    with suppress(_EnoughError), ExitStack() as stack:
         for method in methods:
             stack.enter_context(method.applied(network))
-        raise _Enough  # so that none is asked what effect it had
+        raise _EnoughError  # so that none is asked what effect it had
 
 
 def check_range(method: Method, name: str, least: float, most: float = float("inf")) -> None:
