@@ -47,8 +47,9 @@ class Row:
     @property
     def key(self) -> dict[str, Any]:
         """What makes it the row it is; how long one looks does not."""
-        lists = {"inputs": list(self.inputs), "methods": list(self.methods)}
-        return {name: value for name, value in asdict(self).items() if name != "budget"} | lists
+        key = {name: value for name, value in asdict(self).items() if name not in ("budget", "methods")}
+        key["inputs"] = list(self.inputs)
+        return {**key, "methods": list(self.methods)} if self.methods else key
 
     @property
     def title(self) -> str:
