@@ -1,4 +1,4 @@
-"""What is left of a count when its bill is added up: the sums that tables, audits and plots show. Standard library only."""
+"""What tables, audits and plots show of a count: the sums of its bill. Standard library only."""
 
 from __future__ import annotations
 
