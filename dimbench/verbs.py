@@ -28,6 +28,7 @@ def count(
     inputs: Any = (),
     *,
     resolution: int | None = None,
+    frames: int | None = None,
     batch: int = 1,
     rule: str = "macs",
     steps: int | None = None,
@@ -50,7 +51,7 @@ def count(
     from dimbench.sampling.image_cost import image_record, settings_of
 
     records = []
-    for found in _found(what, resolution, inputs, process):
+    for found in _found(what, resolution, inputs, process, frames):
         record = counted(found, batch, rule, engine, check, bill, real)
         if steps is not None:
             how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0)  # the scale does not change the work
@@ -85,7 +86,7 @@ def bench(
             ran.raise_failures()
             records += ran.records
         else:
-            (found,) = _found(each, resolution, inputs, None)
+            (found,) = _found(each, resolution, inputs)
             records.append(running.here(Row(found.name, **row), found, file))
     return records
 
@@ -102,7 +103,7 @@ def sample(
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
 
-    (backbone,) = _found(what, resolution, inputs, None)
+    (backbone,) = _found(what, resolution, inputs)
     to = Path(to)
     sheet = folder.is_sheet(to)
     latents = form == folder.ImageFormat.LATENTS
@@ -155,7 +156,7 @@ def fid_task(
     networks = Networks(extractor, inception, vgg)
     if what is None:
         return OnDisk(Path(images) if images else None, reference, networks, device)
-    (backbone,) = _found(what, resolution, inputs, None)
+    (backbone,) = _found(what, resolution, inputs)
     settings = {"steps": 250, "batch": 125, **request}
     asked = Request(backbone=backbone, num_images=num_images or 0, device=device, **settings)
     if recipe:
@@ -180,9 +181,11 @@ def _listed(what: Whats) -> list[What]:
     return list(what) if isinstance(what, (list, tuple)) else [what]  # type: ignore[list-item]
 
 
-def _found(what: Whats, resolution: int | None, inputs: Any, process: str | None) -> list[Backbone]:
+def _found(
+    what: Whats, resolution: int | None, inputs: Any, process: str | None = None, frames: int | None = None
+) -> list[Backbone]:
     """The backbones that are meant, wildcards resolved."""
     from dimbench.backbone import find
 
     names = [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
-    return [find(name, resolution, inputs=inputs, process=process) for name in names]
+    return [find(name, resolution, inputs=inputs, process=process, frames=frames) for name in names]

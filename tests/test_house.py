@@ -24,7 +24,7 @@ FLOORS = (
     {"models"},
     {"layers"},
     {"kernels"},
-    {"conditions", "errors", "escaping", "files", "meta", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "escaping", "files", "hub", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
@@ -51,6 +51,7 @@ BESIDE = {
     ("meta", "errors"),
     ("names", "errors"),
     ("files", "errors"),
+    ("hub", "errors"),
 }
 APART = [("models", "diffusion"), ("counting", "diffusion"), ("counting", "quality"), ("quality", "counting")]
 

@@ -20,6 +20,8 @@ def run(
     resolution: options.Resolution = None,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Show the tree of modules with their shares.")] = False,
     json: options.Json = False,
     csv: options.Csv = False,
@@ -31,9 +33,9 @@ def run(
     from dimbench.backbone import find
     from dimbench.counting.records import parameters_counted
 
-    chosen = options.chosen(names, set_)
+    chosen = options.chosen(names, set_, fetch)
     file = output_file(out)
-    found = [find(name, resolution, inputs=inputs or ()) for name in chosen]
+    found = [find(name, resolution, inputs=inputs or (), frames=frames) for name in chosen]
     records = [parameters_counted(backbone, breakdown) for backbone in track(found, "counting")]
     columns = ("model", "px", "parameters", "of these dead", "fixed besides", "at inference", "paper prints")
     rows = [_row(backbone.preset, record) for backbone, record in zip(found, records, strict=True)]
