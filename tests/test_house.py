@@ -27,7 +27,7 @@ FLOORS = (
     {"models"},
     {"layers"},
     {"kernels"},
-    {"conditions", "errors", "escaping", "files", "meta", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "escaping", "files", "hub", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
@@ -55,6 +55,7 @@ BESIDE = {
     ("meta", "errors"),
     ("names", "errors"),
     ("files", "errors"),
+    ("hub", "errors"),
 }
 APART = [("models", "diffusion"), ("counting", "diffusion"), ("counting", "quality"), ("quality", "counting")]
 

@@ -14,7 +14,7 @@ from dimbench.backbone import Backbone
 from dimbench.bench import ceilings, devices, doubts, energy, hardware, memory, nvml, roofline, timing
 from dimbench.bench import subject as subjects
 from dimbench.bench.rows import Row
-from dimbench.bench.subject import Cost, Subject
+from dimbench.bench.subject import Cost, Subject, weights_of
 from dimbench.bench.timing import OnProgress, Rules, Timed
 from dimbench.errors import DimbenchError
 from dimbench.kernels import backends
@@ -110,7 +110,7 @@ class Measuring:
             "steps": row.steps,
             "guided": row.cfg,
             "decoded": row.autoencoder is not None,
-            "weights": row.weights or "random",
+            "weights": weights_of(row, self.subject) or "random",
             **methods.conditions(row.methods),
         }
 

@@ -18,8 +18,8 @@ BEST = "best"
 class Row:
     """`model` is a text that backbone.find takes, with `inputs` as it takes them; `batch` a number of images or "best";
     `mode` inference, train or, for whole sampling runs of `steps`, sample; `sampler` None is the model's own;
-    `methods` texts that
-    methods.parse takes; `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
+    `autoencoder` the folder of what decodes them, None for no decoding; `weights` None are those that the model's name
+    means, if any and not `random_weights`; `methods` texts that methods.parse takes; `budget` in seconds."""
 
     model: str
     resolution: int | None = None
@@ -38,6 +38,8 @@ class Row:
     sampler: str | None = None
     inputs: tuple[str, ...] = ()
     methods: tuple[str, ...] = ()
+    frames: int | None = None
+    random_weights: bool = False
     budget: float = 60.0
 
     def __post_init__(self) -> None:
@@ -78,6 +80,8 @@ def check(row: Row) -> None:
     on_gpu = row.device.startswith("cuda")
     if row.batch != BEST and (not isinstance(row.batch, int) or row.batch < 1):
         raise UsageError(f"batch {row.batch} is no number of images; give 1 or more, or best")
+    if row.weights and row.random_weights:
+        raise UsageError(f"--weights {row.weights} and --random-weights contradict each other; leave one out")
     if row.budget <= 0:
         raise UsageError(f"a budget of {row.budget:g} seconds leaves no time to measure; give more than 0")
     if row.threads is not None and row.threads < 1:

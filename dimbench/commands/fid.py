@@ -49,6 +49,8 @@ def run(
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     process: options.Process = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     device: options.Device = "cpu",
     dtype: options.DrawDtype = options.Dtype.FP32,
     compile: options.Compile = False,
@@ -76,8 +78,9 @@ def run(
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     followed = _followed(recipe, ctx) if recipe else None
     drawn = model or (followed.model if followed else None)
+    asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
     task = verbs.fid_task(
-        options.backbone(drawn, resolution, set_, inputs, process) if drawn else None,
+        options.backbone(drawn, *asked) if drawn else None,
         images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
         repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
         seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,

@@ -44,6 +44,8 @@ def run(
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     process: options.Process = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -80,14 +82,14 @@ def run(
         raise UsageError(f"{given} was given without --steps; give the steps of the sampler with --steps N")
     if engine is Engine.FVCORE and (rule is not RuleName.MACS or breakdown):
         raise UsageError("--engine fvcore has a rule of its own and knows no modules; leave out --rule and --breakdown")
-    chosen = options.chosen(names, set_)
+    chosen = options.chosen(names, set_, fetch)
     file = output_file(out)
     records = []
     for name in track(chosen, "counting"):
         records += verbs.count(
-            name, inputs or (), resolution=resolution, batch=batch, rule=rule.value, steps=steps, cfg=cfg,
-            sampler=sampler, process=process, engine=engine.value, check=check, bill=breakdown is not None, real=real,
-            methods=tuple(with_ or ()),
+            name, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
+            cfg=cfg, sampler=sampler, process=process, engine=engine.value, check=check, bill=breakdown is not None,
+            real=real, methods=tuple(with_ or ()),
         )  # fmt: skip
     if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
         raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")

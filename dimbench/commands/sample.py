@@ -38,6 +38,8 @@ def run(
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     process: options.Process = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     device: options.Device = "cpu",
     dtype: options.DrawDtype = options.Dtype.FP32,
     compile: options.Compile = False,
@@ -56,7 +58,7 @@ def run(
     _check_out(out, form)
     file = output_file(None)
     record = verbs.sample(
-        options.backbone(name, resolution, set_, inputs, process),
+        options.backbone(name, resolution, set_, inputs, process, frames, fetch, weights=not random_weights),
         out,
         form=form or folder.ImageFormat.NPZ,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,

@@ -36,9 +36,10 @@ def summary(records: Sequence[Record]) -> Table:
 
 
 def size(record: Record) -> str:
-    """The resolution, or where there is none what the network was called with."""
+    """The resolution, or where there is none what the network was called with; and the frames of a clip."""
     conditions = record.conditions
-    return str(conditions.get("resolution") or conditions.get("inputs") or "its own")
+    said = str(conditions.get("resolution") or conditions.get("inputs") or "its own")
+    return f"{said}, {frames} frames" if (frames := conditions.get("frames")) else said
 
 
 def _notes(records: Sequence[Record]) -> list[str]:

@@ -68,8 +68,8 @@ class Request:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The file of weights: the one given, else one that ships or was fetched."""
-        return self.weights or (catalog.path_of(self.known) if self.known else None)
+        """The weights: those given, else a file that ships or was fetched, else those that the model's name means."""
+        return self.weights or (catalog.path_of(self.known) if self.known else self.backbone.weights)
 
     @property
     def fitted(self) -> Backbone:
