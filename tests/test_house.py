@@ -51,6 +51,7 @@ BESIDE = {
     ("meta", "errors"),
     ("names", "errors"),
     ("files", "errors"),
+    ("paths", "errors"),
 }
 APART = [("models", "diffusion"), ("counting", "diffusion"), ("counting", "quality"), ("quality", "counting")]
 
