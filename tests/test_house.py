@@ -56,6 +56,7 @@ BESIDE = {
     ("names", "errors"),
     ("files", "errors"),
     ("hub", "errors"),
+    ("paths", "errors"),
 }
 APART = [("models", "diffusion"), ("counting", "diffusion"), ("counting", "quality"), ("quality", "counting")]
 

@@ -109,13 +109,13 @@ def check(row: Row) -> None:
         raise UsageError(f"{given} was given without --steps; give the steps of a sampling run with --steps N")
 
 
-def whole_numbers(option: str, text: str, words: Sequence[str] = ()) -> list[Any]:
+def whole_numbers(option: str, text: str, most: int, words: Sequence[str] = ()) -> list[Any]:
     """ "1,8,best" -> [1, 8, "best"], each once."""
     found: list[Any] = []
     for part in (part.strip() for part in text.split(",")):
-        if part not in words and not (part.isdigit() and int(part)):
+        if part not in words and not (part.isdecimal() and len(part) < 10 and 1 <= int(part) <= most):
             raise UsageError(
-                f"{option} {text!r} is not understood at {part!r}; give whole numbers from 1 on such as 1,8"
+                f"{option} {text!r} is not understood at {part!r}; give whole numbers from 1 to {most} such as 1,8"
                 + "".join(f", or {word}" for word in words)
             )
         found.append(part if part in words else int(part))

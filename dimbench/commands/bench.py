@@ -85,8 +85,8 @@ def run(
     rows = plan.rows(
         chosen,
         {
-            "resolution": plan.whole_numbers("--resolution", resolution) if resolution else [None],
-            "batch": plan.whole_numbers("--batch", batch, (plan.BEST,)),
+            "resolution": plan.whole_numbers("--resolution", resolution, options.MOST_PIXELS) if resolution else [None],
+            "batch": plan.whole_numbers("--batch", batch, options.MOST_IMAGES, (plan.BEST,)),
         },
         mode=Mode.TRAIN.value if mode is Mode.TRAIN else "sample" if steps else "inference",
         device=device,

@@ -39,7 +39,7 @@ class Engine(StrEnum):
 def run(
     names: options.Names,
     resolution: options.Resolution = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=options.MOST_IMAGES, help="Images per forward pass.")] = 1,
     rule: Annotated[RuleName, typer.Option(help="How the bill is added up.")] = RuleName.MACS,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
