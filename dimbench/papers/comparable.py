@@ -27,7 +27,7 @@ class Comparable:
 
 
 def comparable(models: Sequence[Preset], benchmark: str) -> list[Comparable]:
-    """Those of the models with a FID on it, such as "imagenet-256", in their order; one for each decoder. UsageError for
+    """Those of the models with a FID on it, such as "imagenet-256", in order, one for each decoder. UsageError for
     an unknown benchmark."""
     by_benchmark: dict[str, list[Recipe]] = {}
     for recipe in presets.recipes().values():
