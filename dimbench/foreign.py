@@ -19,6 +19,13 @@ from dimbench import names
 from dimbench.arguments import typed
 from dimbench.errors import DimbenchError, UsageError
 
+CLASS, HUB = "diffusers:", "hf:"
+
+
+def is_of_diffusers(head: str) -> bool:
+    """Whether a name means a class, folder or hub id of diffusers."""
+    return head.startswith((CLASS, HUB)) or head.endswith(".json") or Path(head).is_dir()
+
 
 class Source:
     """`file.py:name` or `package.module:name`, imported: `factory` makes the module, `inputs` are what the file says it
