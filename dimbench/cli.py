@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dimbench.commands import root
-from dimbench.errors import DimbenchError, reason
+from dimbench.errors import DimbenchError, is_short_of_memory, reason
 from dimbench.escaping import plain
 
 # By their files in commands/.
@@ -22,7 +22,7 @@ COMMANDS = {
         name: name
         for name in (
             "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "compare", "calibrate", "sample",
-            "fid", "stats", "recipes", "train", "report", "kernels", "weights",
+            "fid", "stats", "recipes", "methods", "train", "report", "kernels", "weights",
         )
     },
 }  # fmt: skip
@@ -79,6 +79,14 @@ def main() -> None:
     except DimbenchError as error:
         print(plain(f"dimbench: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not is_short_of_memory(error):
+            raise
+        print(
+            plain(f"dimbench: the memory does not suffice ({reason(error)}); free some, or ask for less"),
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except OSError as error:
         said = f"dimbench: {reason(error)}{f': {error.filename}' if error.filename else ''}"
         print(plain(said), file=sys.stderr)

@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from dimbench import diffusers_networks as networks
-from dimbench import presets
+from dimbench import hub, presets
 from dimbench.backbone import Classes, LabelOf, with_settings
 from dimbench.diffusers_networks import Kind, Size
 from dimbench.diffusers_networks.loading import quietly
-from dimbench.foreign import CLASS, HUB, Source
+from dimbench.foreign import CLASS, Source
 from dimbench.layers.inputs import Given
 from dimbench.presets import Preset
 
@@ -34,6 +34,7 @@ class FromDiffusers:
     preset: Preset | None = None
     process: Mapping[str, Any] = field(default_factory=dict)
     labels: LabelOf | None = None
+    frames: int | None = None
 
     @property
     def name(self) -> str:
@@ -42,6 +43,10 @@ class FromDiffusers:
     @property
     def text(self) -> str:
         return self.name
+
+    @property
+    def weights(self) -> Path | None:
+        return None if self.preset or self.place.startswith(CLASS) else _folder(self.place)
 
     @cached_property
     def kind(self) -> Kind:
@@ -64,7 +69,7 @@ class FromDiffusers:
             side = self.resolution or side or presets.all_presets()["dit-s2"].resolution
             return Size((side, side) if isinstance(side, int) else tuple(side), stride=1)
         own = side * usual.latent_stride if isinstance(side, int) and not self.preset else None
-        return networks.size_of(usual, self.resolution or own)
+        return networks.size_of(usual, self.resolution or own, self.frames)
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
@@ -120,7 +125,7 @@ def find(head: str, settings: Mapping[str, Any], resolution: int | None, process
         name: str = head.removeprefix(CLASS)
         config: Mapping[str, Any] = {}
     else:
-        name, config = networks.read_config(networks.cached(head) if head.startswith(HUB) else Path(head))
+        name, config = networks.read_config(hub.place_of(Path(head)))
     return FromDiffusers(head, name, config, settings, resolution, process=process)
 
 
@@ -128,6 +133,11 @@ def of_preset(preset: Preset, settings: Mapping[str, Any], resolution: int | Non
     """The preset's network."""
     name = preset.backbone.removeprefix(CLASS)
     return FromDiffusers(preset.name, name, preset.config, settings, resolution, preset)
+
+
+def _folder(place: str) -> Path:
+    """Where the weights lie of what `find` takes: a name of the hub and a folder as they are."""
+    return Path(place).parent if place.endswith(".json") else Path(place)
 
 
 def _presets() -> list[Preset]:

@@ -28,6 +28,7 @@ def count(
     inputs: Any = (),
     *,
     resolution: int | None = None,
+    frames: int | None = None,
     batch: int = 1,
     rule: str = "macs",
     steps: int | None = None,
@@ -38,18 +39,20 @@ def count(
     check: bool = False,
     bill: bool = False,
     real: bool = False,
+    methods: Sequence[str] = (),
 ) -> list[Record]:
-    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too.
+    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, by
+    `methods` such as "fora:every=3".
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
     as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values. Raises UsageError
     for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
     """
-    by_sums = engine == "ours" and not (inputs or process or steps or check or bill or real)
+    by_sums = engine == "ours" and not (process or steps or check or bill or real or frames)
     records: list[Record] = []
     for each in _names(what):
-        if by_sums and isinstance(each, str) and (preset := presets.of(each)):
+        if by_sums and isinstance(each, str) and not len(inputs) and (preset := presets.of(each)):
             from dimbench.counting import kept
             from dimbench.counting.records import check_rule, of_pass
 
@@ -58,22 +61,27 @@ def count(
             continue
         from dimbench.counting.in_hand import counted
 
-        (found,) = _found(each, resolution, inputs, process)
+        (found,) = _found(each, resolution, inputs, process, frames)
         record = counted(found, batch, rule, engine, check, bill, real)
         if steps is not None:
             from dimbench.sampling.image_cost import image_record, settings_of
 
-            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0)  # the scale does not change the work
+            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0, methods)  # the scale does not change the work
             record = image_record(record, found, how, rule)
         records.append(record)
     return records
 
 
 def parameters(
-    name: str, inputs: Sequence[str] = (), *, resolution: int | None = None, modules: bool = False
+    name: str,
+    inputs: Sequence[str] = (),
+    *,
+    resolution: int | None = None,
+    frames: int | None = None,
+    modules: bool = False,
 ) -> Record:
     """Parameters of what backbone.find takes, of each kind; with `modules` where they are."""
-    if not (inputs or modules) and presets.of(name):
+    if not (inputs or frames or modules) and presets.of(name):
         from dimbench.counting import kept
         from dimbench.counting.records import of_parameters
 
@@ -82,7 +90,7 @@ def parameters(
     from dimbench.backbone import find
     from dimbench.counting.in_hand import parameters_counted
 
-    return parameters_counted(find(name, resolution, inputs=inputs), modules)
+    return parameters_counted(find(name, resolution, inputs=inputs, frames=frames), modules)
 
 
 def bench(
@@ -111,7 +119,7 @@ def bench(
             ran.raise_failures()
             records += ran.records
         else:
-            (found,) = _found(each, resolution, inputs, None)
+            (found,) = _found(each, resolution, inputs)
             records.append(running.here(Row(found.name, **row), found, file))
     return records
 
@@ -128,7 +136,7 @@ def sample(
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
 
-    (backbone,) = _found(what, resolution, inputs, None)
+    (backbone,) = _found(what, resolution, inputs)
     to = Path(to)
     sheet = folder.is_sheet(to)
     latents = form == folder.ImageFormat.LATENTS
@@ -181,7 +189,7 @@ def fid_task(
     networks = Networks(extractor, inception, vgg)
     if what is None:
         return OnDisk(Path(images) if images else None, reference, networks, device)
-    (backbone,) = _found(what, resolution, inputs, None)
+    (backbone,) = _found(what, resolution, inputs)
     settings = {"steps": 250, "batch": 125, **request}
     asked = Request(backbone=backbone, num_images=num_images or 0, device=device, **settings)
     if recipe:
@@ -211,8 +219,10 @@ def _names(what: Whats) -> list[What]:
     return [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
 
 
-def _found(what: Whats, resolution: int | None, inputs: Any, process: str | None) -> list[Backbone]:
+def _found(
+    what: Whats, resolution: int | None, inputs: Any, process: str | None = None, frames: int | None = None
+) -> list[Backbone]:
     """The backbones that are meant, wildcards resolved."""
     from dimbench.backbone import find
 
-    return [find(name, resolution, inputs=inputs, process=process) for name in _names(what)]
+    return [find(name, resolution, inputs=inputs, process=process, frames=frames) for name in _names(what)]

@@ -23,11 +23,11 @@ FLOORS = (
     {"comparing", "papers", "report"},
     {"bench", "quality", "sampling", "counting", "training", "weights"},
     {"backbone", "from_diffusers", "own", "results", "data", "progress"},
-    {"arguments", "diffusers_networks", "diffusion", "foreign", "presets", "preset_files"},
+    {"arguments", "diffusers_networks", "diffusion", "foreign", "methods", "presets", "preset_files"},
     {"models"},
     {"layers"},
     {"kernels"},
-    {"conditions", "errors", "escaping", "files", "meta", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "escaping", "files", "hub", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
@@ -42,6 +42,7 @@ BESIDE = {
     ("backbone", "from_diffusers"),
     ("from_diffusers", "backbone"),
     ("foreign", "arguments"),
+    ("methods", "arguments"),
     ("diffusers_networks", "preset_files"),
     ("diffusers_networks", "presets"),
     ("presets", "preset_files"),
@@ -54,6 +55,8 @@ BESIDE = {
     ("meta", "errors"),
     ("names", "errors"),
     ("files", "errors"),
+    ("hub", "errors"),
+    ("paths", "errors"),
 }
 APART = [("models", "diffusion"), ("counting", "diffusion"), ("counting", "quality"), ("quality", "counting")]
 

@@ -20,6 +20,8 @@ def run(
     resolution: options.Resolution = None,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Show the tree of modules with their shares.")] = False,
     json: options.Json = False,
     csv: options.Csv = False,
@@ -28,10 +30,10 @@ def run(
 ) -> None:
     """Count parameters, without loading any weights."""
     form = table_format(json, csv, markdown)
-    chosen = options.chosen(names, set_)
+    chosen = options.chosen(names, set_, fetch)
     file = output_file(out)
     records = [
-        verbs.parameters(name, inputs or (), resolution=resolution, modules=breakdown)
+        verbs.parameters(name, inputs or (), resolution=resolution, frames=frames, modules=breakdown)
         for name in track(chosen, "counting")
     ]
     columns = ("model", "px", "parameters", "of these dead", "fixed besides", "at inference", "paper prints")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimbench import paths, presets, units
+from dimbench import hub, paths, presets, units
 from dimbench.commands import options
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
@@ -20,7 +20,7 @@ from dimbench.names import folded
 from dimbench.presets import Checkpoint
 from dimbench.progress import track, transferring
 from dimbench.report.tables import Table
-from dimbench.weights import catalog, hub, ledger
+from dimbench.weights import catalog, ledger
 from dimbench.weights.catalog import Entry
 
 if TYPE_CHECKING:

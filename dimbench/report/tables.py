@@ -61,9 +61,11 @@ class Table:
         if not all(cell.isascii() and "\n" not in cell for row in cells for cell in row):
             return []
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        to_the = [">" if self.right_aligned(index) else "<" for index in range(len(widths))]
-        line = f" {'   '.join(f'{{:{side}{width}}}' for side, width in zip(to_the, widths, strict=True))} "
-        lines = [line.format(*row) for row in cells]
+        to_the = [str.rjust if self.right_aligned(index) else str.ljust for index in range(len(widths))]
+        lines = [
+            f" {'   '.join(put(cell, width) for put, cell, width in zip(to_the, row, widths, strict=True))} "
+            for row in cells
+        ]
         blank = " " * len(lines[0])
         return [blank, lines[0], f" {'─' * (len(blank) - 2)} ", *lines[1:], blank]
 
