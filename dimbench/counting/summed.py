@@ -16,8 +16,8 @@ ALL = "all"
 class Sums:
     """Of the network `model` for `batch` samples under `conditions`: `params` as dimbench.counting.parameters.count
     gives them for the trained network, `merged` those at inference, whose `form` says which network that is, `tables`
-    the numbers in buffers; `by_rule` multiply-adds per image by the rules' names, `by_operator` the batch's; `dead_macs`, `uncounted` and
-    `missing` as the bill has them."""
+    the numbers in buffers; `by_rule` multiply-adds per image by the rules' names; `by_operator`, `dead_macs`,
+    `uncounted` and `missing` as the bill has them."""
 
     model: str
     conditions: Mapping[str, Any]
