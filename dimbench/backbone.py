@@ -251,19 +251,22 @@ def _found(
     settings = {**told, **(settings or {})}
     if not presets.is_foreign(what):
         return _of_preset(presets.find(head), resolution, settings, inputs)
-    from dimbench import from_diffusers
-    from dimbench.foreign import Source
+    from dimbench.foreign import Source, is_of_diffusers
 
-    if from_diffusers.is_of_diffusers(head) and not inputs:
+    if is_of_diffusers(head) and not inputs:
+        from dimbench import from_diffusers
+
         return from_diffusers.find(head, settings, resolution, _process(process))
     source = Source(head)
     return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, process=_process(process))
 
 
 def _process(name: str | None) -> Mapping[str, Any]:
+    if name is None:
+        return {}
     from dimbench.diffusion.process import USUAL
 
-    return {} if name is None else names.find(name, USUAL, "process")
+    return names.find(name, USUAL, "process")
 
 
 def _is_texts(inputs: Any) -> bool:
@@ -278,12 +281,14 @@ def _of_preset(preset: Preset, resolution: int | None, settings: Mapping[str, An
                 f"--input {inputs[0]} has no meaning for {preset.name}, whose inputs are known; leave it out"
             )
         return Registered(preset, resolution, settings)
-    from dimbench import from_diffusers, own
+    from dimbench import own
     from dimbench.arguments import parse_inputs
-    from dimbench.foreign import Source
+    from dimbench.foreign import Source, is_of_diffusers
 
     inputs = inputs or preset.inputs
-    if from_diffusers.is_of_diffusers(preset.backbone) and not inputs:
+    if is_of_diffusers(preset.backbone) and not inputs:
+        from dimbench import from_diffusers
+
         return from_diffusers.of_preset(preset, settings, resolution)
     source = Source(preset.backbone)
     return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, preset)

@@ -15,9 +15,16 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dimbench import names
+from dimbench import hub, names
 from dimbench.arguments import typed
 from dimbench.errors import DimbenchError, UsageError
+
+CLASS = "diffusers:"
+
+
+def is_of_diffusers(head: str) -> bool:
+    """Whether a name means a class, folder or hub id of diffusers."""
+    return head.startswith((CLASS, hub.PREFIX)) or head.endswith(".json") or Path(head).is_dir()
 
 
 class Source:

@@ -17,11 +17,9 @@ from dimbench import hub, presets
 from dimbench.backbone import Classes, LabelOf, with_settings
 from dimbench.diffusers_networks import Kind, Size
 from dimbench.diffusers_networks.loading import quietly
-from dimbench.foreign import Source
+from dimbench.foreign import CLASS, Source
 from dimbench.layers.inputs import Given
 from dimbench.presets import Preset
-
-CLASS = "diffusers:"
 
 
 @dataclass(frozen=True)
@@ -119,11 +117,6 @@ class FromDiffusers:
 
     def fitted(self, options: Mapping[str, Any]) -> FromDiffusers:
         return dataclasses.replace(self, settings={**self.settings, **options})
-
-
-def is_of_diffusers(head: str) -> bool:
-    """Whether a name means a class, folder or hub id of diffusers."""
-    return head.startswith((CLASS, hub.PREFIX)) or head.endswith(".json") or Path(head).is_dir()
 
 
 def find(head: str, settings: Mapping[str, Any], resolution: int | None, process: Mapping[str, Any]) -> FromDiffusers:

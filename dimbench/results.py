@@ -66,12 +66,13 @@ def _commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        git = ["git", "-C", str(root)]
-        head = subprocess.run([*git, "rev-parse", "--short=12", "HEAD"], capture_output=True, text=True, timeout=5)
-        dirty = subprocess.run([*git, "diff", "--quiet", "HEAD"], capture_output=True, timeout=5).returncode
+        git = ["git", "-C", str(root), "status", "--porcelain=v2", "--branch", "--untracked-files=no"]
+        said = subprocess.run(git, capture_output=True, text=True, timeout=5).stdout.splitlines()
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return head.stdout.strip() + ("+" if dirty else "") or None
+    head = next((line.split()[2][:12] for line in said if line.startswith("# branch.oid")), None)
+    changed = not all(line.startswith("#") for line in said)
+    return head and head + "+" * changed
 
 
 @dataclass(frozen=True)

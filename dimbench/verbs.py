@@ -49,10 +49,10 @@ def count(
     as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values. Raises UsageError
     for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
     """
-    by_sums = engine == "ours" and not (inputs or process or steps or check or bill or real or frames)
+    by_sums = engine == "ours" and not (process or steps or check or bill or real or frames)
     records: list[Record] = []
     for each in _names(what):
-        if by_sums and isinstance(each, str) and (preset := presets.of(each)):
+        if by_sums and isinstance(each, str) and not len(inputs) and (preset := presets.of(each)):
             from dimbench.counting import kept
             from dimbench.counting.records import check_rule, of_pass
 

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from dimbench.backbone import Backbone, created, example
-from dimbench.counting import engines, parameters, records
+from dimbench.counting import parameters, records
 from dimbench.counting.bill import Inputs
 from dimbench.counting.costs import count, skeleton
 from dimbench.counting.rules import RULES
@@ -34,6 +34,8 @@ def counted(
     record = records.of_pass(found, backbone.preset, rule)
     details: dict[str, Any] = {**record.details, "counted_on": found.bill.counted_on}
     conditions, metrics = dict(record.conditions), dict(record.metrics)
+    if engine == FVCORE or check:
+        from dimbench.counting import engines
     if engine == FVCORE:
         by_fvcore, skipped = engines.apart(lambda: engines.fvcore(*called(backbone)))
         macs = sum(by_fvcore.values())

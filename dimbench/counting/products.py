@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry
 
 from dimbench.meta import broadcast
 
@@ -25,11 +24,19 @@ def count(func: Any, args: Sequence[Any], kwargs: dict[str, Any], output: Any) -
     if func.namespace == "aten":
         if formula := _FORMULAS.get(name):
             return weight(output) * formula(output, *args, **kwargs)
+        if not multiplies(func):
+            return None
         if name != packet.__name__:
             packet = getattr(torch.ops.aten, name, packet)
-    if known := flop_registry.get(packet):
+    if known := _known_to_torch(packet):
         return weight(output) * (known(*args, **kwargs, out_val=output) // 2)
     return None
+
+
+def _known_to_torch(packet: Any) -> Any:
+    from torch.utils.flop_counter import flop_registry  # which loads a compiler
+
+    return flop_registry.get(packet)
 
 
 def weight(output: Any) -> int:
@@ -90,6 +97,11 @@ def _matrix(output: Any, matrix: Tensor, *_: Any, **__: Any) -> int:
 
 def _added_matrix(output: Any, bias: Any, matrix: Tensor, *_: Any, **__: Any) -> int:
     return matrix.numel()
+
+
+def _convolution(output: Tensor, x: Tensor, kernel: Tensor, *how: Any) -> int:
+    transposed = how[4]
+    return (x if transposed else output).numel() * prod(kernel.shape[1:])
 
 
 def _outer(output: Tensor, *_: Any, **__: Any) -> int:
@@ -154,6 +166,11 @@ _FORMULAS: dict[str, Formula] = {
     "addbmm": lambda output, bias, left, right, **_: left.numel() * right.shape[-1],
     "addmv": _added_matrix,
     "addr": _outer,
+    "addmm": _added_rows,
+    "baddbmm": _added_rows,
+    "bmm": _rows,
+    "convolution": _convolution,
+    "mm": _rows,
     "conv_tbc": _convolution_in_time,
     "dot": _matrix,
     "mkldnn_rnn_layer": _recurrent_layer,

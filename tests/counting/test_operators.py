@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dimbench import presets
+from dimbench.counting import products
 from dimbench.counting.bill import Bill, trace
 from dimbench.counting.rules import RULES
 from dimbench.meta import NeedsValuesError, build, shapes_only
@@ -458,3 +459,26 @@ def test_transforms_gates_and_samplers_are_no_products() -> None:
 
 def test_the_rule_says_how_complex_numbers_count() -> None:
     assert "four" in RULES["macs"].says
+
+
+def test_every_operator_that_torch_has_a_formula_for_is_a_product() -> None:
+    from torch.utils.flop_counter import flop_registry
+
+    operators = [packet for packet in flop_registry if str(packet).startswith("aten.")]
+    assert len(operators) > 10
+    assert all(products.multiplies(getattr(packet, packet.overloads()[0])) for packet in operators)
+
+
+@pytest.mark.parametrize("function", [F.conv2d, F.conv_transpose2d])
+def test_formulas_of_ours_are_those_of_torch(function: Callable[..., Tensor]) -> None:
+    from torch.utils.flop_counter import FlopCounterMode
+
+    def call() -> None:
+        x, kernel = torch.ones(2, 6, 9, 8), torch.ones(6, 2, 3, 3)
+        function(x, kernel.reshape(6, 2, 3, 3), stride=2, padding=1, groups=3)
+        rows = torch.ones(2, 5, 4) @ torch.ones(2, 4, 3)
+        torch.addmm(torch.ones(3), torch.baddbmm(rows, torch.ones(2, 5, 7), torch.ones(2, 7, 3))[0], torch.ones(3, 3))
+
+    with FlopCounterMode(display=False) as theirs:
+        call()
+    assert RULES["macs"].macs(trace(nn.Identity(), call, 1)) == theirs.get_total_flops() // 2
