@@ -34,13 +34,15 @@ def count(
     steps: int | None = None,
     cfg: bool = False,
     sampler: str | None = None,
+    usual: bool = False,
     process: str | None = None,
     engine: str = "ours",
     check: bool = False,
     bill: bool = False,
     real: bool = False,
 ) -> list[Record]:
-    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too.
+    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, or
+    with `usual` of one as the family's images are usually drawn.
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
@@ -48,14 +50,15 @@ def count(
     for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
     """
     from dimbench.counting.records import counted
-    from dimbench.sampling.image_cost import image_record, settings_of
+    from dimbench.sampling.image_cost import image_record, settings_of, usual_settings
 
     records = []
     for found in _found(what, resolution, inputs, process, frames):
         record = counted(found, batch, rule, engine, check, bill, real)
-        if steps is not None:
-            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0)  # the scale does not change the work
-            record = image_record(record, found, how, rule)
+        if steps is not None or usual:
+            scale = 1.5 if cfg else 1.0  # it does not change the work
+            how = usual_settings(found) if steps is None else settings_of(found, sampler, steps, scale)
+            record = image_record(record, found, how, rule, batch if real else None)
         records.append(record)
     return records
 
