@@ -51,7 +51,7 @@ def local(name: Name) -> Path | None:
 
     try:
         folder = Path(snapshot_download(name.repository, local_files_only=True)) / name.folder
-    except (LocalEntryNotFoundError, HFValidationError):
+    except (LocalEntryNotFoundError, HFValidationError, RuntimeError):  # the last where a user has no home
         return None
     return folder if folder.is_dir() else None
 

@@ -154,7 +154,7 @@ def _training(row: Row, subject: Backbone, model: nn.Module, batch: int) -> Subj
 def settings(row: Row, subject: Backbone) -> Settings:
     """How a row of sampling runs is sampled; the scale of guidance does not change the work."""
     assert row.steps is not None
-    return settings_of(subject, row.sampler, row.steps, 1.5 if row.cfg else 1.0)
+    return settings_of(subject, row.sampler, row.steps, 1.5 if row.cfg else 1.0, row.methods)
 
 
 def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module, batch: int, form: str) -> Subject:

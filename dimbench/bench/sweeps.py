@@ -53,7 +53,7 @@ def _sweep(name: str, contents: Mapping[str, Any]) -> Sweep:
 def shard(rows: Sequence[Row], part: str) -> list[Row]:
     """The rows of part "i/n", i from 1: every n-th, so that the parts take about as long."""
     first, _, parts = part.partition("/")
-    if not (first.isdigit() and parts.isdigit() and 1 <= int(first) <= int(parts)):
+    if not (first.isdecimal() and parts.isdecimal() and 1 <= int(first) <= int(parts)):
         raise UsageError(f"--shard {part!r} is not understood; give i/n with i from 1 to n, such as 1/4")
     return list(rows[int(first) - 1 :: int(parts)])
 

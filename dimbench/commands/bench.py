@@ -52,6 +52,7 @@ def run(
         typer.Option(min=1, help="Time whole sampling runs of so many steps.", show_default="one call"),
     ] = None,
     sampler: options.Sampler = None,
+    with_: options.With = None,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     frames: options.Frames = None,
@@ -84,8 +85,8 @@ def run(
     rows = plan.rows(
         chosen,
         {
-            "resolution": plan.whole_numbers("--resolution", resolution) if resolution else [None],
-            "batch": plan.whole_numbers("--batch", batch, (plan.BEST,)),
+            "resolution": plan.whole_numbers("--resolution", resolution, options.MOST_PIXELS) if resolution else [None],
+            "batch": plan.whole_numbers("--batch", batch, options.MOST_IMAGES, (plan.BEST,)),
         },
         mode=Mode.TRAIN.value if mode is Mode.TRAIN else "sample" if steps else "inference",
         device=device,
@@ -98,6 +99,7 @@ def run(
         cfg=cfg,
         sampler=sampler,
         inputs=tuple(inputs or ()),
+        methods=tuple(with_ or ()),
         autoencoder=_autoencoder() if decode else None,
         weights=str(weights) if weights else None,
         random_weights=random_weights,

@@ -13,10 +13,11 @@ from dimbench.errors import UsageError
 from dimbench.presets import Recipe
 from dimbench.report import quality
 
-FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor")  # by a recipe
+FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor", "with_")  # by a recipe
 DRAWING = (
     "steps", "cfg", "sampler", "num_images", "labels", "seed", "repeats", "batch", "resolution", "dtype", "compile",
     "cuda_graph", "weights", "autoencoder", "stream", "random_weights", "kernel",
+    "with_",
 )  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def run(
     dtype: options.DrawDtype = options.Dtype.FP32,
     compile: options.Compile = False,
     cuda_graph: options.CudaGraph = False,
+    with_: options.With = None,
     weights: options.Weights = None,
     autoencoder: options.Autoencoder = None,
     reference: options.Reference = None,
@@ -82,7 +84,7 @@ def run(
         images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
         repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
         seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph,
+        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=tuple(with_ or ()),
     )  # fmt: skip
     if plan:
         typer.echo(task.plan())
@@ -110,5 +112,5 @@ def _given(ctx: typer.Context, names: Sequence[str]) -> str | None:
     for name in names:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            return name.replace("_", "-")
+            return name.strip("_").replace("_", "-")
     return None

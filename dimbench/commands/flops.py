@@ -39,7 +39,7 @@ class Engine(StrEnum):
 def run(
     names: options.Names,
     resolution: options.Resolution = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=options.MOST_IMAGES, help="Images per forward pass.")] = 1,
     rule: Annotated[RuleName, typer.Option(help="How the bill is added up.")] = RuleName.MACS,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
@@ -58,6 +58,7 @@ def run(
         typer.Option("--usual", help="Cost of a whole image or clip, drawn by the family's usual steps and guidance."),
     ] = False,
     sampler: options.Sampler = None,
+    with_: options.With = None,
     breakdown: Annotated[
         Breakdown | None, typer.Option(help="Show where the multiply-adds are spent.", show_default="none")
     ] = None,
@@ -82,8 +83,8 @@ def run(
     form = table_format(json, csv, markdown)
     if usual and (steps is not None or cfg or sampler):
         raise UsageError("--usual is a sampler, its steps and guidance; leave it out, or --steps, --cfg and --sampler")
-    if steps is None and (cfg or sampler):
-        given = "--cfg" if cfg else f"--sampler {sampler}"
+    if steps is None and not usual and (cfg or sampler or with_):
+        given = "--cfg" if cfg else f"--sampler {sampler}" if sampler else f"--with {(with_ or [''])[0]}"
         raise UsageError(f"{given} was given without --steps; give the steps of the sampler with --steps N")
     if engine is Engine.FVCORE and (rule is not RuleName.MACS or breakdown):
         raise UsageError("--engine fvcore has a rule of its own and knows no modules; leave out --rule and --breakdown")
@@ -94,7 +95,7 @@ def run(
         records += verbs.count(
             name, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
             cfg=cfg, sampler=sampler, usual=usual, process=process, engine=engine.value, check=check,
-            bill=breakdown is not None, real=real,
+            bill=breakdown is not None, real=real, methods=tuple(with_ or ()),
         )  # fmt: skip
     if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
         raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")

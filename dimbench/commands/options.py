@@ -54,9 +54,16 @@ Frames = Annotated[
 Fetch = Annotated[
     bool, typer.Option("--fetch", help="Ask the hub for what NAME means, where that is an hf:owner/name not here yet.")
 ]
+# Of a side, in one call, of a CPU: far beyond what runs, and far below where sizes overflow.
+MOST_PIXELS, MOST_IMAGES, MOST_THREADS = 16_384, 65_536, 4096
 Resolution = Annotated[
     int | None,
-    typer.Option(help="Side of the images in pixels.", show_default="the model's own, 256 for published models"),
+    typer.Option(
+        min=1,
+        max=MOST_PIXELS,
+        help="Side of the images in pixels.",
+        show_default="the model's own, 256 for published models",
+    ),
 ]
 
 
@@ -139,7 +146,8 @@ class Dtype(StrEnum):
 
 Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or cuda:N.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of the CPU.", show_default="torch's choice, all cores")
+    int | None,
+    typer.Option(min=1, max=MOST_THREADS, help="Threads of the CPU.", show_default="torch's choice, all cores"),
 ]
 BenchBudget = Annotated[float, typer.Option(help="Seconds for warm-up and samples of a row at most.")]
 
@@ -156,7 +164,12 @@ Labels = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Noise and label of image k depend on the seed and on k alone.")]
 Batch = Annotated[
-    int, typer.Option(min=1, help="Images per network call; changes the last bits of an image, not its noise or label.")
+    int,
+    typer.Option(
+        min=1,
+        max=MOST_IMAGES,
+        help="Images per network call; changes the last bits of an image, not its noise or label.",
+    ),
 ]
 DrawDtype = Annotated[
     Dtype, typer.Option(help="Precision of the network and the autoencoder; the sampler's state stays float32.")
@@ -165,6 +178,15 @@ Compile = Annotated[bool, typer.Option("--compile", help="Run the network throug
 CudaGraph = Annotated[
     bool,
     typer.Option("--cuda-graph", help="Replay the network's launches as a CUDA graph, which pays for small batches."),
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        help="A method that makes the run cheaper, as `dimbench methods` lists them; may be given again.",
+        metavar="METHOD[:KEY=VALUE,...]",
+        show_default="none",
+    ),
 ]
 Weights = Annotated[
     Path | None,

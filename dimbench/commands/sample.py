@@ -44,6 +44,7 @@ def run(
     dtype: options.DrawDtype = options.Dtype.FP32,
     compile: options.Compile = False,
     cuda_graph: options.CudaGraph = False,
+    with_: options.With = None,
     weights: options.Weights = None,
     autoencoder: options.Autoencoder = None,
     random_weights: options.RandomWeights = False,
@@ -62,7 +63,7 @@ def run(
         form=form or folder.ImageFormat.NPZ,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
-        compile=compile, cuda_graph=cuda_graph,
+        compile=compile, cuda_graph=cuda_graph, methods=tuple(with_ or ()),
     )  # fmt: skip
     if record:
         emit([record], [_table(record)], file, "json" if json else "rich")

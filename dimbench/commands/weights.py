@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from dimbench.weights.checkpoints import Weights
     from dimbench.weights.recognise import Fit
 
-app = typer.Typer(help="Published weights and what else drawing and evaluating need.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Wanted = Annotated[
     list[str],
@@ -52,6 +52,11 @@ _STATES = {
     "partial": "fetched in part",
     "absent": "absent",
 }
+
+
+@app.callback()
+def run() -> None:
+    """Published weights and what else drawing and evaluating need."""
 
 
 @app.command("list")

@@ -87,6 +87,12 @@ def _notes(records: Sequence[Record]) -> list[str]:
             )
             for record in records
         ]
+        notes += [
+            f"{record.model} with {' and '.join(record.conditions['methods'])}: {record.metrics['share_of_plain']:.3f} "
+            "of the multiply-adds of the plain run."
+            for record in records
+            if record.metrics.get("share_of_plain") is not None
+        ]
     return list(dict.fromkeys(notes))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -9,6 +10,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from dimbench import methods
 from dimbench.backbone import Backbone
 from dimbench.counting import costs
 from dimbench.counting.bill import Bill, trace
@@ -20,11 +22,10 @@ from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
 from dimbench.results import Record
 from dimbench.sampling import run
-from dimbench.sampling.autoencoder import STABLE_DIFFUSION, Decoder
-from dimbench.sampling.run import Run, Settings
+from dimbench.sampling.run import ADAPTIVE, Run, Settings
 from dimbench.sampling.sample_noise import SampleNoise
 
-ADAPTIVE = "dopri5"  # chooses its steps by what the network says
+USUAL = "sd-vae-ft-ema"  # of most published models
 
 
 @dataclass(frozen=True)
@@ -56,23 +57,24 @@ class LatentDecoder(nn.Module):
         return self.space.decode(self.network, latents)
 
 
-def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float) -> Settings:
-    """How the backbone is sampled: with its own sampler where none is named. UsageError where none is known."""
+def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float, with_: Sequence[str] = ()) -> Settings:
+    """How the backbone is sampled: with its own sampler where none is named. UsageError where none is known.
+    `with_` are texts that methods.parse takes."""
     diffusion = backbone.diffusion
     if not diffusion:
         raise UsageError(
             f"nothing says what process {backbone.name} was trained on; give --process, or a preset with [diffusion]"
         )
     channels, interval = diffusion.get("guided_channels", 0), diffusion.get("guided_interval")
-    return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval)
+    return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval, methods.parse(with_))
 
 
-def usual_settings(backbone: Backbone) -> Settings:
+def usual_settings(backbone: Backbone, with_: Sequence[str] = ()) -> Settings:
     """How its family's images are usually drawn. UsageError where no preset says so."""
     usual = backbone.preset.sampling if backbone.preset else {}
     if not {"steps", "cfg"} <= usual.keys():
         raise UsageError(f"nothing says how {backbone.name} is usually drawn; give --steps, and --cfg if guided")
-    return settings_of(backbone, usual.get("sampler"), usual["steps"], usual["cfg"])
+    return settings_of(backbone, usual.get("sampler"), usual["steps"], usual["cfg"], with_)
 
 
 def image_cost(backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None) -> ImageCost:
@@ -92,13 +94,22 @@ def image_cost(backbone: Backbone, settings: Settings, decoded: bool, images: in
     whole = Run(backbone, network, process, settings, decoder)
     rows = range(images or 1)
     noise = SampleNoise(0, rows, "cpu" if real else "meta")
-    return ImageCost(trace(whole, lambda: whole(noise), len(rows), alike=network), whole.calls, whole.passes)
+    alike = None if settings.methods else network  # a method leaves out of one call what it did in another
+    return ImageCost(trace(whole, lambda: whole(noise), len(rows), alike=alike), whole.calls, whole.passes)
 
 
 def _decoder(backbone: Backbone) -> nn.Module:
-    """That of the autoencoder which the backbone's preset names; most published models have Stable Diffusion's."""
-    name = backbone.conditions.get("autoencoder")
-    return Decoder(STABLE_DIFFUSION) if name is None else LatentDecoder(latent_space(name))
+    """That of the autoencoder which the backbone's preset names, Stable Diffusion's where none is. UsageError where its
+    latents are others."""
+    usual = backbone.preset.sampling.get("autoencoder") if backbone.preset else None
+    space = latent_space(backbone.conditions.get("autoencoder") or usual or USUAL)
+    own, known = (backbone.state[0], backbone.stride), (space.channels, space.stride)
+    if own != known:
+        raise UsageError(
+            f"{backbone.name} draws latents of {own[0]} channels at stride {own[1]}, and {space.name} decodes "
+            f"{known[0]} at stride {known[1]}; name its autoencoder in its preset's [sampling]"
+        )
+    return LatentDecoder(space)
 
 
 def image_record(
@@ -118,6 +129,10 @@ def image_record(
         **({"decode_macs": found.decode_macs(rule)} if decoded else {}),
     }
     how = {"sampler": settings.sampler, "steps": settings.steps, "guided": settings.guided, "decoded": decoded}
+    if settings.methods:
+        how["methods"] = list(map(str, settings.methods))
+        plain = image_cost(backbone, replace(settings, methods=()), decoded, images).macs(rule)
+        metrics["share_of_plain"] = macs / plain if plain else None
     details = {**of_pass.details, "text_encoders": _texts(backbone)}
     return replace(of_pass, conditions={**of_pass.conditions, **how}, metrics=metrics, details=details)
 
