@@ -34,6 +34,7 @@ def count(
     steps: int | None = None,
     cfg: bool = False,
     sampler: str | None = None,
+    usual: bool = False,
     process: str | None = None,
     engine: str = "ours",
     check: bool = False,
@@ -41,15 +42,15 @@ def count(
     real: bool = False,
     methods: Sequence[str] = (),
 ) -> list[Record]:
-    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, by
-    `methods` such as "fora:every=3".
+    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, or
+    with `usual` of one as the family's images are usually drawn, by `methods` such as "fora:every=3".
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
     as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values. Raises UsageError
     for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
     """
-    by_sums = engine == "ours" and not (process or steps or check or bill or real or frames)
+    by_sums = engine == "ours" and not (process or steps or usual or check or bill or real or frames)
     records: list[Record] = []
     for each in _names(what):
         if by_sums and isinstance(each, str) and not len(inputs) and (preset := presets.of(each)):
@@ -63,11 +64,14 @@ def count(
 
         (found,) = _found(each, resolution, inputs, process, frames)
         record = counted(found, batch, rule, engine, check, bill, real)
-        if steps is not None:
-            from dimbench.sampling.image_cost import image_record, settings_of
+        if steps is not None or usual:
+            from dimbench.sampling.image_cost import image_record, settings_of, usual_settings
 
-            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0, methods)  # the scale does not change the work
-            record = image_record(record, found, how, rule)
+            scale = 1.5 if cfg else 1.0  # it does not change the work
+            how = (
+                usual_settings(found, methods) if steps is None else settings_of(found, sampler, steps, scale, methods)
+            )
+            record = image_record(record, found, how, rule, batch if real else None)
         records.append(record)
     return records
 

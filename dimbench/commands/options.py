@@ -41,7 +41,9 @@ Inputs = Annotated[
 Process = Annotated[
     str | None,
     typer.Option(
-        help="What a network of your own was trained on: gaussian, flow, stable-diffusion or variance-preserving.",
+        help="What a network of your own was trained on: gaussian, flow, rectified-flow (told the share of noise), "
+        "stable-diffusion or variance-preserving; with settings as in gaussian,prediction=velocity or "
+        "rectified-flow,shift=3.",
         show_default="as its preset says",
     ),
 ]

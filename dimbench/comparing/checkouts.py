@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dimbench import preset_files
 from dimbench.errors import DimbenchError, UsageError
 
 
@@ -84,7 +85,10 @@ def bench(side: Side, model: str, budget: float) -> list[dict[str, Any]]:
     words = ["bench", model, "--json", "--budget", f"{budget:g}", "--out", os.devnull, *side.options]
     # First on the module path is the folder it runs in; its own children find the checkout by PYTHONPATH.
     path = os.pathsep.join(filter(None, (str(side.root), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "COLUMNS": "200"}
+    own = os.pathsep.join(map(str, preset_files.places()[1:]))  # of the folder that we run in
+    environment = {
+        **os.environ, "PYTHONPATH": path, preset_files.ENVIRONMENT: own, "PYTHONHASHSEED": "0", "COLUMNS": "200",
+    }  # fmt: skip
     code, out, err = _run([sys.executable, "-m", "dimbench", *words], side.root, environment)
     if code:
         raise DimbenchError(
