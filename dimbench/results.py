@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -99,10 +100,10 @@ class Record:
 
 
 def check_writable(path: Path) -> None:
-    """Raise DimbenchError now if records cannot be appended to `path` later."""
+    """Raise DimbenchError now if records cannot be appended to `path` later. No file is made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8"):
+        with path.open("a") if path.exists() else tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise DimbenchError(

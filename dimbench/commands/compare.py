@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
@@ -90,6 +91,9 @@ def run(
     ]
     if records:
         emit(records, [shown.table(found.changes, _notes(found, rules, failed, absent))], file, form)
+    if isinstance(found.stopped, KeyboardInterrupt):
+        kept = f"what the finished rounds say is in {file}" if records else "no round was finished, and none is kept"
+        print(f"dimbench: interrupted; {kept}", file=sys.stderr)
     if found.stopped:
         raise found.stopped
     if failed:
