@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ALSO = (
     "or a network of your own as FILE.py:NAME or PACKAGE.MODULE:NAME, with settings behind a comma as in "
-    "net.py:Net,width=384; or a folder that diffusers wrote, or diffusers:CLASS."
+    "net.py:Net,width=384; or a folder that diffusers wrote, diffusers:CLASS or hf:OWNER/NAME."
 )
 Names = Annotated[
     list[str],
@@ -45,6 +45,13 @@ Process = Annotated[
         show_default="as its preset says",
     ),
 ]
+Frames = Annotated[
+    int | None,
+    typer.Option(min=1, help="Frames of a clip, for networks that draw such.", show_default="the model's own"),
+]
+Fetch = Annotated[
+    bool, typer.Option("--fetch", help="Ask the hub for what NAME means, where that is an hf:owner/name not here yet.")
+]
 # Of a side, in one call, of a CPU: far beyond what runs, and far below where sizes overflow.
 MOST_PIXELS, MOST_IMAGES, MOST_THREADS = 16_384, 65_536, 4096
 Resolution = Annotated[
@@ -58,24 +65,37 @@ Resolution = Annotated[
 ]
 
 
-def chosen(names: list[str], settings: list[str] | None) -> list[str]:
-    """The names with --set behind them, wildcards resolved."""
-    from dimbench import presets
+def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, weights: bool = False) -> list[str]:
+    """The names with --set behind them, wildcards resolved; with `fetch` those of the hub are brought here first, their
+    `weights` too."""
+    from dimbench import hub, presets
+    from dimbench.weights import opening
 
     for setting in settings or ():
         if not re.fullmatch(r"\w+=[^,]*", setting):
             raise UsageError(f"--set {setting!r} is not understood; give KEY=VALUE, such as width=384")
-    return [",".join([name, *(settings or ())]) for name in presets.chosen(names)]
+    found = presets.chosen(names)
+    for head in (presets.split(name)[0] for name in found if fetch):
+        if hub.is_name(head):
+            hub.fetch_network(hub.parse(head), opening.NETWORKS, weights)
+    return [",".join([name, *(settings or ())]) for name in found]
 
 
 def backbone(
-    name: str, resolution: int | None, settings: list[str] | None, inputs: list[str] | None, process: str | None
+    name: str,
+    resolution: int | None,
+    settings: list[str] | None,
+    inputs: list[str] | None,
+    process: str | None,
+    frames: int | None,
+    fetch: bool,
+    weights: bool,
 ) -> Backbone:
     """The one that a command's options mean."""
     from dimbench.backbone import find
 
-    (text,) = chosen([name], settings)
-    return find(text, resolution, inputs=inputs or (), process=process)
+    (text,) = chosen([name], settings, fetch, weights)
+    return find(text, resolution, inputs=inputs or (), process=process, frames=frames)
 
 
 def _force(context: typer.Context, kernel: str | None) -> str | None:
@@ -156,6 +176,15 @@ Compile = Annotated[bool, typer.Option("--compile", help="Run the network throug
 CudaGraph = Annotated[
     bool,
     typer.Option("--cuda-graph", help="Replay the network's launches as a CUDA graph, which pays for small batches."),
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        help="A method that makes the run cheaper, as `dimbench methods` lists them; may be given again.",
+        metavar="METHOD[:KEY=VALUE,...]",
+        show_default="none",
+    ),
 ]
 Weights = Annotated[
     Path | None,
