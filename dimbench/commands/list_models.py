@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Annotated
 
@@ -11,40 +12,98 @@ from dimbench.commands import options
 from dimbench.counting import kept
 from dimbench.counting.summed import Sums
 from dimbench.errors import UsageError
+from dimbench.papers.comparable import Comparable, comparable
 from dimbench.presets import Preset
 from dimbench.report.tables import Table
+
+Row = tuple[str, ...]
 
 
 def run(
     pattern: Annotated[str, typer.Argument(help="Name or wildcard, such as 'dit-*'.")] = "*",
     family: Annotated[str | None, typer.Option(help="Only this family.", show_default="all")] = None,
+    benchmark: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Only what has a FID there, with its latents: imagenet-256, celeba-hq-256, ...",
+            metavar="DATA-SIDE",
+            show_default="all",
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
-    """List the registered models: their size, what they cost, whose they are and whether weights exist."""
+    """List the registered models by family: their size, what they cost, whose they are and whether weights exist."""
     found = presets.match([pattern])
     if family is not None:
         families = sorted({preset.family for preset in presets.all_presets().values()})
         if family.lower() not in families:
             raise UsageError(f"unknown family {family!r}; known are {', '.join(families)}")
         found = [preset for preset in found if preset.family == family.lower()]
+    if benchmark is not None:
+        _compared(found, benchmark, json)
+        return
     here = {preset.name: kept.known(preset.name) for preset in found}
     counted = {name: sums or kept.elsewhere(name) for name, sums in here.items()}
     if json:
         entries = [{**asdict(preset), "counted": _figures(counted[preset.name])} for preset in found]
         typer.echo(json_module.dumps(entries, indent=2))
         return
-    columns = ("name", "family", "variant", "params", "px", "MACs", "paper", "year", "weights")
+    columns = ("family", "name", "variant", "params", "px", "MACs", "paper", "year", "weights")
     notes = ["`dimbench weights list` names the files."]
     if not all(counted.values()):
         notes.append("`dimbench flops NAME` counts what is not counted.")
     if any(sums and not here[name] for name, sums in counted.items()):
         libraries = " and ".join(f"{library} {version}" for library, version in kept.shipped_with().items())
         notes.append(f"Counted with {libraries}; `dimbench flops NAME` counts with what is installed.")
-    Table(columns, [_row(preset, _figures(counted[preset.name])) for preset in found], notes=notes).show()
+    rows = [_row(preset, _figures(counted[preset.name])) for preset in found]
+    Table(columns, _grouped(rows), notes=notes).show()
 
 
 def _figures(found: Sums | None) -> dict[str, int]:
     return {"params": found.params["params"], "macs": found.macs("macs")} if found else {}
+
+
+def _shown(counted: dict[str, int]) -> tuple[str, str]:
+    """Parameters and multiply-adds."""
+    if not counted:
+        return "not counted", "not counted"
+    return units.short(counted["params"]), units.short(counted["macs"])
+
+
+def _grouped(rows: Sequence[Row]) -> list[Row]:
+    """A family is named on its first line only."""
+    before = ["", *(row[0] for row in rows)]
+    return [row if row[0] != last else ("", *row[1:]) for last, row in zip(before, rows, strict=False)]
+
+
+def _compared(found: list[Preset], benchmark: str, json: bool) -> None:
+    """What has a published FID on a benchmark, by family and latents, each with its best."""
+    entries = comparable(found, benchmark)
+    if json:
+        typer.echo(json_module.dumps([asdict(entry) for entry in entries], indent=2))
+        return
+    columns = ("family", "name", "params", "MACs", "latent", "stride", "normalised", "decoder", "FID", "drawn with")
+    notes = (
+        "The best FID published there; of other latents, trainings and draws of labels it compares with care only.",
+        "`dimbench recipes` lists all of them; `dimbench flops NAME --steps N` counts an image with its decoder.",
+    )
+    Table(columns, _grouped([_compared_row(entry) for entry in entries]), notes=notes).show()
+
+
+def _compared_row(entry: Comparable) -> Row:
+    preset = presets.find(entry.model)
+    return (
+        preset.family,
+        preset.name,
+        *_shown(_figures(kept.known(preset.name) or kept.elsewhere(preset.name))),
+        " x ".join(map(str, entry.latent)),
+        str(entry.stride),
+        entry.normalised or "-",
+        entry.decoder or "none: pixels",
+        entry.fid,
+        f"{entry.sampler} {entry.steps}, cfg {entry.cfg:g}",
+    )
 
 
 def _weights(preset: Preset) -> str:
@@ -52,14 +111,15 @@ def _weights(preset: Preset) -> str:
     return f"{published} published" if published else "ships" if preset.checkpoints else "none"
 
 
-def _row(preset: Preset, counted: dict[str, int]) -> tuple[str, ...]:
+def _row(preset: Preset, counted: dict[str, int]) -> Row:
+    params, macs = _shown(counted)
     return (
-        preset.name,
         preset.family,
+        preset.name,
         preset.label,
-        units.short(counted["params"]) if counted else "not counted",
+        params,
         str(preset.resolution),
-        units.short(counted["macs"]) if counted else "not counted",
+        macs,
         f"arXiv {preset.arxiv}" if preset.arxiv else preset.paper,
         str(preset.year),
         _weights(preset),

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -12,8 +13,11 @@ from dimbench.errors import UsageError
 from dimbench.report import gallery
 from dimbench.report.tables import Table
 
-if TYPE_CHECKING:
-    pass
+
+class Cost(StrEnum):
+    PASS = "pass"
+    IMAGE = "image"
+
 
 ENDINGS = ("png", "svg", "pdf")
 
@@ -32,6 +36,9 @@ def run(
     resolution: Annotated[
         int, typer.Option(help="Side of the images in pixels, where costs are counted.", min=1, max=options.MOST_PIXELS)
     ] = 256,
+    cost: Annotated[
+        Cost, typer.Option(help="Of gflops-fid: one pass, or a whole image with all its steps, guidance and decoding.")
+    ] = Cost.PASS,
     records: Annotated[
         list[Path] | None,
         typer.Option(
@@ -47,11 +54,13 @@ def run(
         Table(("name", "what"), rows, notes=("`dimbench plot NAME --out FILE.png` draws one.",)).show()
         return
     name, draw = names.find(name, {each: (each, draw) for each, draw in gallery.PLOTS.items()}, "plot")
+    if cost is Cost.IMAGE and draw is not gallery.gflops_fid:
+        raise UsageError(f"--cost image is a choice of gflops-fid, and {name} was asked for; leave it out")
     file = out or Path(f"{name}.png")
     ending = file.suffix.removeprefix(".").lower()
     if ending not in ENDINGS:
         raise UsageError(f"--out {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
     chosen = presets.match(models) if models else []
     with writing(file, "--out") as temporary:
-        draw(gallery.Asked(chosen, resolution, records), temporary, ending)
+        draw(gallery.Asked(chosen, resolution, records, cost is Cost.IMAGE), temporary, ending)
     typer.echo(f"{file}", err=True)

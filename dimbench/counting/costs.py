@@ -58,6 +58,7 @@ def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 
             tables=parameters.tables(model),
             form=form_of(model, running),
             by_rule={rule.name: rule.macs(bill) // batch for rule in RULES.values()},
+            by_operator=bill.by_operator,
             dead_macs=bill.dead_macs,
             uncounted=bill.uncounted,
             missing=bill.missing,

@@ -67,6 +67,15 @@ class Bill:
         return self.batch if self.real else None
 
     @property
+    def by_operator(self) -> dict[str, int]:
+        """The multiply-adds of each operator that is a product, without dead lines."""
+        found: dict[str, int] = {}
+        for line in self.lines:
+            if line.macs and not line.dead:
+                found[line.operator] = found.get(line.operator, 0) + line.macs
+        return found
+
+    @property
     def dead_macs(self) -> int:
         """Work of the official code that nothing reads and we do not run."""
         return sum(line.macs for line in self.lines if line.dead)

@@ -16,8 +16,8 @@ ALL = "all"
 class Sums:
     """Of the network `model` for `batch` samples under `conditions`: `params` as dimbench.counting.parameters.count
     gives them for the trained network, `merged` those at inference, whose `form` says which network that is, `tables`
-    the numbers in buffers; `by_rule` multiply-adds per image by the rules' names; `dead_macs`, `uncounted` and
-    `missing` as the bill has them."""
+    the numbers in buffers; `by_rule` multiply-adds per image by the rules' names; `by_operator`, `dead_macs`,
+    `uncounted` and `missing` as the bill has them."""
 
     model: str
     conditions: Mapping[str, Any]
@@ -27,6 +27,7 @@ class Sums:
     tables: int
     form: str
     by_rule: Mapping[str, int]
+    by_operator: Mapping[str, int]
     dead_macs: int
     uncounted: Mapping[str, tuple[int, int]]
     missing: Mapping[str, tuple[int, int]]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class LatentSpace:
     """An autoencoder as presets/shared/autoencoders.toml describes it: `stride` pixels per side of a latent,
-    `temporal_stride` frames per latent frame after the first."""
+    `temporal_stride` frames per latent frame after the first, `normalised` what a network's latents are to its own."""
 
     name: str
     class_name: str
@@ -28,6 +28,7 @@ class LatentSpace:
     channels: int
     source: str
     temporal_stride: int = 1
+    normalised: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def size(
@@ -59,8 +60,12 @@ def latent_space(name: str) -> LatentSpace:
 @cache
 def _all() -> dict[str, LatentSpace]:
     listed = load(folder() / "shared" / "autoencoders.toml")
-    whole = {name: {**listed[entry["like"]], **entry} if "like" in entry else entry for name, entry in listed.items()}
-    return {name: LatentSpace(name, **{k: v for k, v in entry.items() if k != "like"}) for name, entry in whole.items()}
+
+    def whole(name: str) -> dict[str, Any]:
+        entry = dict(listed[name])
+        return {**whole(entry.pop("like")), **entry} if "like" in entry else entry
+
+    return {name: LatentSpace(name, **whole(name)) for name in listed}
 
 
 def size_of(preset: Preset, resolution: int | None = None, frames: int | None = None) -> Size:

@@ -12,7 +12,7 @@ from dimbench.counting import kept
 from dimbench.errors import DimbenchError
 from dimbench.papers import frame, published
 from dimbench.papers.published import PublishedFid
-from dimbench.presets import Preset
+from dimbench.presets import Preset, Recipe
 from dimbench.progress import say, track
 from dimbench.report import timings
 
@@ -24,12 +24,16 @@ LARGEST = ("dit-xl2", "sit-xl2", "udit-l", "dim-h2", "dimsum-l2")
 
 
 class Asked:
-    """What is asked of a plot: `models` (empty: all it can show), the resolution, and the record files."""
+    """What is asked of a plot: `models` (empty: all it can show), the resolution, the record files, and the cost of a
+    whole image in place of that of one pass."""
 
-    def __init__(self, models: Sequence[Preset], resolution: int, files: Sequence[Path] | None) -> None:
+    def __init__(
+        self, models: Sequence[Preset], resolution: int, files: Sequence[Path] | None, of_image: bool = False
+    ) -> None:
         self.models = models
         self.resolution = resolution
         self.files = files
+        self.of_image = of_image
 
     def wants(self, model: str) -> bool:
         return not self.models or model in {preset.name for preset in self.models}
@@ -66,34 +70,87 @@ def left_out(reasons: Mapping[str, str], shown: Collection[str]) -> str:
 
 
 def gflops_fid(request: Asked, file: Path, form: str) -> None:
-    """GFLOPs of one pass against published FID, all families counted by one rule."""
+    """GFLOPs of one pass, or of a whole image, against published FID, all families counted by one rule."""
     from dimbench.report import plots
 
+    points, reasons = (_by_image if request.of_image else _by_pass)(request)
+    absent = left_out({**request.unpublished(), **reasons}, {model for model, _ in points})
+    size = f"ImageNet {request.resolution} x {request.resolution}"
+    fid = "FID-50K, as published (lower is better)"
+    if request.of_image:
+        around = plots.Frame(
+            f"Cost of an image and FID, {size}",
+            "multiply-adds of an image: all passes with guidance, and decoding (TMACs, rule macs)",
+            fid,
+            "Each model's best published FID, counted as it was drawn. Trainings differ in length, latents in kind."
+            + absent,
+        )
+    else:
+        around = plots.Frame(
+            f"Cost of one pass and FID, {size}",
+            "multiply-adds of one pass (GMACs, rule macs)",
+            fid,
+            "Filled: 400K training steps of batch 256, no guidance. Hollow: a model's best under other conditions, not "
+            f"comparable.{absent}",
+        )
+    plots.scatter([dot for _, dot in points], _families(), replace(around, log_x=True, log_y=True), file, form)
+
+
+Placed = tuple[list[tuple[str, "plots.Dot"]], Mapping[str, str]]
+"""Models with their points, and why others have none."""
+
+
+def _by_pass(request: Asked) -> Placed:
+    """Those of equal training and, of families without such, each model's best."""
     found = request.fids()
     fair = {presets.find(entry.model).family for entry in found if entry.like}
-    others = [entry for entry in found if presets.find(entry.model).family not in fair]
-    best = {(entry.model, entry.conditions["cfg"]): entry for entry in sorted(others, key=lambda entry: -entry.fid)}
-    shown = [*(entry for entry in found if entry.like), *best.values()]
-    unlike = {entry.model: "its FID is of another training than its family's others" for entry in found}
-    absent = left_out({**request.unpublished(), **unlike}, {entry.model for entry in shown})
-    costs = request.costs([entry.model for entry in shown])
+    others = {entry.model: entry.fid for entry in sorted(found, key=lambda entry: -entry.fid)}
+    others |= {model: float(recipe.fid) for model, recipe in _best_recipes(request).items()}
+    shown = [(entry.model, entry.fid, False) for entry in found if entry.like]
+    shown += [(model, fid, True) for model, fid in others.items() if presets.find(model).family not in fair]
+    costs = request.costs([model for model, _, _ in shown])
+    points = [
+        (model, _dot(model, costs[model].macs("macs") / 1e9, fid, costs[model], hollow)) for model, fid, hollow in shown
+    ]
+    return points, dict.fromkeys(others, "its FID is of another training than its family's others")
+
+
+def _by_image(request: Asked) -> Placed:
+    """Each model's best, at the cost of drawing an image as its recipe says."""
+    from dimbench import backbone
+    from dimbench.sampling.image_cost import ADAPTIVE, image_cost, settings_of
+
+    best = _best_recipes(request)
+    fixed = [model for model, recipe in best.items() if recipe.sampling["sampler"] != ADAPTIVE]
+    costs = request.costs(fixed)
     points = []
-    for entry in shown:
-        label = _size(entry.model)
-        if not entry.like:
-            label += f" ({entry.conditions['training']}, cfg {entry.conditions['cfg']:g})"
-        points.append(plots.Dot(costs[entry.model].macs("macs") / 1e9, entry.fid, _family(entry.model), label,
-                                  hollow=not entry.like))  # fmt: skip
-    around = plots.Frame(
-        f"Cost of one pass and FID, ImageNet {request.resolution} x {request.resolution}",
-        "multiply-adds of one pass (GMACs, rule macs)",
-        "FID-50K, as published (lower is better)",
-        "Filled: 400K training steps of batch 256, no guidance. Hollow: other conditions, in brackets, not comparable."
-        + absent,
-        log_x=True,
-        log_y=True,
-    )
-    plots.scatter(points, _families(), around, file, form)
+    for model in track(fixed, "counting images"):
+        found, how = backbone.find(model, request.resolution), best[model].sampling
+        settings = settings_of(found, how["sampler"], how["steps"], how["cfg"])
+        macs = image_cost(found, settings, decoded=found.stride > 1).macs("macs")
+        points.append((model, _dot(model, macs / 1e12, float(best[model].fid), costs[model], hollow=True)))
+    return points, dict.fromkeys(best, f"its sampler, {ADAPTIVE}, chooses its steps by what the network says")
+
+
+def _best_recipes(request: Asked) -> dict[str, Recipe]:
+    """By model the recipe of the lowest FID that is published on ImageNet at the resolution."""
+    found = [r for r in presets.recipes().values() if (r.data, r.resolution) == ("ImageNet", request.resolution)]
+    return {r.model: r for r in sorted(found, key=lambda r: -float(r.fid)) if request.wants(r.model)}
+
+
+def _dot(model: str, cost: float, fid: float, count: Sums, hollow: bool) -> plots.Dot:
+    """With the whole label where the families that it stands for are not told apart by size."""
+    from dimbench.report import plots
+
+    label = presets.find(model).label if hollow else _size(model)
+    return plots.Dot(cost, fid, _family(model), label, hollow, _kind(count))
+
+
+def _kind(count: Sums) -> str:
+    """What carries information from place to place: a scan where there is one, else the dearer of the two others."""
+    parts = count.by_operator
+    scan = "selective_scan" in parts
+    return "scan" if scan else max(("attention", "convolution"), key=lambda part: parts.get(part, 0))
 
 
 def params_macs(request: Asked, file: Path, form: str) -> None:
@@ -118,15 +175,12 @@ def params_macs(request: Asked, file: Path, form: str) -> None:
 
 def macs_operator(request: Asked, file: Path, form: str) -> None:
     """Where multiply-adds go: linear layers, attention, convolution, scan."""
-    from dimbench.counting import costs
-    from dimbench.counting.engines import ours
     from dimbench.report import plots
 
     names = [preset.name for preset in request.models] or LARGEST
-    bills = {name: costs.count(name, request.resolution).bill for name in track(names, "counting")}
     bars = {
-        presets.find(name).label: {part.replace("_", " "): macs / 1e9 for part, macs in ours(bill).items()}
-        for name, bill in bills.items()
+        presets.find(name).label: {part.replace("_", " "): macs / 1e9 for part, macs in count.by_operator.items()}
+        for name, count in request.costs(names).items()
     }
     size = request.resolution
     around = plots.Frame(f"Where the work is, {size} x {size}", "multiply-adds of one pass (GMACs, rule macs)", "")

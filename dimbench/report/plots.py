@@ -32,11 +32,13 @@ _STYLE: dict[Any, Any] = {
 }  # fmt: skip
 _SIZE = (7.2, 4.4)  # inches: across a page of print
 _DPI = 200
-# Where a name may stand beside its point, best first, in points.
-_OFFSETS = (
-    (6, 0), (-6, 0), (0, 8), (0, -9), (6, 7), (6, -8), (-6, 7), (-6, -8), (0, 16), (0, -17), (14, 13), (14, -14),
-    (-14, 13), (-14, -14),
-)  # fmt: skip
+# Where a name may stand beside its point, best first, in points: near it, then at the end of a line.
+_NEAR = ((6, 0), (-6, 0), (0, 8), (0, -9), (6, 7), (6, -8), (-6, 7), (-6, -8))
+_FAR = tuple((round(reach * x), round(0.8 * reach * y)) for reach in (20, 32, 46, 62, 80)
+             for x, y in ((0.7, 0.7), (0.7, -0.7), (-0.7, 0.7), (-0.7, -0.7), (0, 1), (0, -1), (1, 0.3), (1, -0.3),
+                          (-1, 0.3), (-1, -0.3)))  # fmt: skip
+_OFFSETS = _NEAR + _FAR
+_CROWD = 25  # points from which on a figure is made taller
 # Behind names, so that lines do not cross them; a stroked outline would turn the text of an SVG into shapes.
 _GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 _INK = 0.6  # how far a colour is darkened where it writes a name
@@ -45,13 +47,15 @@ _SMALL = 0.01  # share of a bar below which a part is not shown by itself
 
 @dataclass(frozen=True)
 class Dot:
-    """`group` decides colour and marker; a hollow point is one to be read with care."""
+    """`group` decides colour and marker, and in the legend groups stand below their `kind`, if any; a hollow point is
+    one to be read with care."""
 
     x: float
     y: float
     group: str
     label: str
     hollow: bool = False
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ def scatter(
 ) -> None:
     """Labelled points; a group has the look of its place in `groups`. `front` is joined by steps, as what no other
     point beats."""
-    with _figure(frame, file, form) as (figure, axes):
+    with _figure(frame, file, form, height=_SIZE[1] + 0.06 * max(0, len(points) - _CROWD)) as (figure, axes):
         for point in points:
             colour, marker = _look(groups.index(point.group))
             fill = "white" if point.hollow else colour
@@ -99,8 +103,12 @@ def scatter(
         if front:
             axes.step([p.x for p in front], [p.y for p in front], where="post", color="#999999", lw=1, zorder=1)
         axes.margins(0.14, 0.08)  # room for the names on either side
-        shown = {point.group for point in points}
-        _legend(axes, [_key(name, index) for index, name in enumerate(groups) if name in shown])
+        keys = []
+        for kind in dict.fromkeys(sorted(point.kind for point in points)):
+            shown = {point.group for point in points if point.kind == kind}
+            keys += [_heading(kind)] if kind else []
+            keys += [_key(name, index) for index, name in enumerate(groups) if name in shown]
+        _legend(axes, keys)
         colours = [_look(groups.index(point.group))[0] for point in points]
         _label(figure, axes, points, colours, [(point.x, point.y) for point in front])
 
@@ -185,7 +193,12 @@ def _figure(frame: Frame, file: Path, form: str, height: float = _SIZE[1]) -> It
 
 def _look(index: int) -> tuple[str, str]:
     """Colour and marker of the group at that place."""
-    return COLOURS[index % len(COLOURS)], MARKERS[index % len(MARKERS)]
+    turn, place = divmod(index, len(COLOURS))
+    return COLOURS[place], MARKERS[(place + turn) % len(MARKERS)]
+
+
+def _heading(text: str) -> Line2D:
+    return Line2D([], [], ls="", label=f"{text}:")
 
 
 def _key(name: str, index: int, joined: bool = False) -> Line2D:
@@ -195,7 +208,8 @@ def _key(name: str, index: int, joined: bool = False) -> Line2D:
 
 def _legend(axes: Axes, handles: Sequence[Any]) -> None:
     """Beside the axes, where no data can lie."""
-    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0)
+    size = 9 if len(handles) < 15 else 7.5
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1.0), borderaxespad=0, fontsize=size)
 
 
 def _label(
@@ -217,9 +231,12 @@ def _label(
         choices = [_placed(x, y, dx * scale, dy * scale, size.width, size.height) for dx, dy in _OFFSETS]
         costs = [_outside(box, inside) + sum(_overlap(box, other) for other in taken) for box in choices]
         best = costs.index(min(costs))
-        across = _OFFSETS[best][0]
-        text.set_position(_OFFSETS[best])
+        across, up = _OFFSETS[best]
+        text.set_position((across, up))
         text.set(ha="center" if across == 0 else "left" if across > 0 else "right")
+        if best >= len(_NEAR):
+            line = {"arrowstyle": "-", "color": colour, "lw": 0.5, "shrinkA": 0, "shrinkB": 3}
+            axes.annotate("", (point.x, point.y), (across, up), textcoords="offset points", arrowprops=line, zorder=2)
         taken.append(choices[best])
 
 

@@ -62,7 +62,10 @@ class Table:
             return []
         widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
         to_the = [str.rjust if self.right_aligned(index) else str.ljust for index in range(len(widths))]
-        lines = [f" {'   '.join(put(*pair) for put, *pair in zip(to_the, row, widths, strict=True))} " for row in cells]
+        lines = [
+            f" {'   '.join(put(cell, width) for put, cell, width in zip(to_the, row, widths, strict=True))} "
+            for row in cells
+        ]
         blank = " " * len(lines[0])
         return [blank, lines[0], f" {'─' * (len(blank) - 2)} ", *lines[1:], blank]
 

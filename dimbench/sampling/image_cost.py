@@ -18,9 +18,10 @@ from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
 from dimbench.results import Record
 from dimbench.sampling import run
-from dimbench.sampling.autoencoder import STABLE_DIFFUSION, Decoder
 from dimbench.sampling.run import ADAPTIVE, Run, Settings
 from dimbench.sampling.sample_noise import SampleNoise
+
+USUAL = "sd-vae-ft-ema"  # of most published models
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,17 @@ def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int
 
 
 def _decoder(backbone: Backbone) -> nn.Module:
-    """That of the autoencoder which the backbone's preset names; most published models have Stable Diffusion's."""
-    name = backbone.conditions.get("autoencoder")
-    return Decoder(STABLE_DIFFUSION) if name is None else LatentDecoder(latent_space(name))
+    """That of the autoencoder which the backbone's preset names, Stable Diffusion's where none is. UsageError where its
+    latents are others."""
+    usual = backbone.preset.sampling.get("autoencoder") if backbone.preset else None
+    space = latent_space(backbone.conditions.get("autoencoder") or usual or USUAL)
+    own, known = (backbone.state[0], backbone.stride), (space.channels, space.stride)
+    if own != known:
+        raise UsageError(
+            f"{backbone.name} draws latents of {own[0]} channels at stride {own[1]}, and {space.name} decodes "
+            f"{known[0]} at stride {known[1]}; name its autoencoder in its preset's [sampling]"
+        )
+    return LatentDecoder(space)
 
 
 def image_record(of_pass: Record, backbone: Backbone, settings: Settings, rule: str) -> Record:

@@ -31,6 +31,21 @@ def test_list_shows_every_model_and_filters() -> None:
     assert entries[0]["checkpoints"][0]["file"] == "DiT-XL-2-256x256.pt"
 
 
+def test_list_names_a_family_once() -> None:
+    firsts = [line.split()[0] for line in dimbench("list", "dit-s*").stdout.splitlines() if "arXiv" in line]
+    assert firsts == ["dit", "dit-s4", "dit-s8"]
+
+
+def test_list_for_a_benchmark_shows_models_with_their_latents() -> None:
+    entries = {e["model"]: e for e in json.loads(dimbench("list", "--for", "ImageNet-256", "--json").stdout)}
+    shapes = [(3, 256, 256), (32, 16, 16), (768, 16, 16), (4, 32, 32)]
+    for name, latent in zip(("jit-b16", "lightningdit-xl1", "dit-dh-xl", "dit-l4"), shapes, strict=True):
+        assert tuple(entries[name]["latent"]) == latent
+    assert (entries["lightningdit-xl1"]["fid"], entries["lightningdit-xl1"]["normalised"]) == ("1.35", "by channel")
+    assert "dim-s2" not in entries, "its FID is of CIFAR-10"
+    assert "none: pixels" in dimbench("list", "jit-b16", "--for", "imagenet-256").stdout
+
+
 def test_flops_prints_both_units_and_the_claim(tmp_path: Path) -> None:
     shown = dimbench("flops", "dimsum-l2").stdout
     for words in ("96,598,228,992", "193,196,457,984", "84.49 G", "calflops", "uncounted", "softmax", "dead"):
@@ -168,6 +183,7 @@ def test_counting_on_real_tensors_says_on_how_many() -> None:
         (["flops", "dit-s2", "--json", "--csv"], "--json and --csv"),
         (["flops", "dit-s2", "--engine", "fvcore", "--rule", "calflops"], "--engine fvcore"),
         (["list", "--family", "gan"], "unknown family 'gan'"),
+        (["list", "--for", "imagenet-25"], "did you mean imagenet-256"),
     ],
 )
 def test_bad_input_is_one_sentence(words: list[str], sentence: str) -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from dimbench import presets
 from dimbench.errors import DimbenchError
+from dimbench.report import gallery
 from dimbench.report.gallery import left_out
 from tests.console import dimbench, refused
 
@@ -35,3 +37,20 @@ def test_reasons_are_grouped(capsys: pytest.CaptureFixture[str]) -> None:
     assert left_out({"dit-xl2": "x"}, {"dit-xl2"}) == ""
     with pytest.raises(DimbenchError, match="there is nothing to draw"):
         left_out({}, set())
+
+
+def test_the_cost_of_an_image_is_one_of_gflops_fid(tmp_path: Path) -> None:
+    file = tmp_path / "a.svg"
+    drawn = dimbench("plot", "gflops-fid", "imf-b2", "jit-b16", "fitv2-xl2", "--cost", "image", "--out", file)
+    assert drawn.code == 0, drawn.stderr
+    assert all(f">{label}<" in file.read_text() for label in ("iMF-B/2", "JiT-B/16", "attention:"))
+    assert "FiTv2-XL/2: its sampler, dopri5, chooses its steps" in drawn.stderr
+    assert "--cost image is a choice of gflops-fid" in refused(2, "plot", "pareto", "--cost", "image", "--out", file)
+
+
+def test_one_pass_of_imf_costs_less_than_those_of_jit() -> None:
+    points, left = gallery._by_image(gallery.Asked(presets.match(["imf-b2", "jit-b16"]), 256, None, of_image=True))
+    costs = {model: dot.x for model, dot in points}
+    assert 0.3 < costs["imf-b2"] < 0.4, "one pass and the decoder"
+    assert 4.9 < costs["jit-b16"] < 5.1, "Heun's 99 calls, of which the guided ones are two passes"
+    assert set(left) == set(costs)

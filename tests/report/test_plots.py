@@ -76,7 +76,7 @@ def test_names_do_not_cover_each_other() -> None:
     axes.plot([p.x for p in near], [p.y for p in near])
     axes.set(xlim=(0, 2), ylim=(0, 2))
     plots._label(figure, axes, near, ["#000000"] * len(near), [])
-    boxes = [tuple(text.get_window_extent().extents) for text in axes.texts]
+    boxes = [tuple(text.get_window_extent().extents) for text in axes.texts if text.get_text()]
     pyplot.close(figure)
     overlaps = [plots._overlap(a, b) for i, a in enumerate(boxes) for b in boxes[i + 1 :]]
     assert max(overlaps) == 0
@@ -93,3 +93,15 @@ def test_a_picture_that_fails_leaves_nothing_open(tmp_path: Path) -> None:
 def test_the_picture_is_wide_enough_for_print(tmp_path: Path) -> None:
     plots.scatter(POINTS, ["DiT", "DiM"], FRAME, tmp_path / "plot.png", "png")
     assert Image.open(tmp_path / "plot.png").width == 1440  # 7.2 inches at 200 dots
+
+
+def test_every_family_has_a_look_of_its_own() -> None:
+    assert len({plots._look(index) for index in range(64)}) == 64
+
+
+def test_the_legend_names_families_below_their_kind(tmp_path: Path) -> None:
+    dots = [plots.Dot(1, 2, "DiM", "a", kind="scan"), plots.Dot(2, 1, "DiT", "b", kind="attention")]
+    plots.scatter(dots, ["DiM", "DiT"], FRAME, tmp_path / "plot.svg", "svg")
+    drawn = (tmp_path / "plot.svg").read_text()
+    places = [drawn.index(f">{name}<") for name in ("attention:", "DiT", "scan:", "DiM")]
+    assert places == sorted(places)

@@ -9,6 +9,7 @@ from dimbench.counting import costs
 from dimbench.counting.bill import trace
 from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import find_process
+from dimbench.errors import UsageError
 from dimbench.sampling.image_cost import image_cost, settings_of
 from dimbench.sampling.run import Run
 from dimbench.sampling.sample_noise import SampleNoise
@@ -39,3 +40,21 @@ def test_on_real_tensors_every_call_is_followed() -> None:
     bill = trace(whole, lambda: whole(SampleNoise(0, range(2))), 2, alike=network)
     assert len(calls) == 3
     assert RULES["macs"].macs(bill) == 2 * 3 * costs.count(found).macs("macs")
+
+
+@pytest.mark.parametrize(
+    ("name", "decoder"),
+    [("lightningdit-xl1", 126_093_623_296), ("lightningdit-xl2", 311_093_641_216), ("ldm-4", 335_290_601_472),
+     ("dit-dh-s", 110_824_160_256), ("dit-dh-s-512", 492_789_464_064)],
+)  # fmt: skip
+def test_each_model_is_decoded_by_the_autoencoder_of_its_latents(name: str, decoder: int) -> None:
+    found = backbone.find(name)
+    cost = image_cost(found, settings_of(found, None, 2, 1.0), decoded=True)
+    assert cost.decode_macs("macs") == decoder
+    assert cost.macs("macs") == decoder + cost.passes * costs.count(found).macs("macs")
+
+
+def test_latents_that_no_known_autoencoder_has_are_refused() -> None:
+    found = backbone.find("dit-s8", settings={"in_channels": 5})
+    with pytest.raises(UsageError, match="latents of 5 channels at stride 8, and sd-vae-ft-ema decodes 4 at stride 8"):
+        image_cost(found, settings_of(found, None, 2, 1.0), decoded=True)
