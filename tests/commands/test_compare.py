@@ -173,7 +173,7 @@ def test_calibration_widens_the_margin_on_this_host_alone(fake: Callable[..., Fa
 def test_calibrate_needs_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkouts, "bench", lambda side, model, budget: [entry(seconds=None)])
     assert "measured no time of dit-digits" in refused(1, "calibrate")
-    assert not paths.calibrations_file().read_text()
+    assert not paths.calibrations_file().exists()
 
 
 @pytest.fixture
