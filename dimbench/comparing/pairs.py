@@ -73,7 +73,7 @@ def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], o
     for metric, kind in METRICS.items():
         shown = metric in also or kind.kind is MetricKind.EXACT or kind.margin is not None
         before, after = (tuple(_figure(entry, metric) for entry in side) for side in (base, new))
-        if shown and all(metric in side["metrics"] for side in (first, second)) and set(before + after) != {None}:
+        if shown and any(metric in entry["metrics"] for entry in base) and set(before + after) != {None}:
             pairs.append(
                 Pair(
                     command=first["command"],
