@@ -55,7 +55,7 @@ Fetch = Annotated[
     bool, typer.Option("--fetch", help="Ask the hub for what NAME means, where that is an hf:owner/name not here yet.")
 ]
 # Of a side, in one call, of a CPU: far beyond what runs, and far below where sizes overflow.
-MOST_PIXELS, MOST_IMAGES, MOST_THREADS = 16_384, 65_536, 4096
+MOST_PIXELS, MOST_IMAGES, MOST_THREADS = 16_384, 2**24, 4096
 Resolution = Annotated[
     int | None,
     typer.Option(

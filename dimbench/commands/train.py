@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,30 +78,32 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
     checkpoint = out.with_suffix(".ckpt")
     if checkpoint == out:
         raise UsageError(f"--out {out} is where the checkpoint lies; give a name that ends in .safetensors")
-    _begin(training, checkpoint)
-    images, labels = digits.load("train")
-    started, first, losses = perf_counter(), training.step, []
-    with (
-        stepping(f"training {preset.name}", settings.steps, training.step) as progress,
-        backends.watch() as kernels,
-        _interrupts_between_steps() as interrupt,
-    ):
-        try:
-            while training.step < settings.steps:
-                losses.append(training.advance(images, labels))
-                progress(training.step, f"loss {sum(losses[-100:]) / len(losses[-100:]):.4f}")
-                if training.step % save_every == 0:
-                    training.save(checkpoint)
-                interrupt()
-            training.save(checkpoint)
-        except KeyboardInterrupt:
-            training.save(checkpoint)
-            raise
-        except DivergedError as error:
-            training.mark_diverged(checkpoint)
-            raise DimbenchError(
-                f"{error}; {checkpoint} keeps the last good state: start over with a --lr below {settings.lr:g}"
-            ) from None
+    with _interrupts_between_steps() as interrupt:
+        _begin(training, checkpoint)
+        images, labels = digits.load("train")
+        started, first, losses = perf_counter(), training.step, []
+        with (
+            stepping(f"training {preset.name}", settings.steps, training.step) as progress,
+            backends.watch() as kernels,
+        ):
+            try:
+                while training.step < settings.steps:
+                    losses.append(training.advance(images, labels))
+                    progress(training.step, f"loss {sum(losses[-100:]) / len(losses[-100:]):.4f}")
+                    if training.step % save_every == 0:
+                        training.save(checkpoint)
+                    interrupt()
+                training.save(checkpoint)
+            except KeyboardInterrupt:
+                training.save(checkpoint)
+                kept = f"{checkpoint} holds {training.step} of {settings.steps} steps: run again to go on"
+                print(f"dimbench: interrupted; {kept}", file=sys.stderr)
+                raise
+            except DivergedError as error:
+                training.mark_diverged(checkpoint)
+                raise DimbenchError(
+                    f"{error}; {checkpoint} keeps the last good state: start over with a --lr below {settings.lr:g}"
+                ) from None
     training.export(out, {"model": preset.name, "data": "digits, train split"})
     taken, recent = training.step - first, losses[-100:]
     metrics = {
@@ -124,18 +127,24 @@ def _begin(training: Training, checkpoint: Path) -> None:
 
 @contextmanager
 def _interrupts_between_steps() -> Iterator[Callable[[], None]]:
-    """Ctrl-C waits until the result is called: half a step must not be saved as a whole one."""
-    pressed: list[int] = []
+    """Ctrl-C and SIGTERM wait until the result is called: half a step must not be saved as a whole one."""
+    pressed: list[signal.Signals] = []
 
     def interrupt() -> None:
         if pressed:
-            raise KeyboardInterrupt
+            handler = before[pressed[0]]
+            assert callable(handler)
+            handler(pressed[0], None)
 
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {
+        number: signal.signal(number, lambda number, _: pressed.append(signal.Signals(number))) for number in numbers
+    }
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _classifier(seed: int, out: Path) -> Record:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dimbench import preset_files
+from dimbench import preset_files, results
 from dimbench.errors import DimbenchError, UsageError
 
 
@@ -95,10 +95,10 @@ def bench(side: Side, model: str, budget: float) -> list[dict[str, Any]]:
             f"{side.label} cannot run `dimbench {' '.join(words)}`: {_last_words(err) or f'exit {code}'}"
         )
     try:
-        records: list[dict[str, Any]] = json.loads(out)
-    except json.JSONDecodeError:
-        raise DimbenchError(f"`dimbench bench --json` of {side.label} printed no JSON; compare newer commits") from None
-    return records
+        return [results.checked(record, f"what {side.label} printed") for record in json.loads(out)]
+    except (ValueError, TypeError, RecursionError):
+        said = f"`dimbench bench --json` of {side.label} printed no JSON array of records"
+        raise DimbenchError(f"{said}; compare newer commits") from None
 
 
 def _run(words: Sequence[str], folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:
