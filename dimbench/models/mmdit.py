@@ -106,6 +106,7 @@ class StreamAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=config.qkv_bias)
         self.proj = None if ends else nn.Linear(width, width)
         self.ln_q = QK_NORMS[config.qk_norm](HEAD) if config.qk_norm else nn.Identity()
+        self.ln_q.optional = ends  # type: ignore[assignment]  # what an ending stream asks for is not read
         self.ln_k = QK_NORMS[config.qk_norm](HEAD) if config.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
