@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from importlib import import_module
 from math import prod
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -42,7 +43,7 @@ class Backbone(Protocol):
     (C, T, H, W), (steps, actions), or () for a network that is no diffusion network, and `stride` the pixels of an
     image per side of it; `classes` None where no class is asked for; `diffusion` the process it was trained on, as
     diffusion.process reads it, {} where nobody said; `preset` what is known of it besides, None for most networks of
-    the user's own.
+    the user's own; `weights` the folder or hf:owner/name that its name means, None where it means no weights.
     """
 
     @property
@@ -61,6 +62,8 @@ class Backbone(Protocol):
     def diffusion(self) -> Mapping[str, Any]: ...
     @property
     def preset(self) -> Preset | None: ...
+    @property
+    def weights(self) -> Path | None: ...
 
     def build(self) -> nn.Module:
         """The network as it is trained, in eval mode, on torch's current default device."""
@@ -112,6 +115,10 @@ class Registered:
     @property
     def stride(self) -> int:
         return self.preset.latent_stride
+
+    @property
+    def weights(self) -> None:
+        return None
 
     @property
     def diffusion(self) -> Mapping[str, Any]:
@@ -200,14 +207,36 @@ def find(
     settings: Mapping[str, Any] | None = None,
     inputs: Sequence[str] | Any = (),
     process: str | None = None,
+    frames: int | None = None,
 ) -> Backbone:
-    """The backbone that `what` means, at `resolution` pixels per side (None: its own).
+    """The backbone that `what` means, at `resolution` pixels per side and for clips of `frames` (None: its own).
 
     `what` is a preset's name; `file.py:NAME` or `package.module:NAME` of a class or factory; a folder or config.json
     that diffusers wrote, `diffusers:CLASS` or `hf:OWNER/NAME`; a module; or a Backbone. A name may set arguments:
     `dit-s2,depth=6`. `inputs` are texts such as "x=3x224x224", or tensors, for a network that nobody here knows, and
-    `process` is what that was trained on (diffusion.process.USUAL). Raises UsageError where nothing is called so.
+    `process` is what that was trained on (diffusion.process.USUAL). Raises UsageError where nothing is called so, and
+    for frames that it cannot draw.
     """
+    found = _found(what, resolution, settings, inputs, process)
+    return found if frames is None else _of_length(found, frames)
+
+
+def _of_length(found: Backbone, frames: int) -> Backbone:
+    from dimbench.from_diffusers import FromDiffusers
+
+    drawn = dataclasses.replace(found, frames=frames) if isinstance(found, FromDiffusers) else found
+    if drawn is found or len(drawn.state) != 4:
+        raise UsageError(f"--frames {frames} has no meaning for {found.name}, which draws no clips; leave it out")
+    return drawn
+
+
+def _found(
+    what: str | nn.Module | Backbone,
+    resolution: int | None,
+    settings: Mapping[str, Any] | None,
+    inputs: Sequence[str] | Any,
+    process: str | None,
+) -> Backbone:
     if isinstance(what, Backbone):
         return what
     from dimbench import own

@@ -2,61 +2,74 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
 
-from dimbench.commands import (
-    audit,
-    bench,
-    calibrate,
-    compare,
-    device,
-    fid,
-    flops,
-    kernels,
-    list_models,
-    params,
-    plot,
-    recipes,
-    report,
-    root,
-    sample,
-    stats,
-    sweep,
-    table,
-    train,
-    weights,
-)
-from dimbench.errors import DimbenchError, reason
+from dimbench.commands import root
+from dimbench.errors import DimbenchError, is_short_of_memory, reason
 from dimbench.escaping import plain
+
+# By their files in commands/.
+COMMANDS = {
+    "list": "list_models",
+    **{
+        name: name
+        for name in (
+            "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "compare", "calibrate", "sample",
+            "fid", "stats", "recipes", "methods", "train", "report", "kernels", "weights",
+        )
+    },
+}  # fmt: skip
+_FOLDER = Path(__file__).with_name("commands")
+_HELP = re.compile(r'^def run\(.*?"""(.*?)(?:\n\n|""")', re.DOTALL | re.MULTILINE)
+
+
+class OnDemand(TyperGroup):
+    """Imports the one command that is asked for; of the others it knows the names, and reads their help."""
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        return list(self.commands)
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**{**settings, "commands": {name: TyperCommand(name) for name in COMMANDS}})
+
+    def format_help(self, *page: Any) -> None:
+        for name, command in self.commands.items():
+            found = _HELP.search((_FOLDER / f"{COMMANDS[name]}.py").read_text(encoding="utf-8"))
+            command.help = found and found[1]
+        super().format_help(*page)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command and loaded(command.name or ""), rest
+
+
+def loaded(name: str) -> Any:
+    """The command of that name, imported."""
+    module = import_module(f"dimbench.commands.{COMMANDS[name]}")
+    whole = getattr(module, "app", None)
+    if whole is None:
+        whole = typer.Typer(add_completion=False)
+        whole.command(name)(module.run)
+    command = typer.main.get_command(whole)
+    command.name = name
+    return command
+
 
 app = typer.Typer(
     help="Compare diffusion backbones under one stated rule, beside what their papers claim.",
     callback=root.options,
+    cls=OnDemand,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-app.command("list")(list_models.run)
-app.command("params")(params.run)
-app.command("flops")(flops.run)
-app.command("table")(table.run)
-app.command("audit")(audit.run)
-app.command("plot")(plot.run)
-app.command("bench")(bench.run)
-app.command("sweep")(sweep.run)
-app.command("device")(device.run)
-app.command("compare")(compare.run)
-app.command("calibrate")(calibrate.run)
-app.command("sample")(sample.run)
-app.command("fid")(fid.run)
-app.command("stats")(stats.run)
-app.command("recipes")(recipes.run)
-app.command("train")(train.run)
-app.command("report")(report.run)
-app.command("kernels")(kernels.run)
-app.add_typer(weights.app, name="weights")
 
 
 def main() -> None:
@@ -66,6 +79,14 @@ def main() -> None:
     except DimbenchError as error:
         print(plain(f"dimbench: {error}"), file=sys.stderr)
         sys.exit(error.exit_code)
+    except (MemoryError, ImportError, RuntimeError) as error:
+        if not is_short_of_memory(error):
+            raise
+        print(
+            plain(f"dimbench: the memory does not suffice ({reason(error)}); free some, or ask for less"),
+            file=sys.stderr,
+        )
+        sys.exit(1)
     except OSError as error:
         said = f"dimbench: {reason(error)}{f': {error.filename}' if error.filename else ''}"
         print(plain(said), file=sys.stderr)

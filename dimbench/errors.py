@@ -23,6 +23,14 @@ def plain(text: object) -> str:
     return shown if len(shown) <= _LENGTH else f"{shown[:_LENGTH]}..."
 
 
+_SHORT = ("DefaultCPUAllocator", "llocate memory", "not enough memory", "failed to map segment", "out of memory")
+
+
+def is_short_of_memory(error: BaseException) -> bool:
+    """Whether Python, a library being loaded, or torch on a CPU, which has no error of its own, got no memory."""
+    return isinstance(error, MemoryError) or any(word in str(error) for word in _SHORT)
+
+
 def reason(error: BaseException) -> str:
     """Why it failed, in few words; some errors of the system come without any."""
     return plain(getattr(error, "strerror", None) or error) or type(error).__name__

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from dimbench import diffusers_networks as networks
-from dimbench import presets
+from dimbench import hub, presets
 from dimbench.backbone import Classes, LabelOf, with_settings
 from dimbench.diffusers_networks import Kind, Size
 from dimbench.diffusers_networks.loading import quietly
@@ -21,7 +21,7 @@ from dimbench.foreign import Source
 from dimbench.layers.inputs import Given
 from dimbench.presets import Preset
 
-CLASS, HUB = "diffusers:", "hf:"
+CLASS = "diffusers:"
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class FromDiffusers:
     preset: Preset | None = None
     process: Mapping[str, Any] = field(default_factory=dict)
     labels: LabelOf | None = None
+    frames: int | None = None
 
     @property
     def name(self) -> str:
@@ -44,6 +45,10 @@ class FromDiffusers:
     @property
     def text(self) -> str:
         return self.name
+
+    @property
+    def weights(self) -> Path | None:
+        return None if self.preset or self.place.startswith(CLASS) else _folder(self.place)
 
     @cached_property
     def kind(self) -> Kind:
@@ -66,7 +71,7 @@ class FromDiffusers:
             side = self.resolution or side or presets.all_presets()["dit-s2"].resolution
             return Size((side, side) if isinstance(side, int) else tuple(side), stride=1)
         own = side * usual.latent_stride if isinstance(side, int) and not self.preset else None
-        return networks.size_of(usual, self.resolution or own)
+        return networks.size_of(usual, self.resolution or own, self.frames)
 
     @cached_property
     def conditions(self) -> dict[str, Any]:
@@ -118,7 +123,7 @@ class FromDiffusers:
 
 def is_of_diffusers(head: str) -> bool:
     """Whether a name means a class, folder or hub id of diffusers."""
-    return head.startswith((CLASS, HUB)) or head.endswith(".json") or Path(head).is_dir()
+    return head.startswith((CLASS, hub.PREFIX)) or head.endswith(".json") or Path(head).is_dir()
 
 
 def find(head: str, settings: Mapping[str, Any], resolution: int | None, process: Mapping[str, Any]) -> FromDiffusers:
@@ -127,7 +132,7 @@ def find(head: str, settings: Mapping[str, Any], resolution: int | None, process
         name: str = head.removeprefix(CLASS)
         config: Mapping[str, Any] = {}
     else:
-        name, config = networks.read_config(networks.cached(head) if head.startswith(HUB) else Path(head))
+        name, config = networks.read_config(hub.place_of(Path(head)))
     return FromDiffusers(head, name, config, settings, resolution, process=process)
 
 
@@ -135,6 +140,11 @@ def of_preset(preset: Preset, settings: Mapping[str, Any], resolution: int | Non
     """The preset's network."""
     name = preset.backbone.removeprefix(CLASS)
     return FromDiffusers(preset.name, name, preset.config, settings, resolution, preset)
+
+
+def _folder(place: str) -> Path:
+    """Where the weights lie of what `find` takes: a name of the hub and a folder as they are."""
+    return Path(place).parent if place.endswith(".json") else Path(place)
 
 
 def _presets() -> list[Preset]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import TypeVar
 
 from dimbench.errors import UsageError
@@ -13,6 +14,7 @@ T = TypeVar("T")
 _NEAR = 0.5  # how alike a name must be to be offered
 
 
+@cache
 def folded(name: str) -> str:
     """The name without case and separators: DiT-XL/2 and dit_xl2 are one."""
     return "".join(letter for letter in name.lower() if letter.isalnum() or letter in "*?[]!")

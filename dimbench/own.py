@@ -140,6 +140,10 @@ class Own:
         return Classes(count, null)
 
     @property
+    def weights(self) -> None:
+        return None
+
+    @property
     def diffusion(self) -> Mapping[str, Any]:
         return self.process or (self.preset.diffusion if self.preset else {})
 

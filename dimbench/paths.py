@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
+from functools import cache
 from pathlib import Path
+
+from dimbench.errors import DimbenchError
 
 
 def results_folder() -> Path:
@@ -22,8 +27,30 @@ def reference_results() -> list[Path]:
 
 
 def cache_folder() -> Path:
-    """What can be made again, such as compiled kernels: $DIMBENCH_CACHE, else ~/.cache/dimbench."""
-    return Path(os.environ.get("DIMBENCH_CACHE") or Path.home() / ".cache" / "dimbench")
+    """What can be made again, such as compiled kernels: $DIMBENCH_CACHE, else ~/.cache/dimbench; where a user has no
+    home that can be written, as in containers, a temporary folder."""
+    return Path(os.environ.get("DIMBENCH_CACHE") or _in_home() or _temporary())
+
+
+def _in_home() -> Path | None:
+    """None where there is no home, or none that the cache could be made in."""
+    try:
+        folder = Path.home() / ".cache" / "dimbench"
+        nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    except (RuntimeError, OSError):
+        return None
+    return folder if nearest == folder or (nearest.is_dir() and os.access(nearest, os.W_OK)) else None
+
+
+@cache
+def _temporary() -> Path:
+    """A folder of this user alone, which is said once. DimbenchError where another user has made it."""
+    folder = Path(tempfile.gettempdir(), f"dimbench-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid():
+        raise DimbenchError(f"{folder} belongs to another user; set DIMBENCH_CACHE to a folder of your own")
+    print(f"dimbench: there is no home folder to write to; caches are in {folder}", file=sys.stderr)
+    return folder
 
 
 def calibrations_file() -> Path:

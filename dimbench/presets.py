@@ -181,7 +181,9 @@ def is_foreign(text: str) -> bool:
     """Whether a name means no preset but a module, a file or a folder: my_model.py:MyNet, package.nets:build, a folder
     or config.json that diffusers wrote, hf:owner/name."""
     head, _ = split(text)
-    return ":" in head or head.endswith((".py", ".json")) or ("/" in head and not _preset_like(head))
+    if ":" in head or head.endswith((".py", ".json")):
+        return True
+    return ("/" in head or Path(head).is_dir()) and not _preset_like(head)
 
 
 def _preset_like(head: str) -> bool:
@@ -206,9 +208,11 @@ def anywhere(text: str) -> str:
     """The same name for a process that runs in another folder."""
     head, settings = split(text)
     place, colon, name = head.rpartition(":")
-    if not (colon and place.endswith(".py")):
-        return text
-    return ",".join([f"{Path(place).resolve()}:{name}", *(f"{key}={value}" for key, value in settings.items())])
+    if colon and place.endswith(".py"):
+        head = f"{Path(place).resolve()}:{name}"
+    elif is_foreign(text) and Path(head).exists():
+        head = str(Path(head).resolve())
+    return ",".join([head, *(f"{key}={value}" for key, value in settings.items())])
 
 
 def of(text: str) -> Preset | None:

@@ -29,6 +29,7 @@ def count(
     inputs: Any = (),
     *,
     resolution: int | None = None,
+    frames: int | None = None,
     batch: int = 1,
     rule: str = "macs",
     steps: int | None = None,
@@ -39,25 +40,58 @@ def count(
     check: bool = False,
     bill: bool = False,
     real: bool = False,
+    methods: Sequence[str] = (),
 ) -> list[Record]:
-    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too.
+    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, by
+    `methods` such as "fora:every=3".
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
     as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values. Raises UsageError
     for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
     """
-    from dimbench.counting.records import counted
-    from dimbench.sampling.image_cost import image_record, settings_of
+    by_sums = engine == "ours" and not (inputs or process or steps or check or bill or real or frames)
+    records: list[Record] = []
+    for each in _names(what):
+        if by_sums and isinstance(each, str) and (preset := presets.of(each)):
+            from dimbench.counting import kept
+            from dimbench.counting.records import check_rule, of_pass
 
-    records = []
-    for found in _found(what, resolution, inputs, process):
+            check_rule(rule, each, preset)  # before the work
+            records.append(of_pass(kept.sums(each, resolution, batch), preset, rule))
+            continue
+        from dimbench.counting.in_hand import counted
+
+        (found,) = _found(each, resolution, inputs, process, frames)
         record = counted(found, batch, rule, engine, check, bill, real)
         if steps is not None:
-            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0)  # the scale does not change the work
+            from dimbench.sampling.image_cost import image_record, settings_of
+
+            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0, methods)  # the scale does not change the work
             record = image_record(record, found, how, rule)
         records.append(record)
     return records
+
+
+def parameters(
+    name: str,
+    inputs: Sequence[str] = (),
+    *,
+    resolution: int | None = None,
+    frames: int | None = None,
+    modules: bool = False,
+) -> Record:
+    """Parameters of what backbone.find takes, of each kind; with `modules` where they are."""
+    if not (inputs or frames or modules) and presets.of(name):
+        from dimbench.counting import kept
+        from dimbench.counting.records import of_parameters
+
+        if found := kept.known(name, resolution):
+            return of_parameters(found.model, found.conditions, found.params, found.merged)
+    from dimbench.backbone import find
+    from dimbench.counting.in_hand import parameters_counted
+
+    return parameters_counted(find(name, resolution, inputs=inputs, frames=frames), modules)
 
 
 def bench(
@@ -86,7 +120,7 @@ def bench(
             ran.raise_failures()
             records += ran.records
         else:
-            (found,) = _found(each, resolution, inputs, None)
+            (found,) = _found(each, resolution, inputs)
             records.append(running.here(Row(found.name, **row), found, file))
     return records
 
@@ -109,7 +143,7 @@ def sample(
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
 
-    (backbone,) = _found(what, resolution, inputs, None)
+    (backbone,) = _found(what, resolution, inputs)
     to = folder.place_of(backbone, Path(to) if to else None, folder.ImageFormat(form))
     sheet = folder.is_sheet(to)
     latents = form == folder.ImageFormat.LATENTS
@@ -162,7 +196,7 @@ def fid_task(
     networks = Networks(extractor, inception, vgg)
     if what is None:
         return OnDisk(Path(images) if images else None, reference, networks, device)
-    (backbone,) = _found(what, resolution, inputs, None)
+    (backbone,) = _found(what, resolution, inputs)
     settings = {"steps": 250, "batch": 125, **request}
     asked = Request(backbone=backbone, num_images=num_images or 0, device=device, **settings)
     if recipe:
@@ -189,9 +223,15 @@ def _listed(what: Whats) -> list[What]:
     return list(what) if isinstance(what, (list, tuple)) else [what]  # type: ignore[list-item]
 
 
-def _found(what: Whats, resolution: int | None, inputs: Any, process: str | None) -> list[Backbone]:
+def _names(what: Whats) -> list[What]:
+    """What is meant, wildcards resolved."""
+    return [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
+
+
+def _found(
+    what: Whats, resolution: int | None, inputs: Any, process: str | None = None, frames: int | None = None
+) -> list[Backbone]:
     """The backbones that are meant, wildcards resolved."""
     from dimbench.backbone import find
 
-    names = [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
-    return [find(name, resolution, inputs=inputs, process=process) for name in names]
+    return [find(name, resolution, inputs=inputs, process=process, frames=frames) for name in _names(what)]

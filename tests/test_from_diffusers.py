@@ -8,10 +8,15 @@ import pytest
 import torch
 
 from dimbench import backbone as backbones
+from dimbench import presets
+from dimbench.bench import subject
+from dimbench.bench.rows import Row
 from dimbench.counting.costs import count
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
+from dimbench.sampling import decoding
 from dimbench.sampling.image_cost import image_cost, settings_of
+from dimbench.sampling.request import Request
 from tests.models.small_diffusers import SMALL
 
 DIT = "diffusers:DiTTransformer2DModel,num_layers=1,num_attention_heads=2,attention_head_dim=12,sample_size=8"
@@ -32,6 +37,50 @@ def test_a_preset_is_drawn_at_its_own_size_or_another() -> None:
     assert found("wan2.1-1.3b", 240).state == (16, 21, 30, 52)
     assert found("wan2.1-1.3b", 240).conditions["width"] == 416
     assert backbones.find(wan.text).name == wan.name == "wan2.1-1.3b"
+
+
+def test_a_clip_has_the_frames_asked_for() -> None:
+    def long(what: str, frames: int) -> backbones.Backbone:
+        return backbones.find(what, frames=frames)
+
+    assert long("wan2.1-1.3b", 41).state == (16, 11, 60, 104)
+    assert long("wan2.1-1.3b", 41).conditions["frames"] == 41
+    assert long("ltx-video-2b", 9).state[1] == 2
+    assert long("latte-1,video_length=24", 24).state[1] == 24
+    for what, frames, said in [
+        ("wan2.1-1.3b", 40, "40 frames do not fit latents of one frame per 4"),
+        ("wan2.1-1.3b", 0, "0 frames do not fit"),
+        ("latte-1", 24, "--set video_length=24"),
+        ("sana-0.6b", 5, "--frames 5 has no meaning for sana-0.6b"),
+        ("dit-s2", 5, "--frames 5 has no meaning for dit-s2"),
+    ]:
+        with pytest.raises(UsageError, match=said):
+            long(what, frames)
+
+
+def test_a_folder_s_weights_are_those_that_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from diffusers import DiTTransformer2DModel
+
+    monkeypatch.chdir(tmp_path)
+    saved = DiTTransformer2DModel(**SMALL["DiTTransformer2DModel"][0])
+    saved.save_pretrained("mine")
+    (tmp_path / "other").mkdir()
+    bare = found("mine")
+    x, t, given = backbones.example(bare, 2)
+    with torch.no_grad():
+        expected = bare.call(saved.eval(), x, t, given)
+    for file, same in (("mine", True), ("mine/config.json", True), (None, False)):
+        row = Row(file or "mine", random_weights=file is None)
+        assert subject.weights_of(row, found(row.model)) == ("mine" if same else None)
+        with torch.no_grad(), monkeypatch.context() as patch:
+            patch.setattr(backbones, "example", lambda *_: (x, t, given))
+            assert torch.equal(subject.build(row, found(row.model), 2).call(), expected) == same
+    asked = Request(backbone=bare, num_images=1, steps=2)
+    assert asked.checkpoint == Path("mine")
+    assert asked.missing() == decoding.missing(decoding.DEFAULT)
+    assert presets.anywhere("mine,num_layers=2") == f"{tmp_path}/mine,num_layers=2"
+    with pytest.raises(DimbenchError, match="other is no folder of diffusers"):
+        backbones.find("other")
 
 
 def test_a_class_takes_settings_and_what_its_kin_are_told() -> None:

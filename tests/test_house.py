@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from dimbench.counting import kept
 
 ROOT = Path(__file__).parent.parent
 
@@ -20,11 +23,11 @@ FLOORS = (
     {"comparing", "papers", "report"},
     {"bench", "quality", "sampling", "counting", "training", "weights"},
     {"backbone", "from_diffusers", "own", "results", "data", "progress"},
-    {"arguments", "diffusers_networks", "diffusion", "foreign", "presets", "preset_files"},
+    {"arguments", "diffusers_networks", "diffusion", "foreign", "methods", "presets", "preset_files"},
     {"models"},
     {"layers"},
     {"kernels"},
-    {"conditions", "errors", "escaping", "files", "meta", "names", "paths", "stats", "units"},
+    {"conditions", "errors", "escaping", "files", "hub", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
@@ -39,6 +42,7 @@ BESIDE = {
     ("backbone", "from_diffusers"),
     ("from_diffusers", "backbone"),
     ("foreign", "arguments"),
+    ("methods", "arguments"),
     ("diffusers_networks", "preset_files"),
     ("diffusers_networks", "presets"),
     ("presets", "preset_files"),
@@ -51,6 +55,8 @@ BESIDE = {
     ("meta", "errors"),
     ("names", "errors"),
     ("files", "errors"),
+    ("hub", "errors"),
+    ("paths", "errors"),
 }
 APART = [("models", "diffusion"), ("counting", "diffusion"), ("counting", "quality"), ("quality", "counting")]
 
@@ -113,16 +119,61 @@ def test_no_model_imports_another() -> None:
     ],
 )
 def test_start_is_light(words: list[str]) -> None:
+    loads_none(words, {"torch", "pandas", "matplotlib", "numpy", "torch_fidelity", "diffusers", "transformers"})
+
+
+def loads_none(words: list[str], heavy: set[str]) -> None:
+    """The command runs in a fresh process and has none of these modules in the end."""
     script = (
-        "import sys; sys.argv = ['dimbench', *sys.argv[1:]]\n"
+        "import json, sys; heavy = set(json.loads(sys.argv.pop(1))); sys.argv = ['dimbench', *sys.argv[1:]]\n"
         "from dimbench.cli import main\n"
         "try: main()\n"
         "except SystemExit as stop: assert not stop.code\n"
-        "heavy = {'torch', 'pandas', 'matplotlib', 'numpy', 'torch_fidelity', 'diffusers', 'transformers'}\n"
         "assert not heavy & set(sys.modules), heavy & set(sys.modules)"
     )
-    done = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, cwd=ROOT)
+    ran = [sys.executable, "-c", script, json.dumps(sorted(heavy)), *words]
+    done = subprocess.run(ran, capture_output=True, text=True, cwd=ROOT)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(kept.here() != kept.shipped_with(), reason="no count that ships is of these versions")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["flops", "*"],
+        ["flops", "dit-xl2", "--rule", "dit-paper", "--json"],
+        ["params", "*"],
+        ["audit"],
+        ["table", "dit-4"],
+        ["plot", "gflops-fid"],
+    ],
+    ids=" ".join,
+)
+def test_what_is_counted_already_needs_no_torch(words: list[str], tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "plot.png")] if words[0] == "plot" else []
+    loads_none([*words, *out], {"torch", "pandas", "torch_fidelity", "diffusers", "transformers"})
+
+
+@pytest.mark.parametrize(("words", "loaded"), [(["--help"], set()), (["list"], {"list_models"})])
+def test_only_the_command_that_was_asked_for_is_imported(words: list[str], loaded: set[str]) -> None:
+    files = {path.stem for path in (ROOT / "dimbench" / "commands").glob("*.py")}
+    others = files - loaded - {"__init__", "root", "options"}
+    loads_none(words, {f"dimbench.commands.{name}" for name in others})
+
+
+@pytest.mark.parametrize(
+    ("words", "foreign"),
+    [
+        (["flops", "dit-digits", "--batch", "2"], {"diffusers", "transformers", "pandas", "matplotlib"}),
+        (["flops", "dit-xl2-diffusers", "--batch", "2"], {"pandas", "matplotlib"}),
+        (["sample", "dit-digits", "--num-images", "1", "--steps", "2"], {"diffusers", "transformers", "pandas"}),
+        (["bench", "dit-digits", "--budget", "0.2"], {"diffusers", "transformers", "pandas"}),
+    ],
+    ids=lambda value: " ".join(value[:2]) if isinstance(value, list) else "",
+)
+def test_libraries_of_networks_are_loaded_for_those_alone(words: list[str], foreign: set[str], tmp_path: Path) -> None:
+    out = ["--out", str(tmp_path / "sheet.png")] if words[0] == "sample" else []
+    loads_none([*words, *out], foreign)
 
 
 def test_report_loads_no_torch() -> None:

@@ -1,4 +1,4 @@
-"""`python -m dimbench.bench.child`: measures one row in a process of its own.
+"""Measures one row in a process of its own, as bench.parent starts it.
 
 The row comes as a line of JSON on standard input; when that input closes, its parent is gone, and so is the child.
 Events leave as lines of JSON on standard output; whatever else is printed goes to standard error.
@@ -76,7 +76,3 @@ def _leave_with_parent() -> None:
 def _beginning(error: Exception) -> str:
     """The first two sentences: what failed and how much it asked for; torch goes on about its allocator."""
     return ". ".join(str(error).split("\n")[0].split(". ")[:2]) or type(error).__name__
-
-
-if __name__ == "__main__":
-    main()

@@ -10,6 +10,7 @@ from dimbench import stats
 from dimbench.bench.hardware import Host
 from dimbench.bench.nvml import GpuState
 from dimbench.bench.timing import Timed
+from dimbench.methods.method import Method
 from dimbench.stats import Summary
 
 SPREAD, WIDE_SPREAD = 0.10, 0.25  # interquartile range over median, where torch.utils.benchmark warns
@@ -33,6 +34,7 @@ class DoubtKind(StrEnum):
     SLOW = "slow clock"
     MEMORY = "memory"
     NO_END = "no end"
+    MEANINGLESS = "meaningless"
 
 
 @dataclass(frozen=True)
@@ -134,6 +136,16 @@ def of_host(before: Host, after: Host, threads: int) -> list[Doubt]:
         advice = "the clock follows load and heat; the system's administrator can set 'performance'"
         found.append(Doubt(DoubtKind.GOVERNOR, f"the CPU runs under the governor {before.governor!r}", advice))
     return found
+
+
+def of_methods(methods: Sequence[Method]) -> list[Doubt]:
+    """Of what stands only for another computation's values."""
+    seen = "{} computes as the plain network does, so that this time means nothing"
+    return [
+        Doubt(DoubtKind.MEANINGLESS, seen.format(method.name), "measure quality with it, by `dimbench fid`")
+        for method in methods
+        if not method.timed
+    ]
 
 
 def of_gpu(states: Sequence[GpuState]) -> list[Doubt]:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimbench import results, stats
+from dimbench import methods, results, stats
 from dimbench.backbone import Backbone
 from dimbench.bench import ceilings, devices, doubts, energy, hardware, memory, nvml, roofline, timing
 from dimbench.bench import subject as subjects
 from dimbench.bench.rows import Row
-from dimbench.bench.subject import Cost, Subject
+from dimbench.bench.subject import Cost, Subject, weights_of
 from dimbench.bench.timing import OnProgress, Rules, Timed
 from dimbench.errors import DimbenchError
 from dimbench.kernels import backends
@@ -70,6 +70,7 @@ class Measuring:
         found = doubts.of_series(timed, summary, rules.target) + doubts.of_launches(launches)
         found += doubts.of_host(self.host_before, hardware.host(), torch.get_num_threads())
         found += doubts.of_gpu(self.gpu_states)
+        found += doubts.of_methods(methods.parse(self.row.methods))
         self.send(
             "done",
             model=model,
@@ -109,7 +110,8 @@ class Measuring:
             "steps": row.steps,
             "guided": row.cfg,
             "decoded": row.autoencoder is not None,
-            "weights": row.weights or "random",
+            "weights": weights_of(row, self.subject) or "random",
+            **methods.conditions(row.methods),
         }
 
     def _leave_room(self, cost: Cost) -> bool:

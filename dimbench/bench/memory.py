@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from dimbench.errors import is_short_of_memory
+
 _PROC = Path("/proc/self")
 
 
@@ -82,10 +84,7 @@ def limit_process(available: int) -> None:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether torch, or Python, could not get memory. On a CPU torch has no error of its own for it."""
-    words = ("DefaultCPUAllocator", "not enough memory", "can't allocate memory")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or (
-        isinstance(error, RuntimeError) and any(word in str(error) for word in words)
-    )
+    return isinstance(error, torch.OutOfMemoryError) or is_short_of_memory(error)
 
 
 class LivePeak(TorchDispatchMode):

@@ -13,9 +13,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any
 
+import dimbench
+from dimbench import paths
 from dimbench.bench import best_batch, doubts
 from dimbench.bench.doubts import Doubt, DoubtKind
 from dimbench.bench.rows import BEST, Row
@@ -26,7 +29,17 @@ Command = tuple[str, ...]
 OnProgress = Callable[[str, float, float], None]
 """(phase, seconds since its start, median so far)."""
 
-CHILD: Command = (sys.executable, "-m", "dimbench.bench.child")
+# Its dimbench is this one, and nothing that lies in the current folder comes before what is installed.
+_START = """
+import sys
+root, *path = sys.argv[1:]
+sys.path.insert(0, root)
+import dimbench
+sys.path[:] = [*sys.path[1:], *(place for place in path if place not in sys.path[1:])]
+from dimbench.bench.child import main
+main()
+"""
+CHILD: Command = (sys.executable, "-P", "-c", _START, str(Path(dimbench.__file__).parents[1]), *sys.path)
 PATIENCE = 10  # budgets that a row may take besides its start
 START = 120.0  # seconds for building the network ...
 COMPILING = 900.0  # ... and for compiling it, where that is asked for
@@ -128,7 +141,7 @@ class _Child:
 @contextmanager
 def _child(row: Row, command: Command) -> Iterator[_Child]:
     """A child in a process group of its own, which is gone when the block is left."""
-    environment = {**os.environ, "PYTHONHASHSEED": "0"}
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "DIMBENCH_CACHE": str(paths.cache_folder())}
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
         pipe = subprocess.PIPE
         process = subprocess.Popen(

@@ -18,7 +18,8 @@ BEST = "best"
 class Row:
     """`model` is a text that backbone.find takes, with `inputs` as it takes them; `batch` a number of images or "best";
     `mode` inference, train or, for whole sampling runs of `steps`, sample; `sampler` None is the model's own;
-    `autoencoder` the folder of what decodes them, None for no decoding; `budget` in seconds."""
+    `autoencoder` the folder of what decodes them, None for no decoding; `weights` None are those that the model's name
+    means, if any and not `random_weights`; `methods` texts that methods.parse takes; `budget` in seconds."""
 
     model: str
     resolution: int | None = None
@@ -36,15 +37,21 @@ class Row:
     weights: str | None = None
     sampler: str | None = None
     inputs: tuple[str, ...] = ()
+    methods: tuple[str, ...] = ()
+    frames: int | None = None
+    random_weights: bool = False
     budget: float = 60.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "inputs", tuple(self.inputs))  # JSON makes it a list
+        for name in ("inputs", "methods"):  # JSON makes them lists
+            object.__setattr__(self, name, tuple(getattr(self, name)))
 
     @property
     def key(self) -> dict[str, Any]:
         """What makes it the row it is; how long one looks does not."""
-        return {name: value for name, value in asdict(self).items() if name != "budget"} | {"inputs": list(self.inputs)}
+        key = {name: value for name, value in asdict(self).items() if name not in ("budget", "methods")}
+        key["inputs"] = list(self.inputs)
+        return {**key, "methods": list(self.methods)} if self.methods else key
 
     @property
     def title(self) -> str:
@@ -52,6 +59,7 @@ class Row:
         words = [self.model, *([f"{self.resolution} px"] if self.resolution else []), f"batch {self.batch}", self.dtype]
         words += [word for word, on in (("compile", self.compile), ("graph", self.cuda_graph)) if on]
         words += [] if self.mode == "inference" else [self.mode]
+        words += self.methods
         return " ".join(words)
 
 
@@ -72,6 +80,8 @@ def check(row: Row) -> None:
     on_gpu = row.device.startswith("cuda")
     if row.batch != BEST and (not isinstance(row.batch, int) or row.batch < 1):
         raise UsageError(f"batch {row.batch} is no number of images; give 1 or more, or best")
+    if row.weights and row.random_weights:
+        raise UsageError(f"--weights {row.weights} and --random-weights contradict each other; leave one out")
     if row.budget <= 0:
         raise UsageError(f"a budget of {row.budget:g} seconds leaves no time to measure; give more than 0")
     if row.threads is not None and row.threads < 1:
@@ -86,6 +96,10 @@ def check(row: Row) -> None:
         raise UsageError("this CPU does not compute in float16 (avx512_fp16, asimdhp); give --dtype fp32 or bf16")
     if row.dtype == "fp16" and row.mode == "train":
         raise UsageError("training in fp16 needs loss scaling, which is not here; give --dtype bf16")
+    if row.methods and row.mode != "sample":
+        raise UsageError(f"--with {row.methods[0]} acts from step to step of a sampling run; give --steps N")
+    if row.methods and (row.compile or row.cuda_graph):
+        raise UsageError("--compile would fix what a method leaves out from step to step; leave out it or --with")
     if row.mode == "train" and row.steps is not None:
         raise UsageError("--steps is for sampling runs; leave it out with --mode train")
     if row.steps is not None and row.steps < 1:
@@ -95,13 +109,13 @@ def check(row: Row) -> None:
         raise UsageError(f"{given} was given without --steps; give the steps of a sampling run with --steps N")
 
 
-def whole_numbers(option: str, text: str, words: Sequence[str] = ()) -> list[Any]:
+def whole_numbers(option: str, text: str, most: int, words: Sequence[str] = ()) -> list[Any]:
     """ "1,8,best" -> [1, 8, "best"], each once."""
     found: list[Any] = []
     for part in (part.strip() for part in text.split(",")):
-        if part not in words and not (part.isdigit() and int(part)):
+        if part not in words and not (part.isdecimal() and len(part) < 10 and 1 <= int(part) <= most):
             raise UsageError(
-                f"{option} {text!r} is not understood at {part!r}; give whole numbers from 1 on such as 1,8"
+                f"{option} {text!r} is not understood at {part!r}; give whole numbers from 1 to {most} such as 1,8"
                 + "".join(f", or {word}" for word in words)
             )
         found.append(part if part in words else int(part))

@@ -46,7 +46,9 @@ def device_name(device: str) -> str:
     if device == "cpu":
         return str(results.describe_machine()["processor"])
     script = f"import torch; print(torch.cuda.get_device_name({device!r}))"
-    return subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-P", "-c", script], capture_output=True, text=True, check=True
+    ).stdout.strip()
 
 
 @dataclass

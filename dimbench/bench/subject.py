@@ -50,7 +50,13 @@ class Cost:
 
 def found(row: Row) -> Backbone:
     """The backbone of a row."""
-    return backbone.find(row.model, row.resolution, inputs=row.inputs)
+    return backbone.find(row.model, row.resolution, inputs=row.inputs, frames=row.frames)
+
+
+def weights_of(row: Row, subject: Backbone) -> str | None:
+    """What the network is filled from, None for weights of chance."""
+    own = None if row.random_weights else subject.weights
+    return row.weights or (str(own) if own else None)
 
 
 def cost(row: Row, subject: Backbone, batch: int) -> Cost:
@@ -98,8 +104,8 @@ class Subject:
 def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
     model = backbone.created(subject)
-    if row.weights:
-        checkpoints.fill(model, row.weights)
+    if file := weights_of(row, subject):
+        checkpoints.fill(model, file)
     if row.mode == "train":
         return _training(row, subject, model.to(row.device), batch)
     running = subject.running(model).to(row.device, DTYPES[row.dtype])
@@ -148,7 +154,7 @@ def _training(row: Row, subject: Backbone, model: nn.Module, batch: int) -> Subj
 def settings(row: Row, subject: Backbone) -> Settings:
     """How a row of sampling runs is sampled; the scale of guidance does not change the work."""
     assert row.steps is not None
-    return settings_of(subject, row.sampler, row.steps, 1.5 if row.cfg else 1.0)
+    return settings_of(subject, row.sampler, row.steps, 1.5 if row.cfg else 1.0, row.methods)
 
 
 def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module, batch: int, form: str) -> Subject:

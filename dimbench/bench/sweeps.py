@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dimbench import names, preset_files, presets
+from dimbench import conditions, names, preset_files, presets
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
 from dimbench.errors import UsageError
@@ -54,7 +53,7 @@ def _sweep(name: str, contents: Mapping[str, Any]) -> Sweep:
 def shard(rows: Sequence[Row], part: str) -> list[Row]:
     """The rows of part "i/n", i from 1: every n-th, so that the parts take about as long."""
     first, _, parts = part.partition("/")
-    if not (first.isdigit() and parts.isdigit() and 1 <= int(first) <= int(parts)):
+    if not (first.isdecimal() and parts.isdecimal() and 1 <= int(first) <= int(parts)):
         raise UsageError(f"--shard {part!r} is not understood; give i/n with i from 1 to n, such as 1/4")
     return list(rows[int(first) - 1 :: int(parts)])
 
@@ -70,9 +69,9 @@ def records_of(rows: Sequence[Row], records: Iterable[Mapping[str, Any]], device
 
 def missing(rows: Sequence[Row], records: Iterable[Mapping[str, Any]], device_name: str) -> list[Row]:
     """The rows without a record of this device; one that was too big for it has a record, too."""
-    done = [record["details"]["row"] for record in records_of(rows, records, device_name)]
-    return [row for row in rows if row.key not in done]
+    done = {_text(record["details"]["row"]) for record in records_of(rows, records, device_name)}
+    return [row for row in rows if _text(row.key) not in done]
 
 
 def _text(key: Mapping[str, Any] | None) -> str:
-    return json.dumps(key, sort_keys=True)
+    return conditions.key(key or {})

@@ -52,16 +52,25 @@ def run(
         typer.Option(min=1, help="Time whole sampling runs of so many steps.", show_default="one call"),
     ] = None,
     sampler: options.Sampler = None,
+    with_: options.With = None,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     cfg: Annotated[bool, typer.Option("--cfg", help="With --steps: guided, so twice the images per call.")] = False,
     decode: Annotated[
         bool, typer.Option("--decode", help="With --steps: decode the latents with sd-vae-ft-ema.")
     ] = False,
     weights: Annotated[
         Path | None,
-        typer.Option(help="Checkpoint, as for `sample`; it hardly matters to the time.", show_default="random"),
+        typer.Option(
+            help="Checkpoint, as for `sample`; it hardly matters to the time.",
+            show_default="those that NAME means, else random",
+        ),
     ] = None,
+    random_weights: Annotated[
+        bool, typer.Option("--random-weights", help="Leave the weights of a folder or hf:owner/name where they are.")
+    ] = False,
     budget: options.BenchBudget = 60.0,
     json: options.Json = False,
     csv: options.Csv = False,
@@ -70,14 +79,14 @@ def run(
 ) -> None:
     """Time models: median with its interval, images per second, memory, and the distance from the device's limit."""
     form = table_format(json, csv, markdown)
-    chosen = options.chosen(names, set_)
+    chosen = options.chosen(names, set_, fetch, weights=not random_weights)
     if weights and len(chosen) > 1:
         raise UsageError(f"--weights {weights} cannot fit {len(chosen)} models; give one model")
     rows = plan.rows(
         chosen,
         {
-            "resolution": plan.whole_numbers("--resolution", resolution) if resolution else [None],
-            "batch": plan.whole_numbers("--batch", batch, (plan.BEST,)),
+            "resolution": plan.whole_numbers("--resolution", resolution, options.MOST_PIXELS) if resolution else [None],
+            "batch": plan.whole_numbers("--batch", batch, options.MOST_IMAGES, (plan.BEST,)),
         },
         mode=Mode.TRAIN.value if mode is Mode.TRAIN else "sample" if steps else "inference",
         device=device,
@@ -90,8 +99,11 @@ def run(
         cfg=cfg,
         sampler=sampler,
         inputs=tuple(inputs or ()),
+        methods=tuple(with_ or ()),
         autoencoder=_autoencoder() if decode else None,
         weights=str(weights) if weights else None,
+        random_weights=random_weights,
+        frames=frames,
         budget=budget,
     )
     running.check(rows)

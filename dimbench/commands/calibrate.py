@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 import statistics
 from collections.abc import Sequence
 from functools import partial
@@ -36,7 +35,7 @@ def run(
     model = presets.find(name).name
     file = output_file(out)
     results.check_writable(paths.calibrations_file())
-    side = Side("dimbench", checkouts.here(), tuple(shlex.split(bench)))
+    side = Side("dimbench", checkouts.here(), checkouts.options(bench))
     with stepping("calibrating", rounds) as progress:
         run_bench = partial(checkouts.bench, budget=budget)
         records = noise.calibrate(side, model, run_bench, rounds, seed, progress)

@@ -13,10 +13,11 @@ from dimbench.errors import UsageError
 from dimbench.presets import Recipe
 from dimbench.report import quality
 
-FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor")  # by a recipe
+FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor", "with_")  # by a recipe
 DRAWING = (
     "steps", "cfg", "sampler", "num_images", "labels", "seed", "repeats", "batch", "resolution", "dtype", "compile",
     "cuda_graph", "weights", "autoencoder", "stream", "random_weights", "kernel",
+    "with_",
 )  # fmt: skip
 
 
@@ -48,10 +49,13 @@ def run(
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     process: options.Process = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     device: options.Device = "cpu",
     dtype: options.DrawDtype = options.Dtype.FP32,
     compile: options.Compile = False,
     cuda_graph: options.CudaGraph = False,
+    with_: options.With = None,
     weights: options.Weights = None,
     autoencoder: options.Autoencoder = None,
     reference: options.Reference = None,
@@ -74,12 +78,13 @@ def run(
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     followed = _followed(recipe, ctx) if recipe else None
     drawn = model or (followed.model if followed else None)
+    asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
     task = verbs.fid_task(
-        options.backbone(drawn, resolution, set_, inputs, process) if drawn else None,
+        options.backbone(drawn, *asked) if drawn else None,
         images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
         repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
         seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph,
+        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=tuple(with_ or ()),
     )  # fmt: skip
     if plan:
         typer.echo(task.plan())
@@ -107,5 +112,5 @@ def _given(ctx: typer.Context, names: Sequence[str]) -> str | None:
     for name in names:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            return name.replace("_", "-")
+            return name.strip("_").replace("_", "-")
     return None

@@ -39,11 +39,13 @@ class Engine(StrEnum):
 def run(
     names: options.Names,
     resolution: options.Resolution = None,
-    batch: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 1,
+    batch: Annotated[int, typer.Option(min=1, max=options.MOST_IMAGES, help="Images per forward pass.")] = 1,
     rule: Annotated[RuleName, typer.Option(help="How the bill is added up.")] = RuleName.MACS,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     process: options.Process = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     steps: Annotated[
         int | None,
         typer.Option(
@@ -52,6 +54,7 @@ def run(
     ] = None,
     cfg: Annotated[bool, typer.Option("--cfg", help="With --steps: guided.")] = False,
     sampler: options.Sampler = None,
+    with_: options.With = None,
     breakdown: Annotated[
         Breakdown | None, typer.Option(help="Show where the multiply-adds are spent.", show_default="none")
     ] = None,
@@ -74,18 +77,19 @@ def run(
 ) -> None:
     """Count the multiply-adds (MACs) of one forward pass, and FLOPs = 2 x MACs, without loading any weights."""
     form = table_format(json, csv, markdown)
-    if steps is None and (cfg or sampler):
-        given = "--cfg" if cfg else f"--sampler {sampler}"
+    if steps is None and (cfg or sampler or with_):
+        given = "--cfg" if cfg else f"--sampler {sampler}" if sampler else f"--with {(with_ or [''])[0]}"
         raise UsageError(f"{given} was given without --steps; give the steps of the sampler with --steps N")
     if engine is Engine.FVCORE and (rule is not RuleName.MACS or breakdown):
         raise UsageError("--engine fvcore has a rule of its own and knows no modules; leave out --rule and --breakdown")
-    chosen = options.chosen(names, set_)
+    chosen = options.chosen(names, set_, fetch)
     file = output_file(out)
     records = []
     for name in track(chosen, "counting"):
         records += verbs.count(
-            name, inputs or (), resolution=resolution, batch=batch, rule=rule.value, steps=steps, cfg=cfg,
-            sampler=sampler, process=process, engine=engine.value, check=check, bill=breakdown is not None, real=real,
+            name, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
+            cfg=cfg, sampler=sampler, process=process, engine=engine.value, check=check, bill=breakdown is not None,
+            real=real, methods=tuple(with_ or ()),
         )  # fmt: skip
     if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
         raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")

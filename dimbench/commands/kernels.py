@@ -46,7 +46,10 @@ def run(
     dtype: Annotated[KernelDtype, typer.Option(help="Type of what comes by position.")] = KernelDtype.FP32,
     device: Annotated[str, typer.Option(help="Where it runs: cpu, cuda or cuda:N.")] = "cpu",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads of the CPU.", show_default="torch's choice, all cores")
+        int | None,
+        typer.Option(
+            min=1, max=options.MOST_THREADS, help="Threads of the CPU.", show_default="torch's choice, all cores"
+        ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each backend; from 6 on with an interval.")] = 25,
     json: options.Json = False,

@@ -9,6 +9,8 @@ import typer
 
 from dimbench import presets, units
 from dimbench.commands import options
+from dimbench.counting import kept
+from dimbench.counting.summed import Sums
 from dimbench.errors import UsageError
 from dimbench.papers.comparable import Comparable, comparable
 from dimbench.presets import Preset
@@ -41,12 +43,32 @@ def run(
     if benchmark is not None:
         _compared(found, benchmark, json)
         return
+    here = {preset.name: kept.known(preset.name) for preset in found}
+    counted = {name: sums or kept.elsewhere(name) for name, sums in here.items()}
     if json:
-        typer.echo(json_module.dumps([asdict(preset) for preset in found], indent=2))
+        entries = [{**asdict(preset), "counted": _figures(counted[preset.name])} for preset in found]
+        typer.echo(json_module.dumps(entries, indent=2))
         return
     columns = ("family", "name", "variant", "params", "px", "MACs", "paper", "year", "weights")
-    rows = _grouped([_row(preset) for preset in found])
-    Table(columns, rows, notes=("`dimbench weights list` names the files.",)).show()
+    notes = ["`dimbench weights list` names the files."]
+    if not all(counted.values()):
+        notes.append("`dimbench flops NAME` counts what is not counted.")
+    if any(sums and not here[name] for name, sums in counted.items()):
+        libraries = " and ".join(f"{library} {version}" for library, version in kept.shipped_with().items())
+        notes.append(f"Counted with {libraries}; `dimbench flops NAME` counts with what is installed.")
+    rows = [_row(preset, _figures(counted[preset.name])) for preset in found]
+    Table(columns, _grouped(rows), notes=notes).show()
+
+
+def _figures(found: Sums | None) -> dict[str, int]:
+    return {"params": found.params["params"], "macs": found.macs("macs")} if found else {}
+
+
+def _shown(counted: dict[str, int]) -> tuple[str, str]:
+    """Parameters and multiply-adds."""
+    if not counted:
+        return "not counted", "not counted"
+    return units.short(counted["params"]), units.short(counted["macs"])
 
 
 def _grouped(rows: Sequence[Row]) -> list[Row]:
@@ -74,8 +96,7 @@ def _compared_row(entry: Comparable) -> Row:
     return (
         preset.family,
         preset.name,
-        _counted(preset, "params"),
-        _counted(preset, "macs"),
+        *_shown(_figures(kept.known(preset.name) or kept.elsewhere(preset.name))),
         " x ".join(map(str, entry.latent)),
         str(entry.stride),
         entry.normalised or "-",
@@ -90,18 +111,15 @@ def _weights(preset: Preset) -> str:
     return f"{published} published" if published else "ships" if preset.checkpoints else "none"
 
 
-def _counted(preset: Preset, what: str) -> str:
-    return units.short(preset.counted[what]) if what in preset.counted else "not counted"
-
-
-def _row(preset: Preset) -> Row:
+def _row(preset: Preset, counted: dict[str, int]) -> Row:
+    params, macs = _shown(counted)
     return (
         preset.family,
         preset.name,
         preset.label,
-        _counted(preset, "params"),
+        params,
         str(preset.resolution),
-        _counted(preset, "macs"),
+        macs,
         f"arXiv {preset.arxiv}" if preset.arxiv else preset.paper,
         str(preset.year),
         _weights(preset),

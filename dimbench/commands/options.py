@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _ALSO = (
     "or a network of your own as FILE.py:NAME or PACKAGE.MODULE:NAME, with settings behind a comma as in "
-    "net.py:Net,width=384; or a folder that diffusers wrote, or diffusers:CLASS."
+    "net.py:Net,width=384; or a folder that diffusers wrote, diffusers:CLASS or hf:OWNER/NAME."
 )
 Names = Annotated[
     list[str],
@@ -45,30 +45,57 @@ Process = Annotated[
         show_default="as its preset says",
     ),
 ]
+Frames = Annotated[
+    int | None,
+    typer.Option(min=1, help="Frames of a clip, for networks that draw such.", show_default="the model's own"),
+]
+Fetch = Annotated[
+    bool, typer.Option("--fetch", help="Ask the hub for what NAME means, where that is an hf:owner/name not here yet.")
+]
+# Of a side, in one call, of a CPU: far beyond what runs, and far below where sizes overflow.
+MOST_PIXELS, MOST_IMAGES, MOST_THREADS = 16_384, 65_536, 4096
 Resolution = Annotated[
     int | None,
-    typer.Option(help="Side of the images in pixels.", show_default="the model's own, 256 for published models"),
+    typer.Option(
+        min=1,
+        max=MOST_PIXELS,
+        help="Side of the images in pixels.",
+        show_default="the model's own, 256 for published models",
+    ),
 ]
 
 
-def chosen(names: list[str], settings: list[str] | None) -> list[str]:
-    """The names with --set behind them, wildcards resolved."""
-    from dimbench import presets
+def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, weights: bool = False) -> list[str]:
+    """The names with --set behind them, wildcards resolved; with `fetch` those of the hub are brought here first, their
+    `weights` too."""
+    from dimbench import hub, presets
+    from dimbench.weights import opening
 
     for setting in settings or ():
         if not re.fullmatch(r"\w+=[^,]*", setting):
             raise UsageError(f"--set {setting!r} is not understood; give KEY=VALUE, such as width=384")
-    return [",".join([name, *(settings or ())]) for name in presets.chosen(names)]
+    found = presets.chosen(names)
+    for head in (presets.split(name)[0] for name in found if fetch):
+        if hub.is_name(head):
+            hub.fetch_network(hub.parse(head), opening.NETWORKS, weights)
+    return [",".join([name, *(settings or ())]) for name in found]
 
 
 def backbone(
-    name: str, resolution: int | None, settings: list[str] | None, inputs: list[str] | None, process: str | None
+    name: str,
+    resolution: int | None,
+    settings: list[str] | None,
+    inputs: list[str] | None,
+    process: str | None,
+    frames: int | None,
+    fetch: bool,
+    weights: bool,
 ) -> Backbone:
     """The one that a command's options mean."""
     from dimbench.backbone import find
 
-    (text,) = chosen([name], settings)
-    return find(text, resolution, inputs=inputs or (), process=process)
+    (text,) = chosen([name], settings, fetch, weights)
+    return find(text, resolution, inputs=inputs or (), process=process, frames=frames)
 
 
 def _force(context: typer.Context, kernel: str | None) -> str | None:
@@ -117,7 +144,8 @@ class Dtype(StrEnum):
 
 Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or cuda:N.")]
 Threads = Annotated[
-    int | None, typer.Option(min=1, help="Threads of the CPU.", show_default="torch's choice, all cores")
+    int | None,
+    typer.Option(min=1, max=MOST_THREADS, help="Threads of the CPU.", show_default="torch's choice, all cores"),
 ]
 BenchBudget = Annotated[float, typer.Option(help="Seconds for warm-up and samples of a row at most.")]
 
@@ -134,7 +162,12 @@ Labels = Annotated[
 ]
 Seed = Annotated[int, typer.Option(help="Noise and label of image k depend on the seed and on k alone.")]
 Batch = Annotated[
-    int, typer.Option(min=1, help="Images per network call; changes the last bits of an image, not its noise or label.")
+    int,
+    typer.Option(
+        min=1,
+        max=MOST_IMAGES,
+        help="Images per network call; changes the last bits of an image, not its noise or label.",
+    ),
 ]
 DrawDtype = Annotated[
     Dtype, typer.Option(help="Precision of the network and the autoencoder; the sampler's state stays float32.")
@@ -143,6 +176,15 @@ Compile = Annotated[bool, typer.Option("--compile", help="Run the network throug
 CudaGraph = Annotated[
     bool,
     typer.Option("--cuda-graph", help="Replay the network's launches as a CUDA graph, which pays for small batches."),
+]
+With = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with",
+        help="A method that makes the run cheaper, as `dimbench methods` lists them; may be given again.",
+        metavar="METHOD[:KEY=VALUE,...]",
+        show_default="none",
+    ),
 ]
 Weights = Annotated[
     Path | None,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import units
+from dimbench import presets, units, verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.presets import Preset
@@ -20,6 +20,8 @@ def run(
     resolution: options.Resolution = None,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Show the tree of modules with their shares.")] = False,
     json: options.Json = False,
     csv: options.Csv = False,
@@ -28,15 +30,14 @@ def run(
 ) -> None:
     """Count parameters, without loading any weights."""
     form = table_format(json, csv, markdown)
-    from dimbench.backbone import find
-    from dimbench.counting.records import parameters_counted
-
-    chosen = options.chosen(names, set_)
+    chosen = options.chosen(names, set_, fetch)
     file = output_file(out)
-    found = [find(name, resolution, inputs=inputs or ()) for name in chosen]
-    records = [parameters_counted(backbone, breakdown) for backbone in track(found, "counting")]
+    records = [
+        verbs.parameters(name, inputs or (), resolution=resolution, frames=frames, modules=breakdown)
+        for name in track(chosen, "counting")
+    ]
     columns = ("model", "px", "parameters", "of these dead", "fixed besides", "at inference", "paper prints")
-    rows = [_row(backbone.preset, record) for backbone, record in zip(found, records, strict=True)]
+    rows = [_row(presets.of(name), record) for name, record in zip(chosen, records, strict=True)]
     notes = (
         "parameters take a gradient in training; dead: no output depends on them; fixed: tables that take none; at "
         "inference: parameters after branches are merged, where a family has any.",

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dimbench import names, presets
+from dimbench.commands import options
 from dimbench.commands.emit import writing
 from dimbench.errors import UsageError
 from dimbench.report import gallery
@@ -33,7 +34,7 @@ def run(
         Path | None, typer.Option(help="The picture, .png, .svg or .pdf.", metavar="FILE", show_default="NAME.png")
     ] = None,
     resolution: Annotated[
-        int, typer.Option(help="Side of the images in pixels, where costs are counted.", min=1)
+        int, typer.Option(help="Side of the images in pixels, where costs are counted.", min=1, max=options.MOST_PIXELS)
     ] = 256,
     cost: Annotated[
         CostOf,

@@ -42,10 +42,13 @@ def run(
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     process: options.Process = None,
+    frames: options.Frames = None,
+    fetch: options.Fetch = False,
     device: options.Device = "cpu",
     dtype: options.DrawDtype = options.Dtype.FP32,
     compile: options.Compile = False,
     cuda_graph: options.CudaGraph = False,
+    with_: options.With = None,
     weights: options.Weights = None,
     autoencoder: options.Autoencoder = None,
     random_weights: options.RandomWeights = False,
@@ -61,12 +64,12 @@ def run(
         _check_out(out or Path("samples.png"), form)
     file = output_file(None)
     record = verbs.sample(
-        options.backbone(name, resolution, set_, inputs, process),
+        options.backbone(name, resolution, set_, inputs, process, frames, fetch, weights=not random_weights),
         out,
         form=form or folder.ImageFormat.NPZ,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
-        compile=compile, cuda_graph=cuda_graph,
+        compile=compile, cuda_graph=cuda_graph, methods=tuple(with_ or ()),
     )  # fmt: skip
     if record:
         emit([record], [_table(record)], file, "json" if json else "rich")

@@ -23,7 +23,9 @@ def run(
     features: Annotated[
         int, typer.Option(min=0, help="Images, evenly spread, whose features are kept for KID, precision and recall.")
     ] = FEATURES,
-    batch: Annotated[int, typer.Option(min=1, help="Images that go through the network at once.")] = 64,
+    batch: Annotated[
+        int, typer.Option(min=1, max=options.MOST_IMAGES, help="Images that go through the network at once.")
+    ] = 64,
     device: options.Device = "cpu",
     extractor: options.ExtractorName = None,
     inception: options.Inception = None,

@@ -25,10 +25,12 @@ if TYPE_CHECKING:
 def run(
     name: Annotated[str, typer.Argument(help="One of the digits models, or digits-classifier.", metavar="NAME")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4000,
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 128,
+    batch: Annotated[int, typer.Option(min=1, max=options.MOST_IMAGES, help="Images per step.")] = 128,
     lr: Annotated[float, typer.Option(help="Highest learning rate of AdamW.")] = 1e-3,
     ema: Annotated[float, typer.Option(help="Share of the averaged weights that stays at each step.")] = 0.999,
-    seed: Annotated[int, typer.Option(help="Seed of the first weights and of all randomness in training.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of the first weights and of all randomness in training.")
+    ] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
     out: Annotated[
         Path | None,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimbench import paths, presets, units
+from dimbench import hub, paths, presets, units
 from dimbench.commands import options
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
@@ -20,14 +20,14 @@ from dimbench.names import folded
 from dimbench.presets import Checkpoint
 from dimbench.progress import track, transferring
 from dimbench.report.tables import Table
-from dimbench.weights import catalog, hub, ledger
+from dimbench.weights import catalog, ledger
 from dimbench.weights.catalog import Entry
 
 if TYPE_CHECKING:
     from dimbench.weights.checkpoints import Weights
     from dimbench.weights.recognise import Fit
 
-app = typer.Typer(help="Published weights and what else drawing and evaluating need.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, add_completion=False)
 
 Wanted = Annotated[
     list[str],
@@ -52,6 +52,11 @@ _STATES = {
     "partial": "fetched in part",
     "absent": "absent",
 }
+
+
+@app.callback()
+def run() -> None:
+    """Published weights and what else drawing and evaluating need."""
 
 
 @app.command("list")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -25,6 +26,16 @@ class Side:
     label: str
     root: Path
     options: tuple[str, ...] = ()
+
+
+def options(text: str) -> tuple[str, ...]:
+    """Options of bench as a shell would part them. UsageError where it could not."""
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        raise UsageError(
+            f"the options {text.strip()!r} for bench cannot be parted: {error}; mend the quoting"
+        ) from None
 
 
 def here() -> Path:

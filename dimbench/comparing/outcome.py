@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,7 +74,7 @@ def of_sides(
 @contextmanager
 def sides(ref: str | None, new: Path | None, a: str, b: str, common: str) -> Iterator[tuple[Side, Side]]:
     """BASE and NEW: a commit and a checkout, or the dimbench that runs now under two settings."""
-    first, second = (tuple(shlex.split(f"{common} {own}")) for own in (a, b))
+    first, second = (checkouts.options(f"{common} {own}") for own in (a, b))
     if ref is None:
         if new:
             raise UsageError(f"--new {new} was given without --run; give the commit to compare it with as --run REF")

@@ -3,42 +3,29 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from torch import nn
 
 from dimbench.backbone import Backbone, created, example, find, form_of
 from dimbench.counting import parameters
-from dimbench.counting.bill import Bill, trace
+from dimbench.counting.bill import trace
+from dimbench.counting.lines import Bill
 from dimbench.counting.rules import RULES
+from dimbench.counting.summed import Sums
 from dimbench.meta import shapes_only
-
-# Which parameters a source may mean.
-TRAINED = "trained"
-MERGED = "merged"
-ALL = "all"
 
 
 @dataclass(frozen=True)
-class Count:
-    """`params` as dimbench.counting.parameters.count gives them for the trained network, `merged` those at inference;
-    `bill` of the network at inference, whose `form` says which that is."""
+class Count(Sums):
+    """The sums with the bill of the network at inference."""
 
-    params: dict[str, int]
-    merged: int
     bill: Bill
-    form: str
-    tables: int = 0
 
-    def macs(self, rule: str) -> int:
-        """Multiply-adds per image by the rule of that name."""
-        return RULES[rule].macs(self.bill) // self.bill.batch
-
-    def params_by(self, rule: str) -> int:
-        """Parameters that are trained, that are left once branches are merged, or all with the fixed tables."""
-        fixed = self.params["params_fixed"] + self.tables
-        return {TRAINED: self.params["params"], MERGED: self.merged, ALL: self.params["params"] + fixed}[rule]
+    def sums(self) -> Sums:
+        """Without the bill."""
+        return Sums(**{field.name: getattr(self, field.name) for field in fields(Sums)})
 
 
 def skeleton(backbone: Backbone, real: bool = False) -> tuple[nn.Module, nn.Module]:
@@ -62,7 +49,19 @@ def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 
         with nullcontext() if real else shapes_only():
             x, t, given = example(backbone, batch, "cpu" if real else "meta")
         bill = trace(running, lambda: backbone.call(running, x, t, given), batch)
-        form = form_of(model, running)
-        merged, tables = parameters.count(running)["params"], parameters.tables(model)
-        _KNOWN[key] = Count(parameters.count(model), merged, bill, form, tables)
+        _KNOWN[key] = Count(
+            model=backbone.name,
+            conditions=dict(backbone.conditions),
+            batch=batch,
+            params=parameters.count(model),
+            merged=parameters.count(running)["params"],
+            tables=parameters.tables(model),
+            form=form_of(model, running),
+            by_rule={rule.name: rule.macs(bill) // batch for rule in RULES.values()},
+            by_operator=bill.by_operator,
+            dead_macs=bill.dead_macs,
+            uncounted=bill.uncounted,
+            missing=bill.missing,
+            bill=bill,
+        )
     return _KNOWN[key]

@@ -32,20 +32,11 @@ FVCORE_RULE = {
 }
 
 
-def ours(bill: Bill) -> dict[str, int]:
-    """The bill by operator, without dead lines."""
-    sums: Counter[str] = Counter()
-    for line in bill.lines:
-        if line.macs and not line.dead:
-            sums[line.operator] += line.macs
-    return dict(sums)
-
-
 def compare(
     make: Callable[[], tuple[nn.Module, Inputs]], bill: Bill
 ) -> tuple[dict[str, dict[str, int]], dict[str, str]]:
     """What each counter sees of the network and inputs that `make` gives, by operator; and why some could not."""
-    counts, failed = {"dimbench": ours(bill)}, {}
+    counts, failed = {"dimbench": bill.by_operator}, {}
     for name, count in {"fvcore": lambda: fvcore(*make())[0], "torch": lambda: torch_counter(*make())}.items():
         try:
             counts[name] = apart(count)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from dimbench.counting.bill import Bill, Line
+from dimbench.counting.lines import Bill, Line
 from dimbench.errors import UsageError
 
 Weigh = Callable[[Line], float]

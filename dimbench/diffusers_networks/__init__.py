@@ -9,7 +9,7 @@ from dimbench import names
 from dimbench.diffusers_networks import clip_kinds, picture_kinds
 from dimbench.diffusers_networks.kind import Config, Given, Kind, Label, Size
 from dimbench.diffusers_networks.latent_space import LatentSpace, latent_space, size_of
-from dimbench.diffusers_networks.loading import build, cached, read_config, settings
+from dimbench.diffusers_networks.loading import build, read_config, settings
 from dimbench.errors import UsageError
 
 __all__ = [
@@ -21,7 +21,6 @@ __all__ = [
     "LatentSpace",
     "Size",
     "build",
-    "cached",
     "find",
     "latent_space",
     "read_config",

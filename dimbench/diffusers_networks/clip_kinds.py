@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dimbench.diffusers_networks import packing
 from dimbench.diffusers_networks.kind import Config, Given, Kind, Same, Size, Told, clips
 from dimbench.diffusers_networks.picture_kinds import THOUSAND, first, flow, full
+from dimbench.errors import UsageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,6 +18,15 @@ _LTX_LATENT = (8 / 25, 32, 32)
 
 def _latte_told(config: Config, size: Size) -> Told:
     return {"encoder_hidden_states": (size.text_tokens, config["caption_channels"])}
+
+
+def _latte_clips(config: Config, size: Size) -> tuple[int, ...]:
+    if size.frames != config["video_length"]:
+        raise UsageError(
+            f"this Latte has positions for {config['video_length']} frames, not {size.frames}; give it those with "
+            f"--set video_length={size.frames}"
+        )
+    return clips(config, size)
 
 
 def _latte(model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
@@ -90,7 +100,7 @@ def _hunyuan_video_told(config: Config, size: Size) -> Told:
 
 
 KINDS = {
-    "LatteTransformer3DModel": Kind(_latte_told, _latte, clips),
+    "LatteTransformer3DModel": Kind(_latte_told, _latte, _latte_clips),
     "CogVideoXTransformer3DModel": Kind(_cogvideo_told, _cogvideo, _cogvideo_clips),
     "LTXVideoTransformer3DModel": Kind(_ltx_told, _ltx, clips),
     "WanTransformer3DModel": Kind(_wan_told, flow, clips),

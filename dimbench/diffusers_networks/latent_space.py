@@ -77,7 +77,7 @@ def size_of(preset: Preset, resolution: int | None = None, frames: int | None = 
     width = round(height * conditions.get("width", usual) / usual / step) * step if height != usual else None
     return space.size(
         (height, width or conditions.get("width", usual)),
-        frames=frames or conditions.get("frames", 1),
+        frames=conditions.get("frames", 1) if frames is None else frames,
         text_tokens=conditions.get("text_tokens", 0),
         guidance=preset.sampling.get("embedded_guidance", 1.0),
     )

@@ -68,21 +68,6 @@ def read_config(place: Path) -> tuple[str, dict[str, Any]]:
     return _FORMERLY.get(config.get("norm_type"), name) if name == "Transformer2DModel" else name, config
 
 
-def cached(hub_id: str) -> Path:
-    """The folder of `hf:owner/name` in the hub's cache on this machine; the network is not asked. DimbenchError where
-    it is not there."""
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
-
-    name = hub_id.removeprefix("hf:")
-    try:
-        return Path(snapshot_download(name, local_files_only=True))
-    except HFValidationError:
-        raise UsageError(f"{hub_id!r} is no name of the hub; expected hf:owner/name") from None
-    except LocalEntryNotFoundError:
-        raise DimbenchError(f"{name} is not in the hub's cache on this machine; add --fetch to download it") from None
-
-
 @contextmanager
 def quietly() -> Iterator[None]:
     """diffusers and transformers, and packages that they look for, warn of what nobody here asked for."""

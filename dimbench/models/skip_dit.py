@@ -88,6 +88,12 @@ class SkipDiT(nn.Module):
         initial.zero(self.final_layer.linear)
         initial.zero(*(layer.adaLN_modulation[1] for layer in (*self.blocks, self.final_layer)))
 
+    def inner(self, level: int) -> tuple[list[nn.Module], nn.Module]:
+        """What lies within the `level` outermost blocks of both sides but the last block, and that."""
+        count = max(0, len(self.skip_norms) - level)
+        blocks = self.blocks[level : len(self.blocks) - level] or self.blocks[-1:]
+        return [*blocks[:-1], *self.skip_norms[:count], *self.skip_linears[:count]], blocks[-1]
+
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         tokens = self.x_embedder(x) + self.pos_embed
         c = self.t_embedder(t) + self.y_embedder(y)

@@ -343,6 +343,14 @@ class UDiT(nn.Module):
             elif not name.endswith("logit_scale"):
                 nn.init.xavier_uniform_(parameter.flatten(1) if "x_embedder" in name else parameter)
 
+    def inner(self, level: int) -> tuple[list[nn.Module], nn.Module]:
+        """What lies within the `level` outermost stages of both sides, and behind it what enlarges its output."""
+        lowest = [self.down2_3, self.latent]
+        if level == 1:
+            around = [self.down1_2, self.encoder_level_2, *lowest, self.up3_2]
+            return [*around, self.reduce_chan_level2, self.decoder_level_2], self.up2_1
+        return (lowest if level == 2 else []), self.up3_2
+
     def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
         c1 = self.t_embedder_1(t) + self.y_embedder_1(y)
         c2 = self.t_embedder_2(t) + self.y_embedder_2(y)

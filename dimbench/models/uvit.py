@@ -135,6 +135,11 @@ class UViT(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def inner(self, level: int) -> tuple[list[nn.Module], nn.Module]:
+        """The blocks within the `level` outermost of both sides but the last, and the last."""
+        within = [*self.in_blocks[level:], self.mid_block, *self.out_blocks[: max(0, len(self.out_blocks) - level)]]
+        return within[:-1], within[-1]
+
     def forward(self, x: Tensor, t: Tensor, y: Tensor | None = None, context: Tensor | None = None) -> Tensor:
         patches = self.patch_embed(x)
         time = self.time_embed(sinusoid(t, self.config.embed_dim).to(patches.dtype))[:, None]

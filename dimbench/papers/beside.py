@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from dimbench.conditions import STATED
+from dimbench.counting import kept
+from dimbench.counting.summed import TRAINED
 from dimbench.papers.figures import Figure
 from dimbench.papers.printed import Column, PaperTable, PrintedRow
 from dimbench.papers.verdicts import ClaimVerdict, judge, uncheckable
@@ -63,11 +65,9 @@ def compare(table: PaperTable, records: Sequence[Record], rows: Iterable[Printed
 
 def counted(figure: Figure, quantity: str, row: PrintedRow) -> tuple[int, int, ClaimVerdict]:
     """Our count of a figure, the count by its source's rule, and the verdict on it."""
-    from dimbench.counting import costs as counting
-
-    count = counting.count(row.model, row.resolution)
+    count = kept.sums(row.model, row.resolution)
     if quantity == "params":
-        ours, own = count.params_by(counting.TRAINED), count.params_by(row.params_rule)
+        ours, own = count.params_by(TRAINED), count.params_by(row.params_rule)
     else:
         ours, own = count.macs("macs"), count.macs(row.rule)
     return ours, own, judge(figure, ours, own)

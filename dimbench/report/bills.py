@@ -36,9 +36,10 @@ def summary(records: Sequence[Record]) -> Table:
 
 
 def size(record: Record) -> str:
-    """The resolution, or where there is none what the network was called with."""
+    """The resolution, or where there is none what the network was called with; and the frames of a clip."""
     conditions = record.conditions
-    return str(conditions.get("resolution") or conditions.get("inputs") or "its own")
+    said = str(conditions.get("resolution") or conditions.get("inputs") or "its own")
+    return f"{said}, {frames} frames" if (frames := conditions.get("frames")) else said
 
 
 def _notes(records: Sequence[Record]) -> list[str]:
@@ -69,6 +70,12 @@ def _notes(records: Sequence[Record]) -> list[str]:
                 else "."
             )
             for record in records
+        ]
+        notes += [
+            f"{record.model} with {' and '.join(record.conditions['methods'])}: {record.metrics['share_of_plain']:.3f} "
+            "of the multiply-adds of the plain run."
+            for record in records
+            if record.metrics.get("share_of_plain") is not None
         ]
     return list(dict.fromkeys(notes))
 

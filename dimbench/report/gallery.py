@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dimbench import presets
+from dimbench.counting import kept
 from dimbench.errors import DimbenchError
 from dimbench.papers import frame, published
 from dimbench.papers.published import PublishedFid
@@ -16,7 +17,7 @@ from dimbench.progress import say, track
 from dimbench.report import timings
 
 if TYPE_CHECKING:
-    from dimbench.counting.costs import Count
+    from dimbench.counting.summed import Sums
     from dimbench.report import plots
 
 LARGEST = ("dit-xl2", "sit-xl2", "udit-l", "dim-h2", "dimsum-l2")
@@ -37,12 +38,10 @@ class Asked:
     def wants(self, model: str) -> bool:
         return not self.models or model in {preset.name for preset in self.models}
 
-    def costs(self, names: Sequence[str], resolution: int | None = None) -> dict[str, Any]:
+    def costs(self, names: Sequence[str]) -> dict[str, Sums]:
         """The counts of the models, at the resolution asked for."""
-        from dimbench.counting import costs as counting
-
         distinct = list(dict.fromkeys(names))
-        return {name: counting.count(name, resolution or self.resolution) for name in track(distinct, "counting")}
+        return {name: kept.sums(name, self.resolution) for name in track(distinct, "counting")}
 
     def fids(self) -> list[PublishedFid]:
         """The published FIDs of these models."""
@@ -139,7 +138,7 @@ def _best_recipes(request: Asked) -> dict[str, Recipe]:
     return {r.model: r for r in sorted(found, key=lambda r: -float(r.fid)) if request.wants(r.model)}
 
 
-def _dot(model: str, cost: float, fid: float, count: Count, hollow: bool) -> plots.Dot:
+def _dot(model: str, cost: float, fid: float, count: Sums, hollow: bool) -> plots.Dot:
     """With the whole label where the families that it stands for are not told apart by size."""
     from dimbench.report import plots
 
@@ -147,11 +146,9 @@ def _dot(model: str, cost: float, fid: float, count: Count, hollow: bool) -> plo
     return plots.Dot(cost, fid, _family(model), label, hollow, _kind(count))
 
 
-def _kind(count: Count) -> str:
+def _kind(count: Sums) -> str:
     """What carries information from place to place: a scan where there is one, else the dearer of the two others."""
-    from dimbench.counting.engines import ours
-
-    parts = ours(count.bill)
+    parts = count.by_operator
     scan = "selective_scan" in parts
     return "scan" if scan else max(("attention", "convolution"), key=lambda part: parts.get(part, 0))
 
@@ -178,14 +175,12 @@ def params_macs(request: Asked, file: Path, form: str) -> None:
 
 def macs_operator(request: Asked, file: Path, form: str) -> None:
     """Where multiply-adds go: linear layers, attention, convolution, scan."""
-    from dimbench.counting.engines import ours
     from dimbench.report import plots
 
     names = [preset.name for preset in request.models] or LARGEST
-    costs = request.costs(names)
     bars = {
-        presets.find(name).label: {part.replace("_", " "): macs / 1e9 for part, macs in ours(count.bill).items()}
-        for name, count in costs.items()
+        presets.find(name).label: {part.replace("_", " "): macs / 1e9 for part, macs in count.by_operator.items()}
+        for name, count in request.costs(names).items()
     }
     size = request.resolution
     around = plots.Frame(f"Where the work is, {size} x {size}", "multiply-adds of one pass (GMACs, rule macs)", "")

@@ -25,6 +25,7 @@ _CONDITIONS = {
     "steps": "network calls",
     "sampler": "sampler",
     "guided": "guided",
+    "methods": "methods",
     "decoded": "decoded",
     "weights": "weights",
 }
@@ -135,6 +136,7 @@ _SAY: dict[str, Callable[[Any], str]] = {
     "steps": lambda n: f"{n} network calls",
     "sampler": lambda sampler: f"sampler {sampler}",
     "guided": lambda _: "guided",
+    "methods": lambda methods: f"with {' and '.join(methods)}",
     "decoded": lambda _: "decoded",
     "weights": lambda w: "random weights, which the time does not depend on" if w == "random" else f"weights {w}",
 }

@@ -42,9 +42,38 @@ class Table:
         return any(row[column].lstrip("+-")[:1].isdigit() for row in self.rows)
 
     def _rich(self) -> None:
+        from rich.text import Text  # of which no part is taken for markup
+
+        screen = console()
+        if (lines := self._lines()) and not self.title and len(lines[0]) <= screen.width:
+            text = Text("\n".join(lines), no_wrap=True)
+            text.stylize("bold", len(lines[0]), len(lines[0]) + 1 + len(lines[1]))
+            screen.print(text, crop=False)
+        else:
+            self._folded()
+        for note in self.notes:
+            screen.print(Text(plain(note)), style="dim")
+
+    def _lines(self) -> list[str]:
+        """The table as `_folded` draws it where it is wide enough, which takes much longer; [] where letters are not
+        all of one width."""
+        cells = [[plain(cell) for cell in row] for row in (self.columns, *self.rows)]
+        if not all(cell.isascii() and "\n" not in cell for row in cells for cell in row):
+            return []
+        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+        to_the = [str.rjust if self.right_aligned(index) else str.ljust for index in range(len(widths))]
+        lines = [
+            f" {'   '.join(put(cell, width) for put, cell, width in zip(to_the, row, widths, strict=True))} "
+            for row in cells
+        ]
+        blank = " " * len(lines[0])
+        return [blank, lines[0], f" {'─' * (len(blank) - 2)} ", *lines[1:], blank]
+
+    def _folded(self) -> None:
+        """On any screen: cells are folded where it is narrow."""
         from rich import box
         from rich.table import Table as RichTable
-        from rich.text import Text  # of which no part is taken for markup
+        from rich.text import Text
 
         title = Text(plain(self.title)) if self.title else None
         table = RichTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
@@ -55,8 +84,6 @@ class Table:
         for row in self.rows:
             table.add_row(*(Text(plain(cell)) for cell in row))
         console().print(table)
-        for note in self.notes:
-            console().print(Text(plain(note)), style="dim")
 
     def markdown(self) -> str:
         """The table as GitHub reads it, with title and notes."""

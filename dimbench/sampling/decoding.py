@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimbench import presets
+from dimbench import hub, presets
 from dimbench.errors import DimbenchError, UsageError, plain
-from dimbench.weights import catalog, hub
+from dimbench.weights import catalog
 
 if TYPE_CHECKING:
     from dimbench.sampling.autoencoder import Autoencoder

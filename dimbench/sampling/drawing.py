@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from dimbench import paths
+from dimbench import methods, paths
 from dimbench.errors import UsageError
 from dimbench.progress import stepping
 from dimbench.sampling import decoding
@@ -39,7 +39,7 @@ class Drawing:
         self._check_device()
         self.label_rule = request.label_rule
         self.backbone = self._backbone()
-        self.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg)
+        self.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg, request.methods)
         self.process = find_process(self.backbone.diffusion)
         run.check(self.settings, self.process, self.backbone)
         self.model = backbone.created(self.backbone)
@@ -60,6 +60,9 @@ class Drawing:
         precision.check_device(self.request.device)
         if self.request.dtype == "tf32" and not self.request.device.startswith("cuda"):
             raise UsageError(f"--dtype tf32 is a mode of CUDA devices, not of {self.request.device}; give fp32 or bf16")
+        if self.request.methods and (self.request.compile or self.request.cuda_graph):
+            option = "--compile" if self.request.compile else "--cuda-graph"
+            raise UsageError(f"{option} would fix what a method leaves out from step to step; leave out it or --with")
         if self.request.cuda_graph and not self.request.device.startswith("cuda"):
             raise UsageError(f"--cuda-graph needs a CUDA device and was given {self.request.device}; leave it out")
 
@@ -136,6 +139,7 @@ class Drawing:
             "cuda_graph": self.request.cuda_graph,
             "device": self.request.device.partition(":")[0],
             **({"kernels": self.kernels} if self.kernels else {}),
+            **methods.conditions(self.request.methods),
         }
 
     @cached_property

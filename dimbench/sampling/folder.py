@@ -109,7 +109,9 @@ def sheet(file: Path, request: Request) -> Filled:
     from dimbench.sampling import grid
 
     ready = drawing.Drawing(request)
-    drawn, store = ready.run(file.with_name(f"{file.name}.part"))
+    part = file.with_name(f"{file.name}.part")
+    _check_room(ready, ready.store(part))
+    drawn, store = ready.run(part)
     grid.save(grid.sheet(drawn.images, ready.labels, columns=_columns(ready.labels)), file)
     store.remove()
     return Filled(ready, min(drawn.fresh, request.num_images), drawn.seconds, 1, file)
@@ -135,15 +137,21 @@ def _absent(ready: drawing.Drawing, store: Shards, form: ImageFormat) -> list[in
             f"{store.folder} holds more than {asked} PNGs, which a reader of the folder would take for one set; give a "
             "larger --num-images or another --out"
         )
-    absent = ready.absent(store)
+    _check_room(ready, store, f", once as shards and once as {form}")
+    return ready.absent(store)
+
+
+def _check_room(ready: drawing.Drawing, store: Shards, written: str = "") -> None:
+    """DimbenchError where the disk has no room for the shards that are not there and, if `written`, for all again."""
+    absent = ready.shards - store.done()
     once = ready.batch * prod(store.shape) * store.dtype.itemsize
-    needed, free = (len(absent) + ready.shards) * once, shutil.disk_usage(store.folder).free
-    if absent and needed > free:
+    place = next(folder for folder in (store.folder, *store.folder.absolute().parents) if folder.exists())
+    needed, free = (absent + (ready.shards if written else 0)) * once, shutil.disk_usage(place).free
+    if absent > 0 and needed > free:
         raise DimbenchError(
-            f"{store.folder} has {units.size(free)} free and the images take {units.size(needed)}, once as shards and "
-            f"once as {form}; make room or give another --out"
+            f"{place} has {units.size(free)} free and the images take {units.size(needed)}{written}; make room "
+            "or give another --out"
         )
-    return absent
 
 
 def _export(ready: drawing.Drawing, store: Shards, form: ImageFormat, here: Ranks) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor, nn
 
+from dimbench import methods
 from dimbench.backbone import Backbone
 from dimbench.counting import costs
 from dimbench.counting.bill import Bill, trace
@@ -16,11 +18,10 @@ from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
 from dimbench.results import Record
 from dimbench.sampling import run
-from dimbench.sampling.run import Run, Settings
+from dimbench.sampling.run import ADAPTIVE, Run, Settings
 from dimbench.sampling.sample_noise import SampleNoise
 
 USUAL = "sd-vae-ft-ema"  # of most published models
-ADAPTIVE = "dopri5"  # chooses its steps by what the network says
 
 
 @dataclass(frozen=True)
@@ -52,15 +53,16 @@ class LatentDecoder(nn.Module):
         return self.space.decode(self.network, latents)
 
 
-def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float) -> Settings:
-    """How the backbone is sampled: with its own sampler where none is named. UsageError where none is known."""
+def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float, with_: Sequence[str] = ()) -> Settings:
+    """How the backbone is sampled: with its own sampler where none is named. UsageError where none is known.
+    `with_` are texts that methods.parse takes."""
     diffusion = backbone.diffusion
     if not diffusion:
         raise UsageError(
             f"nothing says what process {backbone.name} was trained on; give --process, or a preset with [diffusion]"
         )
     channels, interval = diffusion.get("guided_channels", 0), diffusion.get("guided_interval")
-    return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval)
+    return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval, methods.parse(with_))
 
 
 def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int = 1) -> ImageCost:
@@ -73,7 +75,8 @@ def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int
     with shapes_only():
         decoder = _decoder(backbone) if decoded else None
     whole = Run(backbone, network, process, settings, decoder)
-    bill = trace(whole, lambda: whole(SampleNoise(0, range(batch), "meta")), batch, alike=network)
+    alike = None if settings.methods else network  # a method leaves out of one call what it did in another
+    bill = trace(whole, lambda: whole(SampleNoise(0, range(batch), "meta")), batch, alike=alike)
     return ImageCost(bill, whole.calls, whole.passes)
 
 
@@ -105,4 +108,8 @@ def image_record(of_pass: Record, backbone: Backbone, settings: Settings, rule: 
         **({"decode_macs": found.decode_macs(rule)} if decoded else {}),
     }
     how = {"sampler": settings.sampler, "steps": settings.steps, "guided": settings.guided, "decoded": decoded}
+    if settings.methods:
+        how["methods"] = list(map(str, settings.methods))
+        plain = image_cost(backbone, replace(settings, methods=()), decoded).macs(rule)
+        metrics["share_of_plain"] = macs / plain if plain else None
     return replace(of_pass, conditions={**of_pass.conditions, **how}, metrics=metrics)

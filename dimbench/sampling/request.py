@@ -29,7 +29,7 @@ def draws_pictures(backbone: Backbone) -> bool:
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asked to be drawn. `latents` are not decoded; of an `extendable` run more may be asked later, so
-    that its last batch is full as well."""
+    that its last batch is full as well; `methods` are texts that methods.parse takes."""
 
     backbone: Backbone
     num_images: int
@@ -48,6 +48,7 @@ class Request:
     cuda_graph: bool = False
     latents: bool = False
     extendable: bool = False
+    methods: Sequence[str] = ()
 
     @property
     def size(self) -> tuple[int, int]:
@@ -77,8 +78,8 @@ class Request:
 
     @property
     def checkpoint(self) -> Path | None:
-        """The file of weights: the one given, else one that ships or was fetched."""
-        return self.weights or (catalog.path_of(self.known) if self.known else None)
+        """The weights: those given, else a file that ships or was fetched, else those that the model's name means."""
+        return self.weights or (catalog.path_of(self.known) if self.known else self.backbone.weights)
 
     @property
     def fitted(self) -> Backbone:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from math import prod
 from typing import Any
@@ -12,25 +13,31 @@ from torch import Tensor, nn
 
 from dimbench.backbone import Backbone, denoised
 from dimbench.diffusion.convention import Counted, Network
-from dimbench.diffusion.guidance import ConditionedNetwork, guided, stacked, within
+from dimbench.diffusion.guidance import ConditionedNetwork, Scale, guided, stacked, within
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.layers.inputs import Given
+from dimbench.methods.guiding import Guided, Guiding
+from dimbench.methods.method import Method, check_wraps
 from dimbench.sampling.sample_noise import SampleNoise
 
 OnStep = Callable[[int], None]
+
+ADAPTIVE = "dopri5"  # chooses its steps by what the network says
 
 
 @dataclass(frozen=True)
 class Settings:
     """What decides a sample besides the network: `guided_channels` 0 guides all channels, `cfg` 1 switches guidance
-    off; `guided_interval` are the arguments of guidance.within, None where guidance acts at all times."""
+    off; `guided_interval` are the arguments of guidance.within, None where guidance acts at all times. `methods` are
+    applied in their order."""
 
     sampler: str
     steps: int
     cfg: float = 1.0
     guided_channels: int = 0
     guided_interval: Mapping[str, Any] | None = None
+    methods: tuple[Method, ...] = ()
 
     @property
     def guided(self) -> bool:
@@ -56,6 +63,7 @@ class Run(nn.Module):
         super().__init__()
         self.backbone, self.process, self.settings = backbone, process, settings
         self.network = network
+        check_wraps(settings.methods, network)
         self.decode = decode
         self.call: ConditionedNetwork = lambda x, t, given: backbone.call(network, x, t, given)
         self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
@@ -67,12 +75,23 @@ class Run(nn.Module):
 
     def sample(self, noise: SampleNoise, on_step: OnStep | None = None) -> Tensor:
         """Samples in the network's own space, (n, *state); `on_step(k)` follows the steps."""
-        network = Counted(self._bound(noise))
         settings = self.settings
-        follow = (lambda k, _: on_step(k)) if on_step else None
         start = noise(-1, (len(noise.rows), *denoised(self.backbone)))
         self._rows = 0
-        x = self.process.sample(network, start, noise, settings.sampler, settings.steps, on_step=follow)
+        with ExitStack() as stack:
+            told = [stack.enter_context(method.applied(self.network)) for method in settings.methods]
+            network = Counted(self._guided(noise, stack, told))
+            taken = 0  # of the sampler's steps: some take several of what it counts
+
+            def follow(k: int, _: Tensor) -> None:
+                nonlocal taken
+                taken += 1
+                for tell in told:
+                    tell(taken)
+                if on_step:
+                    on_step(k)
+
+            x = self.process.sample(network, start, noise, settings.sampler, settings.steps, on_step=follow)
         self.calls, self.passes = network.calls, self._rows // len(noise.rows)
         state = self.backbone.state
         return x if x.shape[1:] == state else x[:, : prod(state)].reshape(-1, *state)
@@ -82,6 +101,38 @@ class Run(nn.Module):
         x = noise(-1, (len(noise.rows), *denoised(self.backbone)))
         return self._bound(noise)(x, torch.full((len(x),), 0.5, device=x.device))
 
+    def _guided(self, noise: SampleNoise, stack: ExitStack, told: list[OnStep]) -> Network:
+        """`_bound`, or what a method makes of it, which stays until the end of `stack` and is told the steps."""
+        settings = self.settings
+        for method in settings.methods:
+            if isinstance(method, Guiding):
+                alone, halves, combine = self._halves(noise)
+                times = times_of_calls(self.process, settings, denoised(self.backbone))
+                tell, network = stack.enter_context(method.guiding(Guided(halves, alone, combine, times)))
+                told.append(tell)
+                return network
+        return self._bound(noise)
+
+    def _halves(self, noise: SampleNoise) -> tuple[Any, Any, Any]:
+        """A guided call in its parts, as methods.guiding.Guided has them."""
+        given = cast(self.backbone.given(noise.rows, noise.device), self.dtype)
+        both = stacked(given, cast(self.backbone.given(noise.rows, noise.device, null=True), self.dtype))
+
+        def combine(x: Tensor, t: Tensor, told: Tensor, untold: Tensor) -> Tensor:
+            pair = guided(lambda *_: torch.cat([told, untold]), self._scale, self.settings.guided_channels or None)
+            return pair(torch.cat([x, x]), torch.cat([t, t]), None)[: len(x)]
+
+        def halves(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+            told, untold = self._called(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+            return told, untold
+
+        return lambda x, t: self._called(x, t, given), halves, combine
+
+    @property
+    def _scale(self) -> Scale:
+        how = self.settings
+        return within(how.cfg, **how.guided_interval) if how.guided_interval else how.cfg
+
     def _bound(self, noise: SampleNoise) -> Network:
         """(x, t) -> output for what these rows are given, guided where the settings say so."""
         rows, device = noise.rows, noise.device
@@ -89,9 +140,7 @@ class Run(nn.Module):
         if not self.settings.guided:
             return lambda x, t: self._called(x, t, given)
         both = stacked(given, cast(self.backbone.given(rows, device, null=True), self.dtype))
-        how = self.settings
-        scale = within(how.cfg, **how.guided_interval) if how.guided_interval else how.cfg
-        pair = guided(self._called, scale, how.guided_channels or None)
+        pair = guided(self._called, self._scale, self.settings.guided_channels or None)
         return lambda x, t: pair(torch.cat([x, x]), torch.cat([t, t]), both)[: len(x)]
 
     def _called(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
@@ -108,6 +157,21 @@ def cast(given: Given, dtype: torch.dtype) -> dict[str, Any]:
     }
 
 
+def times_of_calls(process: Process, settings: Settings, state: tuple[int, ...]) -> tuple[float, ...]:
+    """The times at which a run calls its network, in their order: the run is rehearsed with one that says zero."""
+    if settings.sampler == ADAPTIVE:
+        raise UsageError(f"{ADAPTIVE} chooses its times by what the network says; give another --sampler")
+    times: list[float] = []
+
+    def network(x: Tensor, t: Tensor) -> Tensor:
+        times.append(float(t.flatten()[0]))
+        return torch.zeros_like(x)
+
+    x = torch.zeros(1, *state, device="cpu")
+    process.sample(network, x, lambda _, shape: torch.zeros(shape), settings.sampler, settings.steps)
+    return tuple(times)
+
+
 def check(settings: Settings, process: Process, backbone: Backbone) -> None:
     """Raise UsageError for settings that cannot work."""
     process.check(settings.sampler, settings.steps)
@@ -115,6 +179,9 @@ def check(settings: Settings, process: Process, backbone: Backbone) -> None:
         raise UsageError(f"guidance {settings.cfg:g} is below 1; give 1 for none or more")
     if settings.guided:
         backbone.given([0], "meta", null=True)
+    for method in settings.methods:
+        if isinstance(method, Guiding) and not settings.guided:
+            raise UsageError(f"--with {method} is of guidance, and the run is unguided; give --cfg, or leave it out")
 
 
 def check_finite(model: nn.Module) -> None:

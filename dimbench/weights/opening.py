@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dimbench import hub
 from dimbench.errors import DimbenchError, plain
-from dimbench.weights import hub
 from dimbench.weights.first_bytes import SUFFIXES, FileKind, kind_of
 from dimbench.weights.unpickling import damaged, read_pickle
 

@@ -57,7 +57,7 @@ def test_fp16_is_refused_where_the_cpu_has_none(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_lists_of_numbers() -> None:
-    assert plan.whole_numbers("--batch", "1, 8,best,8", ("best",)) == [1, 8, "best"]
+    assert plan.whole_numbers("--batch", "1, 8,best,8", 100, ("best",)) == [1, 8, "best"]
     for text in ("", "0", "1,,2", "x", "-3", "best"):
         with pytest.raises(UsageError, match="--resolution"):
-            plan.whole_numbers("--resolution", text)
+            plan.whole_numbers("--resolution", text, 100)

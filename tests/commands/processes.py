@@ -11,14 +11,17 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 
 
-def start(folder: Path, *words: object, python: tuple[str, ...] = ("-m", "dimbench")) -> subprocess.Popen[str]:
-    """`dimbench WORDS` in `folder`, or what else `python` names."""
+def start(
+    folder: Path, *words: object, python: tuple[str, ...] = ("-m", "dimbench"), **variables: str
+) -> subprocess.Popen[str]:
+    """`dimbench WORDS` in `folder`, or what else `python` names, with these environment variables."""
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),
         "DIMBENCH_RESULTS": str(folder),
         "DIMBENCH_CACHE": str(folder),
         "OMP_NUM_THREADS": "1",
+        **variables,
     }
     command = [sys.executable, *python, *map(str, words)]
     return subprocess.Popen(

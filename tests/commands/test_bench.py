@@ -19,6 +19,7 @@ from dimbench.bench.rows import Row
 from dimbench.commands.options import Dtype
 from dimbench.results import Record
 from dimbench.sampling.precision import DTYPES
+from tests.commands import processes
 from tests.console import dimbench, refused
 
 no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a GPU that is not there")
@@ -128,6 +129,28 @@ def test_an_interruption_keeps_finished_rows_and_leaves_no_child(tmp_path: Path)
 def _children(pid: int) -> list[int]:
     found = Path(f"/proc/{pid}/task/{pid}/children")
     return [int(child) for child in found.read_text().split()]
+
+
+NETWORK = """
+from torch import nn
+class Net(nn.Module):
+    def forward(self, x, t):
+        return x * 2
+"""
+
+
+def test_what_lies_in_the_current_folder_is_not_run_in_place_of_a_library(tmp_path: Path) -> None:
+    for name in ("dimbench", "json", "numpy", "torch"):
+        (tmp_path / f"{name}.py").write_text("raise SystemExit('code of the current folder ran')")
+    (tmp_path / "mine.py").write_text(NETWORK)
+    started = ("-P", "-c", "from dimbench.cli import main; main()")  # as the installed command does
+    processes.finish(processes.start(tmp_path, "bench", "mine.py:Net", "--budget", "0.1", python=started))
+
+
+def test_a_package_is_found_by_the_child_where_its_parent_finds_it(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "net.py").write_text(NETWORK)
+    processes.finish(processes.start(tmp_path, "bench", "mine.net:Net", "--budget", "0.1"))
 
 
 def test_device_measures_and_keeps_the_ceilings_that_bench_divides_by(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -237,20 +237,6 @@ def test_a_config_without_a_class_is_refused(tmp_path: Path, text: str) -> None:
         networks.read_config(tmp_path)
 
 
-def test_the_hub_is_read_from_its_cache_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
-    with pytest.raises(DimbenchError, match="not in the hub's cache on this machine; add --fetch"):
-        networks.cached("hf:somebody/something")
-    with pytest.raises(UsageError, match="expected hf:owner/name"):
-        networks.cached("hf:some/body/something")
-    folder = tmp_path / "models--somebody--something"
-    (folder / "refs").mkdir(parents=True)
-    (folder / "refs" / "main").write_text("0" * 40)
-    (folder / "snapshots" / ("0" * 40) / "unet").mkdir(parents=True)
-    (folder / "snapshots" / ("0" * 40) / "unet" / "config.json").write_text('{"_class_name": "UNet2DModel"}')
-    assert networks.read_config(networks.cached("hf:somebody/something"))[0] == "UNet2DModel"
-
-
 def test_nothing_heavy_is_loaded_before_a_network_is_asked_for() -> None:
     script = (
         "import sys, dimbench, dimbench.diffusers_networks as networks\n"

@@ -13,9 +13,11 @@ from pathlib import Path
 from threading import Thread
 
 import pytest
+from diffusers import UNet2DModel
 
+from dimbench import hub
 from dimbench.errors import UsageError
-from dimbench.weights import hub
+from tests.models.small_diffusers import SMALL
 from tests.weights import tiny
 
 COMMIT = "0" * 40
@@ -122,6 +124,28 @@ def test_what_the_hub_does_not_give_is_said(server: _Server, tmp_path: Path, nam
     assert ran.returncode in (1, 2)
     assert said in " ".join(ran.stderr.split())
     assert "Traceback" not in ran.stderr
+
+
+def test_a_network_is_fetched_where_its_name_is_taken(server: _Server, tmp_path: Path) -> None:
+    config, _ = SMALL["UNet2DModel"]
+    UNet2DModel(**config).save_pretrained(tmp_path / "unet")
+    server.files |= {f"unet/{file.name}": file.read_bytes() for file in (tmp_path / "unet").iterdir()}
+    unasked = run(server, tmp_path, "params", "hf:owner/name")
+    assert (unasked.returncode, unasked.stdout) == (1, "")
+    assert "hf:owner/name is not in the hub's cache on this machine; --fetch" in unasked.stderr
+    assert server.asked == []
+    asked = run(server, tmp_path, "params", "hf:owner/name", "--fetch", "--out", str(tmp_path / "r.jsonl"))
+    assert "703,779" in asked.stdout, asked.stderr
+    assert [path for path in server.asked if "/resolve/" in path and "config.json" not in path] == []
+    (snapshot,) = (tmp_path / "hub").glob("models--owner--name/snapshots/*")
+    drawn = ("sample", "hf:owner/name", "--process", "gaussian", "--steps", "2", "--num-images", "2", "--out")
+    without = run(server, tmp_path, *drawn, str(tmp_path / "sheet.png"))
+    assert "holds no file of weights" in without.stderr
+    fetched = run(server, tmp_path, *drawn, str(tmp_path / "sheet.png"), "--fetch")
+    assert fetched.returncode == 0, fetched.stderr
+    assert sorted(file.name for file in (snapshot / "unet").iterdir()) == [
+        "config.json", "diffusion_pytorch_model.safetensors",
+    ]  # fmt: skip
 
 
 def test_names_are_told_apart() -> None:

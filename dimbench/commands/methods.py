@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import json as json_module
+from dataclasses import fields
+from typing import Any
+
+import typer
+
+from dimbench.commands import options
+from dimbench.methods import METHODS
+from dimbench.methods.method import Method
+from dimbench.report.tables import Table
+
+
+def run(json: options.Json = False) -> None:
+    """List the methods that --with takes: what each does, its settings as they are unless given, and its source."""
+    if json:
+        found = [
+            {"name": name, "settings": _settings(kind), "does": kind.says, "changes": kind.changes,
+             "wraps": kind.wraps, "source": kind.source, "timed": kind.timed}
+            for name, kind in METHODS.items()
+        ]  # fmt: skip
+        typer.echo(json_module.dumps(found, indent=2))
+        return
+    rows = [(name, _form(kind), kind.says, kind.wraps, kind.source) for name, kind in METHODS.items()]
+    Table(("method", "settings", "what it does", "wraps", "source"), rows).show()
+
+
+def _settings(kind: type[Method]) -> dict[str, Any]:
+    return {field.name: field.default for field in fields(kind)}
+
+
+def _form(kind: type[Method]) -> str:
+    return ",".join(f"{name}={value:g}" for name, value in _settings(kind).items()) or "none"

@@ -1,0 +1,58 @@
+"""What changes how a network runs without changing its name: one file per method; `parse` is the way in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+
+from dimbench import names
+from dimbench.errors import UsageError
+from dimbench.methods.cfg_cache import CfgCache
+from dimbench.methods.deep import Deep
+from dimbench.methods.fake_quantisation import FakeW4A8, FakeW8A8
+from dimbench.methods.first_block import FirstBlock
+from dimbench.methods.fora import Fora
+from dimbench.methods.interval import Interval
+from dimbench.methods.method import Method
+from dimbench.methods.taylor import Taylor
+from dimbench.methods.tome import Tome
+
+METHODS: dict[str, type[Method]] = {
+    kind.name: kind for kind in (Fora, Taylor, Deep, FirstBlock, Tome, Interval, CfgCache, FakeW8A8, FakeW4A8)
+}
+
+
+def parse(texts: Sequence[str]) -> tuple[Method, ...]:
+    """ "fora:every=3" -> the method with its settings. UsageError for one that is not understood, for a setting out of
+    its range, and for two that exclude each other."""
+    found = tuple(map(_parse, texts))
+    for place, method in enumerate(found):
+        for other in found[:place]:
+            if method.changes == other.changes:
+                raise UsageError(
+                    f"{other.name} and {method.name} both change {method.changes} and exclude each other; give one"
+                )
+    return found
+
+
+def conditions(texts: Sequence[str]) -> dict[str, list[str]]:
+    """What a record says of the methods: each in its full form, none where there are none."""
+    return {"methods": [str(method) for method in parse(texts)]} if texts else {}
+
+
+def _parse(text: str) -> Method:
+    from dimbench.arguments import typed
+
+    name, _, rest = text.partition(":")
+    kind = names.find(name, METHODS, "method", "`dimbench methods` lists them")
+    given = {}
+    for part in filter(None, rest.split(",")):
+        key, sign, value = part.partition("=")
+        if not sign:
+            raise UsageError(f"--with {text}: {part!r} is no setting; give {name}:{_form(kind)}")
+        given[key] = value
+    return kind(**typed(given, kind, f"--with {name}"))
+
+
+def _form(kind: type[Method]) -> str:
+    return ",".join(f"{field.name}={field.default}" for field in fields(kind))

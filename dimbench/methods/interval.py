@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from dimbench.errors import UsageError
+from dimbench.methods.guiding import Guided, Guiding
+from dimbench.methods.method import OnStep, no_effect
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from dimbench.methods.guiding import Alone
+
+
+@dataclass(frozen=True)
+class Interval(Guiding):
+    """Kynkaanniemi et al. 2024: calls at times outside of [low, high], in the network's own time, run unguided, with
+    half the rows. The default reaches over all times."""
+
+    low: float = 0.0
+    high: float = 1000.0
+
+    name: ClassVar[str] = "interval"
+    says: ClassVar[str] = "guidance only at times from `low` to `high`, as the network is told them"
+    wraps: ClassVar[str] = "guided runs"
+    source: ClassVar[str] = "arXiv 2404.07724"
+
+    def __post_init__(self) -> None:
+        if not self.low <= self.high:
+            raise UsageError(f"--with interval: low={self.low:g} is above high={self.high:g}; give them in order")
+
+    @contextmanager
+    def guiding(self, parts: Guided) -> Iterator[tuple[OnStep, Alone]]:
+        calls = unguided = 0
+
+        def call(x: Tensor, t: Tensor) -> Tensor:
+            nonlocal calls, unguided
+            inside = self.low <= parts.times[calls] <= self.high
+            calls += 1
+            unguided += not inside
+            return parts.whole(x, t) if inside else parts.alone(x, t)
+
+        yield lambda k: None, call
+        if unguided == calls or (not unguided and self != Interval()):
+            times = f"{min(parts.times):g} to {max(parts.times):g}"
+            raise no_effect(self, f"{'all' if unguided == 0 else 'none'} of the run's times, {times}, lie in it")

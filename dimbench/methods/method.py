@@ -1,0 +1,84 @@
+"""What a method is, and how it takes a module's place."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dimbench.errors import DimbenchError, UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+OnStep = Callable[[int], None]
+"""Told the number of each step of the sampler before it is taken, 0 for the first."""
+
+
+@dataclass(frozen=True)
+class Method(ABC):
+    """A frozen dataclass of its settings, whose defaults are those that people use. `changes` says what it takes hold
+    of: two methods that change the same exclude each other. `timed` is false where only the values are as the method
+    has them, so that its time means nothing."""
+
+    name: ClassVar[str]
+    changes: ClassVar[str]
+    says: ClassVar[str]
+    wraps: ClassVar[str]
+    source: ClassVar[str]
+    timed: ClassVar[bool] = True
+
+    @abstractmethod
+    def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
+        """Inside, `network` runs with the method, for one run of a sampler. Raises UsageError where the method cannot
+        wrap the network, and at the end DimbenchError where it did not take effect."""
+
+    def __str__(self) -> str:
+        settings = ",".join(f"{key}={value:g}" for key, value in asdict(self).items())
+        return f"{self.name}:{settings}" if settings else self.name
+
+
+@contextmanager
+def replaced(module: nn.Module, forward: Callable[..., Any]) -> Iterator[None]:
+    """Inside, `module` runs `forward`; its hooks, names and weights stay as they are."""
+    before = vars(module).get("forward")
+    module.forward = forward
+    try:
+        yield
+    finally:
+        if before is None:
+            del module.forward
+        else:
+            module.forward = before
+
+
+class _EnoughError(Exception):
+    """Ends a trial."""
+
+
+def check_wraps(methods: Sequence[Method], network: nn.Module) -> None:
+    """Raise UsageError where one of the methods cannot wrap the network."""
+    with suppress(_EnoughError), ExitStack() as stack:
+        for method in methods:
+            stack.enter_context(method.applied(network))
+        raise _EnoughError  # so that none is asked what effect it had
+
+
+def check_range(method: Method, name: str, least: float, most: float = float("inf")) -> None:
+    """Raise UsageError for a setting outside of [least, most]."""
+    value = getattr(method, name)
+    if not least <= value <= most:
+        rest = "" if most == float("inf") else f" to {most:g}"
+        raise UsageError(f"--with {method.name}: {name}={value:g} is out of range; give {least:g}{rest or ' or more'}")
+
+
+def refuse(method: Method, network: nn.Module, why: str) -> UsageError:
+    """The error for a network that the method cannot wrap."""
+    return UsageError(f"{method.name} cannot wrap {type(network).__name__}: {why}")
+
+
+def no_effect(method: Method, why: str) -> DimbenchError:
+    """The error for a run that the method left as it was."""
+    return DimbenchError(f"--with {method} did not take effect: {why}; leave it out or give other settings")
