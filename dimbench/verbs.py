@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
+from dimbench.errors import UsageError
 from dimbench.results import Record
 
 if TYPE_CHECKING:
@@ -129,10 +130,16 @@ def bench(
 
 
 def sample(
-    what: What, to: Path | str, inputs: Any = (), *, form: str = "npz", resolution: int | None = None, **request: Any
+    what: What,
+    to: Path | str | None = None,
+    inputs: Any = (),
+    *,
+    form: str = "npz",
+    resolution: int | None = None,
+    **request: Any,
 ) -> Record | None:
     """Draw images onto one sheet (`to` ends in .png) or into a folder, as npz, png or latents; goes on after any
-    interruption.
+    interruption. What is no picture goes into a folder, as npz.
 
     `request` holds fields of sampling.request.Request, such as num_images, steps, cfg, seed, weights. None in all
     processes of torchrun but the first. DimbenchError where files are missing.
@@ -141,7 +148,7 @@ def sample(
     from dimbench.sampling import request as requests
 
     (backbone,) = _found(what, resolution, inputs)
-    to = Path(to)
+    to = folder.place_of(backbone, Path(to) if to else None, folder.ImageFormat(form))
     sheet = folder.is_sheet(to)
     latents = form == folder.ImageFormat.LATENTS
     asked = requests.Request(
@@ -200,6 +207,8 @@ def fid_task(
         asked = repeating.request(recipe, asked)
     usual = OF_DIGITS if asked.size == (SIDE_OF_DIGITS,) * 2 else repeating.IMAGES
     asked = replace(asked, num_images=num_images or usual)
+    if asked.numbers:
+        raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
     return ToDraw(asked, recipe, reference, networks, repeats, keep)
 
 

@@ -40,6 +40,7 @@ def run(
             show_default="checkpoints/NAME.safetensors",
         ),
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write the averaged weights in float16.")] = False,
     kernel: options.Kernel = None,
     json: options.Json = False,
 ) -> None:
@@ -49,7 +50,7 @@ def run(
     else:
         preset = _trainable(name)
         recipe = {"steps": steps, "batch": batch, "lr": lr, "ema": ema, "seed": seed}
-        record = _train(preset, recipe, save_every, out or Path(f"checkpoints/{preset.name}.safetensors"))
+        record = _train(preset, recipe, save_every, out or Path(f"checkpoints/{preset.name}.safetensors"), half)
     shown = ("-" if value is None else f"{value:g}" for value in record.metrics.values())
     rows = [(record.model, *shown, record.details["file"])]
     emit([record], [Table(("model", *record.metrics, "weights"), rows)], output_file(None), "json" if json else "rich")
@@ -65,7 +66,7 @@ def _trainable(name: str) -> Preset:
     return preset
 
 
-def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path) -> Record:
+def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path, half: bool) -> Record:
     from dimbench import backbone
     from dimbench.data import digits
     from dimbench.diffusion.process import find_process
@@ -104,7 +105,7 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
                 raise DimbenchError(
                     f"{error}; {checkpoint} keeps the last good state: start over with a --lr below {settings.lr:g}"
                 ) from None
-    training.export(out, {"model": preset.name, "data": "digits, train split"})
+    training.export(out, {"model": preset.name, "data": "digits, train split"}, half)
     taken, recent = training.step - first, losses[-100:]
     metrics = {
         "steps": float(training.step),
