@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -74,6 +77,32 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line; errors a person can act on end as one sentence and an exit code."""
+    with _terminable():
+        _run()
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """SIGTERM, by which CI cancels, ends a command as Ctrl-C does, with an exit code of its own."""
+    came: list[int] = []
+
+    def interrupt(number: int, _: object) -> None:
+        came.append(number)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # what is left to do is tidying up
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if came:
+            sys.exit(128 + signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _run() -> None:
     try:
         app()
     except DimbenchError as error:

@@ -28,7 +28,8 @@ _SHORT = ("DefaultCPUAllocator", "llocate memory", "not enough memory", "failed 
 
 def is_short_of_memory(error: BaseException) -> bool:
     """Whether Python, a library being loaded, or torch on a CPU, which has no error of its own, got no memory."""
-    return isinstance(error, MemoryError) or any(word in str(error) for word in _SHORT)
+    told = isinstance(error, RuntimeError | ImportError) and any(word in str(error) for word in _SHORT)
+    return isinstance(error, MemoryError) or told
 
 
 def reason(error: BaseException) -> str:

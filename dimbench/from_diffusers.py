@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from torch import Tensor, nn
 from dimbench import diffusers_networks as networks
 from dimbench import hub, presets
 from dimbench.backbone import Classes, LabelOf, with_settings
-from dimbench.diffusers_networks import Kind, Size
+from dimbench.diffusers_networks import Kind, Size, packing
 from dimbench.diffusers_networks.loading import quietly
+from dimbench.diffusion.flow import shift_of
 from dimbench.foreign import CLASS, Source
 from dimbench.layers.inputs import Given
 from dimbench.presets import Preset
@@ -95,7 +97,10 @@ class FromDiffusers:
 
     @property
     def diffusion(self) -> Mapping[str, Any]:
-        return self.process or (self.preset.diffusion if self.preset else {})
+        table = self.process or (self.preset.diffusion if self.preset else {})
+        if "shift_by_tokens" not in table:
+            return table
+        return {**table, "shift": shift_of(prod(self.size.latent) // packing.PATCH**2, *table["shift_by_tokens"])}
 
     def build(self) -> nn.Module:
         return networks.build(self.class_name, self.all_settings)

@@ -7,6 +7,7 @@ import os
 import platform
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -100,10 +101,10 @@ class Record:
 
 
 def check_writable(path: Path) -> None:
-    """Raise DimbenchError now if records cannot be appended to `path` later."""
+    """Raise DimbenchError now if records cannot be appended to `path` later. No file is made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8"):
+        with path.open("a") if path.exists() else tempfile.TemporaryFile(dir=path.parent):
             pass
     except OSError as error:
         raise DimbenchError(
@@ -164,8 +165,13 @@ def read(path: Path) -> list[dict[str, Any]]:
             last = "the last line" if number == len(lines) else f"line {number}"
             print(f"{path}: {last} is cut off and was left out", file=sys.stderr)
         else:
-            records.append(_checked(record, f"{path}: line {number}"))
+            records.append(checked(record, f"{path}: line {number}"))
     return records
+
+
+def so_far(path: Path) -> list[dict[str, Any]]:
+    """The records of a file that may not be there yet."""
+    return read(path) if path.exists() else []
 
 
 def _of_array(text: str, path: Path) -> list[dict[str, Any]]:
@@ -173,7 +179,7 @@ def _of_array(text: str, path: Path) -> list[dict[str, Any]]:
         found = _parsed(text, str(path))
     except json.JSONDecodeError:
         raise DimbenchError(f"{path} is no record file: its JSON array is cut off; give a .jsonl file") from None
-    return [_checked(record, f"{path}: entry {number}") for number, record in enumerate(found, start=1)]
+    return [checked(record, f"{path}: entry {number}") for number, record in enumerate(found, start=1)]
 
 
 def _parsed(text: str, where: str) -> Any:
@@ -186,7 +192,7 @@ def _parsed(text: str, where: str) -> Any:
         raise DimbenchError(f"{where} is nested too deeply or has a number of too many digits; {_MEASURED}") from None
 
 
-def _checked(record: Any, where: str) -> dict[str, Any]:
+def checked(record: Any, where: str) -> dict[str, Any]:
     """The record with nothing in it that a record has not, and no number that is none.
 
     NaN, infinities and numbers beyond all that is measured become None, and a metric's is said as a warning. Raises

@@ -180,13 +180,14 @@ class Training:
             if not 0 < kept["step"] <= step or kept["exp_avg_sq"].min() < 0:
                 raise ValueError(f"its optimiser's state of parameter {index} is not one after {step} steps")
 
-    def export(self, path: Path, about: Mapping[str, Any]) -> None:
-        """Write the averaged weights as safetensors with `about` as metadata, under a temporary name first."""
+    def export(self, path: Path, about: Mapping[str, Any], half: bool = False) -> None:
+        """Write the averaged weights as safetensors with `about` as metadata, under a temporary name first; with `half`
+        in float16."""
         metadata = {"training": json.dumps({**about, **asdict(self.recipe)})}  # one entry: several have no fixed order
         dead = {name for name, module in self.model.named_modules() if getattr(module, "dead_macs", 0)}
         weights = {
             # what no output depends on only has to be there
-            name: (tensor.half() if name.rpartition(".")[0] in dead else tensor).contiguous()
+            name: (tensor.half() if half or name.rpartition(".")[0] in dead else tensor).contiguous()
             for name, tensor in self.average.items()
         }
         _write(path, lambda temporary: save_file(weights, temporary, metadata))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
+from dimbench.errors import UsageError
 from dimbench.results import Record
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ def count(
     steps: int | None = None,
     cfg: bool = False,
     sampler: str | None = None,
+    usual: bool = False,
     process: str | None = None,
     engine: str = "ours",
     check: bool = False,
@@ -41,15 +43,15 @@ def count(
     real: bool = False,
     methods: Sequence[str] = (),
 ) -> list[Record]:
-    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, by
-    `methods` such as "fora:every=3".
+    """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, or
+    with `usual` of one as the family's images are usually drawn, by `methods` such as "fora:every=3".
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
     as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values. Raises UsageError
     for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
     """
-    by_sums = engine == "ours" and not (process or steps or check or bill or real or frames)
+    by_sums = engine == "ours" and not (process or steps or usual or check or bill or real or frames)
     records: list[Record] = []
     for each in _names(what):
         if by_sums and isinstance(each, str) and not len(inputs) and (preset := presets.of(each)):
@@ -63,11 +65,14 @@ def count(
 
         (found,) = _found(each, resolution, inputs, process, frames)
         record = counted(found, batch, rule, engine, check, bill, real)
-        if steps is not None:
-            from dimbench.sampling.image_cost import image_record, settings_of
+        if steps is not None or usual:
+            from dimbench.sampling.image_cost import image_record, settings_of, usual_settings
 
-            how = settings_of(found, sampler, steps, 1.5 if cfg else 1.0, methods)  # the scale does not change the work
-            record = image_record(record, found, how, rule)
+            scale = 1.5 if cfg else 1.0  # it does not change the work
+            how = (
+                usual_settings(found, methods) if steps is None else settings_of(found, sampler, steps, scale, methods)
+            )
+            record = image_record(record, found, how, rule, batch if real else None)
         records.append(record)
     return records
 
@@ -125,10 +130,16 @@ def bench(
 
 
 def sample(
-    what: What, to: Path | str, inputs: Any = (), *, form: str = "npz", resolution: int | None = None, **request: Any
+    what: What,
+    to: Path | str | None = None,
+    inputs: Any = (),
+    *,
+    form: str = "npz",
+    resolution: int | None = None,
+    **request: Any,
 ) -> Record | None:
     """Draw images onto one sheet (`to` ends in .png) or into a folder, as npz, png or latents; goes on after any
-    interruption.
+    interruption. What is no picture goes into a folder, as npz.
 
     `request` holds fields of sampling.request.Request, such as num_images, steps, cfg, seed, weights. None in all
     processes of torchrun but the first. DimbenchError where files are missing.
@@ -137,7 +148,7 @@ def sample(
     from dimbench.sampling import request as requests
 
     (backbone,) = _found(what, resolution, inputs)
-    to = Path(to)
+    to = folder.place_of(backbone, Path(to) if to else None, folder.ImageFormat(form))
     sheet = folder.is_sheet(to)
     latents = form == folder.ImageFormat.LATENTS
     asked = requests.Request(
@@ -196,6 +207,8 @@ def fid_task(
         asked = repeating.request(recipe, asked)
     usual = OF_DIGITS if asked.size == (SIDE_OF_DIGITS,) * 2 else repeating.IMAGES
     asked = replace(asked, num_images=num_images or usual)
+    if asked.numbers:
+        raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
     return ToDraw(asked, recipe, reference, networks, repeats, keep)
 
 

@@ -85,6 +85,15 @@ def test_export_holds_the_average(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["out.safetensors"]
 
 
+def test_export_in_half_precision_is_read_back(tmp_path: Path) -> None:
+    training = start("dit-digits")
+    training.export(tmp_path / "out.safetensors", {}, half=True)
+    model = dimbench.create_model("dit-digits", **SMALL)
+    dimbench.load_checkpoint(model, tmp_path / "out.safetensors")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, training.average[name].half().to(tensor.dtype)), name
+
+
 def test_what_cannot_be_resumed_is_named(tmp_path: Path) -> None:
     training = start("dit-digits")
     training.save(tmp_path / "run.ckpt")

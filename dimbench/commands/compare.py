@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from enum import StrEnum
 from functools import partial
@@ -14,6 +15,7 @@ from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.comparing import checkouts, noise, outcome
 from dimbench.comparing.gates import parse_gate
 from dimbench.comparing.judge import Change, failing
+from dimbench.comparing.kept_rounds import KeptRounds
 from dimbench.comparing.outcome import Found, JudgedBy
 from dimbench.errors import UsageError
 from dimbench.report import changes as shown
@@ -72,6 +74,7 @@ def run(
     form = table_format(json, csv, markdown)
     gates = [parse_gate(text) for text in fail_if or ["seconds"]]
     rules = JudgedBy(gates, noise.known())
+    kept: KeptRounds | None = None
     if ref is None and a is None and b is None:
         if len(names) != 2 or new or bench:
             raise UsageError("give two record files, BASE and NEW; or models to measure, with --run REF, --a or --b")
@@ -81,7 +84,9 @@ def run(
         models = [presets.anywhere(name) for name in presets.chosen(names)]
         file = output_file(out)
         with outcome.sides(ref, new, a or "", b or "", bench) as measured:
-            found = outcome.of_sides(measured, models, rules, rounds, partial(checkouts.bench, budget=budget), seed)
+            kept = KeptRounds(measured, budget, seed)
+            runner = partial(checkouts.bench, budget=budget)
+            found = outcome.of_sides(measured, models, rules, rounds, runner, seed, kept)
     failed = failing(found.changes, gates, fail_on is FailOn.UNCLEAR)
     absent = [text for text, gate in zip(fail_if or (), gates, strict=False) if gate.metric not in found.metrics]
     records = [
@@ -90,6 +95,15 @@ def run(
     ]
     if records:
         emit(records, [shown.table(found.changes, _notes(found, rules, failed, absent))], file, form)
+    if kept and not found.stopped:
+        kept.forget()
+    if isinstance(found.stopped, KeyboardInterrupt):
+        words = (
+            f"what the finished rounds say is in {file}; the same command goes on from them"
+            if records
+            else "no round was finished"
+        )
+        print(f"dimbench: interrupted; {words}", file=sys.stderr)
     if found.stopped:
         raise found.stopped
     if failed:

@@ -53,6 +53,10 @@ def run(
         ),
     ] = None,
     cfg: Annotated[bool, typer.Option("--cfg", help="With --steps: guided.")] = False,
+    usual: Annotated[
+        bool,
+        typer.Option("--usual", help="Cost of a whole image or clip, drawn by the family's usual steps and guidance."),
+    ] = False,
     sampler: options.Sampler = None,
     with_: options.With = None,
     breakdown: Annotated[
@@ -77,7 +81,9 @@ def run(
 ) -> None:
     """Count the multiply-adds (MACs) of one forward pass, and FLOPs = 2 x MACs, without loading any weights."""
     form = table_format(json, csv, markdown)
-    if steps is None and (cfg or sampler or with_):
+    if usual and (steps is not None or cfg or sampler):
+        raise UsageError("--usual is a sampler, its steps and guidance; leave it out, or --steps, --cfg and --sampler")
+    if steps is None and not usual and (cfg or sampler or with_):
         given = "--cfg" if cfg else f"--sampler {sampler}" if sampler else f"--with {(with_ or [''])[0]}"
         raise UsageError(f"{given} was given without --steps; give the steps of the sampler with --steps N")
     if engine is Engine.FVCORE and (rule is not RuleName.MACS or breakdown):
@@ -88,12 +94,12 @@ def run(
     for name in track(chosen, "counting"):
         records += verbs.count(
             name, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
-            cfg=cfg, sampler=sampler, process=process, engine=engine.value, check=check, bill=breakdown is not None,
-            real=real, methods=tuple(with_ or ()),
+            cfg=cfg, sampler=sampler, usual=usual, process=process, engine=engine.value, check=check,
+            bill=breakdown is not None, real=real, methods=tuple(with_ or ()),
         )  # fmt: skip
     if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
         raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")
-    tables = [bills.summary(records)]
+    tables = [bills.summary(records), *bills.text_encoders(records)]
     if breakdown:
         tables += [bills.by_module(r) if breakdown is Breakdown.MODULE else bills.by_operator(r) for r in records]
     if check:

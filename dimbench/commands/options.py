@@ -41,7 +41,9 @@ Inputs = Annotated[
 Process = Annotated[
     str | None,
     typer.Option(
-        help="What a network of your own was trained on: gaussian, flow, stable-diffusion or variance-preserving.",
+        help="What a network of your own was trained on: gaussian, flow, rectified-flow (told the share of noise), "
+        "stable-diffusion or variance-preserving; with settings as in gaussian,prediction=velocity or "
+        "rectified-flow,shift=3.",
         show_default="as its preset says",
     ),
 ]
@@ -53,7 +55,7 @@ Fetch = Annotated[
     bool, typer.Option("--fetch", help="Ask the hub for what NAME means, where that is an hf:owner/name not here yet.")
 ]
 # Of a side, in one call, of a CPU: far beyond what runs, and far below where sizes overflow.
-MOST_PIXELS, MOST_IMAGES, MOST_THREADS = 16_384, 65_536, 4096
+MOST_PIXELS, MOST_IMAGES, MOST_THREADS = 16_384, 2**24, 4096
 Resolution = Annotated[
     int | None,
     typer.Option(

@@ -14,7 +14,7 @@ from dimbench.report import gallery
 from dimbench.report.tables import Table
 
 
-class Cost(StrEnum):
+class CostOf(StrEnum):
     PASS = "pass"
     IMAGE = "image"
 
@@ -37,8 +37,9 @@ def run(
         int, typer.Option(help="Side of the images in pixels, where costs are counted.", min=1, max=options.MOST_PIXELS)
     ] = 256,
     cost: Annotated[
-        Cost, typer.Option(help="Of gflops-fid: one pass, or a whole image with all its steps, guidance and decoding.")
-    ] = Cost.PASS,
+        CostOf,
+        typer.Option(help="Of gflops-fid: one pass, or a whole image with all its steps, guidance and decoding."),
+    ] = CostOf.PASS,
     records: Annotated[
         list[Path] | None,
         typer.Option(
@@ -54,7 +55,7 @@ def run(
         Table(("name", "what"), rows, notes=("`dimbench plot NAME --out FILE.png` draws one.",)).show()
         return
     name, draw = names.find(name, {each: (each, draw) for each, draw in gallery.PLOTS.items()}, "plot")
-    if cost is Cost.IMAGE and draw is not gallery.gflops_fid:
+    if cost is CostOf.IMAGE and draw is not gallery.gflops_fid:
         raise UsageError(f"--cost image is a choice of gflops-fid, and {name} was asked for; leave it out")
     file = out or Path(f"{name}.png")
     ending = file.suffix.removeprefix(".").lower()
@@ -62,5 +63,5 @@ def run(
         raise UsageError(f"--out {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
     chosen = presets.match(models) if models else []
     with writing(file, "--out") as temporary:
-        draw(gallery.Asked(chosen, resolution, records, cost is Cost.IMAGE), temporary, ending)
+        draw(gallery.Asked(chosen, resolution, records, cost is CostOf.IMAGE), temporary, ending)
     typer.echo(f"{file}", err=True)

@@ -22,8 +22,12 @@ def run(
     num_images: Annotated[int, typer.Option(min=1, help="Images to draw; a folder takes more later.")] = 64,
     labels: options.Labels = None,
     out: Annotated[
-        Path, typer.Option(help="A name in .png for one sheet with all images, or a folder for one file or many.")
-    ] = Path("samples.png"),
+        Path | None,
+        typer.Option(
+            help="A name in .png for one sheet with all images, or a folder for one file or many.",
+            show_default="samples.png; the folder samples for voxels and the like",
+        ),
+    ] = None,
     form: Annotated[
         folder.ImageFormat | None,
         typer.Option(
@@ -51,11 +55,13 @@ def run(
     kernel: options.Kernel = None,
     json: options.Json = False,
 ) -> None:
-    """Draw images on one sheet or into a folder; run again after any interruption and it goes on.
+    """Draw images on one sheet or into a folder, voxels and actions as numbers; run again after an interruption and it
+    goes on.
 
     Several GPUs or machines share the work: torchrun --nproc-per-node N -m dimbench sample NAME ... --device cuda.
     """
-    _check_out(out, form)
+    if out or form:
+        _check_out(out or Path("samples.png"), form)
     file = output_file(None)
     record = verbs.sample(
         options.backbone(name, resolution, set_, inputs, process, frames, fetch, weights=not random_weights),

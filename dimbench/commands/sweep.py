@@ -48,13 +48,13 @@ def run(
     fixed = {"device": device, "threads": threads, "budget": budget, **({"dtype": dtype.value} if dtype else {})}
     wanted = sweeps.shard(_possible(sweep.rows(model, **fixed)), shard)
     file = output_file(out)
-    stored = results.read(file)
+    stored = results.so_far(file)
     device_name = running.device_name(device)
     missing = sweeps.missing(wanted, stored, device_name)
     if len(missing) < len(wanted):
         print(f"dimbench: {len(wanted) - len(missing)} of {len(wanted)} rows are in {file}", file=sys.stderr)
     ran = running.run(missing, file, sweep=sweep.name)
-    found = [Record(**record) for record in sweeps.records_of(wanted, results.read(file), device_name)]
+    found = [Record(**record) for record in sweeps.records_of(wanted, results.so_far(file), device_name)]
     if found:
         tables = [speed.table(found)]
         tables += crossover.tables(found, sweep.along, _UNITS[sweep.along]) if sweep.along else []

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +40,7 @@ def run(
             show_default="checkpoints/NAME.safetensors",
         ),
     ] = None,
+    half: Annotated[bool, typer.Option("--half", help="Write the averaged weights in float16.")] = False,
     kernel: options.Kernel = None,
     json: options.Json = False,
 ) -> None:
@@ -48,7 +50,7 @@ def run(
     else:
         preset = _trainable(name)
         recipe = {"steps": steps, "batch": batch, "lr": lr, "ema": ema, "seed": seed}
-        record = _train(preset, recipe, save_every, out or Path(f"checkpoints/{preset.name}.safetensors"))
+        record = _train(preset, recipe, save_every, out or Path(f"checkpoints/{preset.name}.safetensors"), half)
     shown = ("-" if value is None else f"{value:g}" for value in record.metrics.values())
     rows = [(record.model, *shown, record.details["file"])]
     emit([record], [Table(("model", *record.metrics, "weights"), rows)], output_file(None), "json" if json else "rich")
@@ -64,7 +66,7 @@ def _trainable(name: str) -> Preset:
     return preset
 
 
-def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path) -> Record:
+def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path, half: bool) -> Record:
     from dimbench import backbone
     from dimbench.data import digits
     from dimbench.diffusion.process import find_process
@@ -77,31 +79,33 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path)
     checkpoint = out.with_suffix(".ckpt")
     if checkpoint == out:
         raise UsageError(f"--out {out} is where the checkpoint lies; give a name that ends in .safetensors")
-    _begin(training, checkpoint)
-    images, labels = digits.load("train")
-    started, first, losses = perf_counter(), training.step, []
-    with (
-        stepping(f"training {preset.name}", settings.steps, training.step) as progress,
-        backends.watch() as kernels,
-        _interrupts_between_steps() as interrupt,
-    ):
-        try:
-            while training.step < settings.steps:
-                losses.append(training.advance(images, labels))
-                progress(training.step, f"loss {sum(losses[-100:]) / len(losses[-100:]):.4f}")
-                if training.step % save_every == 0:
-                    training.save(checkpoint)
-                interrupt()
-            training.save(checkpoint)
-        except KeyboardInterrupt:
-            training.save(checkpoint)
-            raise
-        except DivergedError as error:
-            training.mark_diverged(checkpoint)
-            raise DimbenchError(
-                f"{error}; {checkpoint} keeps the last good state: start over with a --lr below {settings.lr:g}"
-            ) from None
-    training.export(out, {"model": preset.name, "data": "digits, train split"})
+    with _interrupts_between_steps() as interrupt:
+        _begin(training, checkpoint)
+        images, labels = digits.load("train")
+        started, first, losses = perf_counter(), training.step, []
+        with (
+            stepping(f"training {preset.name}", settings.steps, training.step) as progress,
+            backends.watch() as kernels,
+        ):
+            try:
+                while training.step < settings.steps:
+                    losses.append(training.advance(images, labels))
+                    progress(training.step, f"loss {sum(losses[-100:]) / len(losses[-100:]):.4f}")
+                    if training.step % save_every == 0:
+                        training.save(checkpoint)
+                    interrupt()
+                training.save(checkpoint)
+            except KeyboardInterrupt:
+                training.save(checkpoint)
+                kept = f"{checkpoint} holds {training.step} of {settings.steps} steps: run again to go on"
+                print(f"dimbench: interrupted; {kept}", file=sys.stderr)
+                raise
+            except DivergedError as error:
+                training.mark_diverged(checkpoint)
+                raise DimbenchError(
+                    f"{error}; {checkpoint} keeps the last good state: start over with a --lr below {settings.lr:g}"
+                ) from None
+    training.export(out, {"model": preset.name, "data": "digits, train split"}, half)
     taken, recent = training.step - first, losses[-100:]
     metrics = {
         "steps": float(training.step),
@@ -124,18 +128,24 @@ def _begin(training: Training, checkpoint: Path) -> None:
 
 @contextmanager
 def _interrupts_between_steps() -> Iterator[Callable[[], None]]:
-    """Ctrl-C waits until the result is called: half a step must not be saved as a whole one."""
-    pressed: list[int] = []
+    """Ctrl-C and SIGTERM wait until the result is called: half a step must not be saved as a whole one."""
+    pressed: list[signal.Signals] = []
 
     def interrupt() -> None:
         if pressed:
-            raise KeyboardInterrupt
+            handler = before[pressed[0]]
+            assert callable(handler)
+            handler(pressed[0], None)
 
-    before = signal.signal(signal.SIGINT, lambda number, _: pressed.append(number))
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {
+        number: signal.signal(number, lambda number, _: pressed.append(signal.Signals(number))) for number in numbers
+    }
     try:
         yield interrupt
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _classifier(seed: int, out: Path) -> Record:

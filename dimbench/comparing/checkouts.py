@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dimbench import preset_files, results
 from dimbench.errors import DimbenchError, UsageError
 
 
@@ -84,17 +85,20 @@ def bench(side: Side, model: str, budget: float) -> list[dict[str, Any]]:
     words = ["bench", model, "--json", "--budget", f"{budget:g}", "--out", os.devnull, *side.options]
     # First on the module path is the folder it runs in; its own children find the checkout by PYTHONPATH.
     path = os.pathsep.join(filter(None, (str(side.root), os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "COLUMNS": "200"}
+    own = os.pathsep.join(map(str, preset_files.places()[1:]))  # of the folder that we run in
+    environment = {
+        **os.environ, "PYTHONPATH": path, preset_files.ENVIRONMENT: own, "PYTHONHASHSEED": "0", "COLUMNS": "200",
+    }  # fmt: skip
     code, out, err = _run([sys.executable, "-m", "dimbench", *words], side.root, environment)
     if code:
         raise DimbenchError(
             f"{side.label} cannot run `dimbench {' '.join(words)}`: {_last_words(err) or f'exit {code}'}"
         )
     try:
-        records: list[dict[str, Any]] = json.loads(out)
-    except json.JSONDecodeError:
-        raise DimbenchError(f"`dimbench bench --json` of {side.label} printed no JSON; compare newer commits") from None
-    return records
+        return [results.checked(record, f"what {side.label} printed") for record in json.loads(out)]
+    except (ValueError, TypeError, RecursionError):
+        said = f"`dimbench bench --json` of {side.label} printed no JSON array of records"
+        raise DimbenchError(f"{said}; compare newer commits") from None
 
 
 def _run(words: Sequence[str], folder: Path, environment: dict[str, str]) -> tuple[int, str, str]:

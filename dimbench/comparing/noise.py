@@ -18,10 +18,10 @@ from dimbench.results import Record
 
 def known() -> dict[str, Noise]:
     """The noise of this host's devices by their name, as they were calibrated last."""
-    file = paths.calibrations_file()
-    found = results.read(file) if file.is_file() else []
-    here = [entry for entry in found if entry["conditions"]["host"] == platform.node()]
-    return {entry["conditions"].get("device_name", ""): Noise(entry["metrics"]["deviation"]) for entry in here}
+    found = results.so_far(paths.calibrations_file())
+    here = [entry for entry in found if entry["conditions"].get("host") == platform.node()]
+    deviations = [(entry["conditions"].get("device_name", ""), entry["metrics"].get("deviation")) for entry in here]
+    return {name: Noise(deviation) for name, deviation in deviations if deviation and deviation > 0}
 
 
 def record(pair: Pair) -> Record:

@@ -13,6 +13,7 @@ from dimbench.comparing.checkouts import Side
 from dimbench.comparing.estimate import Noise
 from dimbench.comparing.gates import Gate
 from dimbench.comparing.judge import Change, Pair, judge
+from dimbench.comparing.kept_rounds import KeptRounds
 from dimbench.comparing.rounds import Runner, TwoSided
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.progress import stepping
@@ -57,12 +58,18 @@ def of_files(base: str, new: str, rules: JudgedBy) -> Found:
 
 
 def of_sides(
-    sides: tuple[Side, Side], models: Sequence[str], rules: JudgedBy, rounds: int, runner: Runner, seed: int
+    sides: tuple[Side, Side],
+    models: Sequence[str],
+    rules: JudgedBy,
+    rounds: int,
+    runner: Runner,
+    seed: int,
+    kept: KeptRounds,
 ) -> Found:
     """What both sides measured in turn say; an interruption or a failure leaves what the finished rounds say."""
     stopped: BaseException | None = None
     with stepping("comparing", None) as progress:
-        comparison = TwoSided(sides, runner, seed, rules.judge, rules.metrics, progress)
+        comparison = TwoSided(sides, runner, seed, rules.judge, rules.metrics, progress, kept)
         try:
             comparison.measure(models, rounds)
         except (KeyboardInterrupt, DimbenchError) as reason:  # the finished rounds are shown and stored first

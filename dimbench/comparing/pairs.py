@@ -73,7 +73,7 @@ def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], o
     for metric, kind in METRICS.items():
         shown = metric in also or kind.kind is MetricKind.EXACT or kind.margin is not None
         before, after = (tuple(_figure(entry, metric) for entry in side) for side in (base, new))
-        if shown and all(metric in side["metrics"] for side in (first, second)) and set(before + after) != {None}:
+        if shown and any(metric in entry["metrics"] for entry in base) and set(before + after) != {None}:
             pairs.append(
                 Pair(
                     command=first["command"],
@@ -109,7 +109,9 @@ def _why_missing(entry: Entry, metric: str) -> str:
 def _hertz(entries: Sequence[Entry]) -> tuple[float, ...]:
     """The clock at the end of each measurement, under load; as many as say it."""
     states = (entry.get("details", {}).get("gpu") for entry in entries)
-    return tuple(found[-1]["sm_hertz"] for found in states if found and found[-1]["sm_hertz"])
+    ends = (found[-1] for found in states if found and isinstance(found, list))
+    clocks = (end.get("sm_hertz") for end in ends if isinstance(end, dict))
+    return tuple(clock for clock in clocks if isinstance(clock, int | float) and clock > 0)
 
 
 def _rows(entries: Sequence[Entry]) -> dict[str, dict[str, list[Entry]]]:

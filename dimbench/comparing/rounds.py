@@ -10,6 +10,7 @@ from dimbench.comparing import pairs
 from dimbench.comparing.checkouts import Side
 from dimbench.comparing.gates import MetricKind, Verdict
 from dimbench.comparing.judge import Change, Pair, confirm, needs_confirming
+from dimbench.comparing.kept_rounds import KeptRounds
 from dimbench.comparing.pairs import Round
 
 Runner = Callable[[Side, str], list[dict[str, Any]]]  # (side, model) -> records, from a fresh process
@@ -30,7 +31,16 @@ def orders(seed: int) -> Iterator[tuple[int, int]]:
 class Series:
     """The rounds of each model so far, whole ones only, and which side ran when, as "ABBA"."""
 
-    def __init__(self, sides: tuple[Side, Side], run: Runner, seed: int, progress: Progress) -> None:
+    def __init__(
+        self,
+        sides: tuple[Side, Side],
+        run: Runner,
+        seed: int,
+        progress: Progress,
+        kept: KeptRounds | None = None,
+        again: bool = False,
+    ) -> None:
+        self._kept, self._again = kept, again
         self.rounds: dict[str, list[Round]] = {}
         self.order: dict[str, str] = {}
         self.asked: dict[str, str] = {}  # by the name of a record's model, what was asked for
@@ -46,12 +56,21 @@ class Series:
             while len(rounds) < total:
                 self._progress(done, f"{model}: round {len(rounds) + 1} of {total}", goal)
                 order = next(self._orders)
-                found = {side: self._run(self._sides[side], model) for side in order}
-                rounds.append((found[0], found[1]))
-                self.asked.update((entry["model"], model) for side in found.values() for entry in side)
+                rounds.append(self._round(model, len(rounds), order))
+                self.asked.update((entry["model"], model) for side in rounds[-1] for entry in side)
                 self.order[model] = self.order.get(model, "") + "".join("AB"[side] for side in order)
                 done += 1
         self._progress(done, "", goal)
+
+    def _round(self, model: str, number: int, order: tuple[int, int]) -> Round:
+        """Measured, unless an earlier process of the same comparison has done it."""
+        if self._kept and (found := self._kept.get(self._again, model, number)):
+            return found
+        sides = {side: self._run(self._sides[side], model) for side in order}
+        measured = sides[0], sides[1]
+        if self._kept:
+            self._kept.add(self._again, model, number, measured)
+        return measured
 
     def until_clear(self, models: Sequence[str], rounds: int, unclear: Callable[[], Sequence[str]]) -> None:
         """Measure `rounds` rounds of each model, then as many again of those that are `unclear`, doubling twice."""
@@ -65,12 +84,20 @@ class TwoSided:
     """Rounds of two sides, and for the models that look changed an independent second comparison."""
 
     def __init__(
-        self, sides: tuple[Side, Side], run: Runner, seed: int, judge: Judge, also: Sequence[str], progress: Progress
+        self,
+        sides: tuple[Side, Side],
+        run: Runner,
+        seed: int,
+        judge: Judge,
+        also: Sequence[str],
+        progress: Progress,
+        kept: KeptRounds | None = None,
     ) -> None:
-        self.first = Series(sides, run, seed, progress)
-        self.second = Series(
-            sides, run, seed + 1, lambda done, words, goal: progress(done, words and f"again {words}", goal)
-        )
+        def again(done: int, words: str, goal: int) -> None:
+            progress(done, words and f"again {words}", goal)
+
+        self.first = Series(sides, run, seed, progress, kept)
+        self.second = Series(sides, run, seed + 1, again, kept, again=True)
         self._judge, self._also = judge, also
 
     def measure(self, models: Sequence[str], rounds: int) -> None:

@@ -7,6 +7,7 @@ dx_t/dt. Liu et al. 2022 (arXiv 2209.03003); times by a normal's sigmoid: Esser 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -18,6 +19,12 @@ from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, 
 from dimbench.errors import UsageError
 
 GRIDS = {name: name for name in ("steps", "points", "leap")}
+
+
+def shift_of(tokens: int, few: int, there: float, many: int, here: float) -> float:
+    """The `shift` of a Flow with noise at time 0 for pictures of so many tokens: e to the minus m, where m goes through
+    `there` at `few` tokens and `here` at `many` on a line."""
+    return math.exp(-(there + (here - there) * (tokens - few) / (many - few)))
 
 
 @dataclass(frozen=True)

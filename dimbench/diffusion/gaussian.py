@@ -98,6 +98,19 @@ def ddim_reverse_step(
     return after**0.5 * x0 + (1 - after) ** 0.5 * eps
 
 
+def noise_of_velocity(network: Network, schedule: GaussianSchedule) -> Network:
+    """A network that estimates the noise, of one that estimates the velocity; `schedule` is the whole process."""
+
+    def estimate(x: Tensor, t: Tensor) -> Tensor:
+        velocity, v = split(network(x, t), x)
+        share = schedule.alphas_cumprod
+        i = t.cpu()
+        noise = at(share**0.5, i, x) * velocity + at((1 - share) ** 0.5, i, x) * x
+        return noise if v is None else torch.cat([noise, v], dim=1)
+
+    return estimate
+
+
 def _estimates(
     network: Network, x: Tensor, schedule: GaussianSchedule, i: int, predict_xstart: bool, clip: bool
 ) -> tuple[Tensor, Tensor]:

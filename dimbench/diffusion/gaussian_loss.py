@@ -39,6 +39,14 @@ def training_loss(
     return loss
 
 
+def velocity_loss(network: Network, x0: Tensor, i: Tensor, noise: Tensor, schedule: GaussianSchedule) -> Tensor:
+    """(B,) mean squared error of the estimated velocity, arguments as in `training_loss`; a variance is not trained."""
+    timesteps = torch.from_numpy(schedule.timesteps).to(i.device)[i]
+    x = noised(schedule, i, x0, noise)
+    estimate, _ = split(network(x, timesteps), x)
+    return _sample_mean((estimate - noised(schedule, i, noise, -x0)) ** 2)
+
+
 def noised(schedule: GaussianSchedule, i: Tensor, x0: Tensor, noise: Tensor) -> Tensor:
     """x_i, a sample of q(x_i | x0); shape of x0. Ho et al. 2020 (arXiv 2006.11239), equation 4."""
     cumulative = schedule.alphas_cumprod

@@ -12,8 +12,8 @@ from torch import Tensor
 from dimbench.diffusion import dpm_solver, vp_sde
 from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose, evaluate
 from dimbench.diffusion.flow import Flow
-from dimbench.diffusion.gaussian import ddim, ddpm
-from dimbench.diffusion.gaussian_loss import training_loss
+from dimbench.diffusion.gaussian import ddim, ddpm, noise_of_velocity
+from dimbench.diffusion.gaussian_loss import training_loss, velocity_loss
 from dimbench.diffusion.ode import sample_ode
 from dimbench.diffusion.schedules import GaussianSchedule, schedule
 from dimbench.diffusion.sde import sample_sde
@@ -44,8 +44,10 @@ class Process(Protocol):
 
 @dataclass(frozen=True)
 class Gaussian:
-    """A diffusion of `diffusion_steps`, DiT's where nothing else is said; `steps` are evenly spaced timesteps, both
-    ends included, or with `strided`, as latent diffusion takes them, 1 and every so many after it. `clip` holds the
+    """A diffusion of `diffusion_steps`, DiT's where nothing else is said; `prediction` is of the noise, the data or the
+    velocity sqrt(a) noise - sqrt(1 - a) data (Salimans & Ho 2022, arXiv 2202.00512); `steps` are evenly spaced
+    timesteps, both ends included, or with `strided`, as latent diffusion takes them, 1 and every so many after
+    it. `clip` holds the
     estimate of the data in [-1, 1]; a variance that the network does not give is the betas, or with `sigma_small` the
     posterior's.
     """
@@ -55,12 +57,19 @@ class Gaussian:
     strided: bool = False
     clip: bool = False
     sigma_small: bool = False
+    prediction: str = "noise"
     samplers: tuple[str, ...] = ("ddpm", "ddim")
+
+    def __post_init__(self) -> None:
+        choose("prediction", self.prediction, dict.fromkeys(("noise", "data", "velocity")))
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         full = self._visited()
         i = torch.randint(len(full), (len(x),), generator=generator, device=x.device)
-        return training_loss(network, x, i, torch.randn(x.shape, generator=generator, device=x.device), full)
+        noise = torch.randn(x.shape, generator=generator, device=x.device)
+        if self.prediction == "velocity":
+            return velocity_loss(network, x, i, noise, full)
+        return training_loss(network, x, i, noise, full, predict_xstart=self.prediction == "data")
 
     def check(self, sampler: str, steps: int) -> None:
         choose("sampler", sampler, dict.fromkeys(self.samplers))
@@ -77,7 +86,9 @@ class Gaussian:
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
         self.check(sampler, steps)
-        common: dict[str, Any] = {"clip": self.clip, "on_step": on_step}
+        if self.prediction == "velocity":
+            network = noise_of_velocity(network, self._visited())
+        common: dict[str, Any] = {"clip": self.clip, "on_step": on_step, "predict_xstart": self.prediction == "data"}
         if sampler == "ddim":
             return ddim(network, x, self._visited(steps), noise, **common)
         return ddpm(network, x, self._visited(steps), noise, sigma_small=self.sigma_small, **common)
@@ -188,6 +199,7 @@ def find_process(settings: Mapping[str, Any]) -> Process:
 
 USUAL: dict[str, Mapping[str, Any]] = {
     "gaussian": {"process": "gaussian", "sampler": "ddpm"},
+    "rectified-flow": {"process": "flow", "noise_at": 1, "grid": "steps", "sampler": "euler"},
     "flow": {"process": "transport", "path": "linear", "prediction": "velocity", "sampler": "heun2"},
     "stable-diffusion": {"process": "stable-diffusion", "sampler": "dpmpp"},
     "variance-preserving": {"process": "variance-preserving", "sampler": "euler-maruyama"},

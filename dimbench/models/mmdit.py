@@ -3,7 +3,7 @@ and text as two streams with weights of their own that attend to each other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from dimbench.errors import UsageError
 from dimbench.layers.adaln import EPS, AdaLNFinalLayer, Norm, PlainNorm, modulate, modulation
 from dimbench.layers.attention import attend, split_heads
-from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
-from dimbench.layers.inputs import Given, random_rows
+from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, dropped, sincos_2d, unpatchify
+from dimbench.layers.inputs import Given, class_conditional, random_rows
 from dimbench.layers.mlp import BareSwiGlu, Mlp
 from dimbench.layers.norm import fine_rms_norm
 
@@ -33,7 +33,8 @@ class Config:
     """`depth` sets the width, 64 for each block, and the heads. `context_tokens` text tokens of width `context_dim` and
     a pooled vector of width `adm_in_channels` are what the network is told; positions are cut from the middle of a
     table of `pos_embed_max_size` patches per side. `scale_mod_only` leaves out the shifts, `rmsnorm` puts RMSNorms
-    without gains before attention and feed-forward network, `register_length` learned tokens stand before the text."""
+    without gains before attention and feed-forward network, `register_length` learned tokens stand before the text.
+    With `num_classes` the network is told a class, whose text tokens and pooled vector it learns."""
 
     input_size: int = 128
     patch_size: int = 2
@@ -51,6 +52,8 @@ class Config:
     scale_mod_only: bool = False
     swiglu: bool = False
     register_length: int = 0
+    num_classes: int = 0
+    label_dropout: float = 0.1
 
     def __post_init__(self) -> None:
         if self.input_size < 1 or self.input_size % self.patch_size:
@@ -77,6 +80,11 @@ class Config:
     def hidden_size(self) -> int:
         return HEAD * self.depth
 
+    @property
+    def null_label(self) -> int | None:
+        """The label that means "no class", or None where the tables have no such row."""
+        return self.num_classes if self.label_dropout > 0 else None
+
 
 class BareRmsNorm(nn.Module):
     """RMSNorm without a gain."""
@@ -98,6 +106,7 @@ class StreamAttention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=config.qkv_bias)
         self.proj = None if ends else nn.Linear(width, width)
         self.ln_q = QK_NORMS[config.qk_norm](HEAD) if config.qk_norm else nn.Identity()
+        self.ln_q.optional = ends  # type: ignore[assignment]  # what an ending stream asks for is not read
         self.ln_k = QK_NORMS[config.qk_norm](HEAD) if config.qk_norm else nn.Identity()
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -222,8 +231,24 @@ class MMDiT(nn.Module):
         return table.flatten(1, 2)
 
 
+class ClassMMDiT(MMDiT):
+    """forward(x (N, C, h, w), t (N,) up to 1000, y (N,) labels) -> the velocity (N, C, h, w)."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        labels = config.num_classes + (config.label_dropout > 0)
+        self.class_vector = nn.Embedding(labels, config.adm_in_channels)
+        self.class_tokens = nn.Embedding(labels, config.context_tokens * config.context_dim)
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:  # type: ignore[override]
+        if self.training and self.config.label_dropout > 0:
+            y = dropped(y, self.config.num_classes, self.config.label_dropout)
+        tokens = self.class_tokens(y).unflatten(1, (self.config.context_tokens, self.config.context_dim))
+        return super().forward(x, t, self.class_vector(y), tokens)
+
+
 def build(config: Config) -> MMDiT:
-    return MMDiT(config)
+    return ClassMMDiT(config) if config.num_classes else MMDiT(config)
 
 
 # The names of diffusers' SD3Transformer2DModel, which keeps queries, keys and values apart.
@@ -308,8 +333,16 @@ def translated(content: Mapping[str, Any], config: Config) -> Mapping[str, Any]:
     return from_diffusers(dict(content), config) if theirs else content
 
 
-def given(config: Config, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
-    """Random text tokens and a random pooled vector."""
+def given(
+    config: Config,
+    rows: Sequence[int],
+    device: str = "cpu",
+    null: bool = False,
+    labels: Callable[[int], int] | None = None,
+) -> Given:
+    """A class, or random text tokens and a random pooled vector."""
+    if config.num_classes:
+        return class_conditional(config, rows, device, null, labels)
     return {
         "y": random_rows(rows, (config.adm_in_channels,), device, null),
         "context": random_rows(rows, (config.context_tokens, config.context_dim), device, null),

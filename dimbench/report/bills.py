@@ -35,6 +35,21 @@ def summary(records: Sequence[Record]) -> Table:
     return Table(columns, rows, notes=_notes(records))
 
 
+def text_encoders(records: Sequence[Record]) -> list[Table]:
+    """What the encoders of a text cost, a row each; no table where no network is told a text."""
+    rows, uncounted = [], []
+    for record in records:
+        costs = record.details.get("text_encoders", [])
+        uncounted += [record.model] if costs is None else []
+        for cost in costs or ():
+            numbers = (units.exact(cost[name]) for name in ("tokens", "params", "macs"))
+            rows.append((record.model, cost["encoder"], *numbers))
+    notes = [f"{name}: text encoders not counted: transformers is not installed." for name in uncounted]
+    notes += ["Not in the MACs per image; a guided run encodes a second text, the empty one."] if rows else []
+    columns = ("model", "text encoder", "tokens", "parameters", "MACs per text (macs)")
+    return [Table(columns, rows, notes=notes)] if rows or notes else []
+
+
 def size(record: Record) -> str:
     """The resolution, or where there is none what the network was called with; and the frames of a clip."""
     conditions = record.conditions
@@ -59,13 +74,14 @@ def _notes(records: Sequence[Record]) -> list[str]:
             notes.append(f"{record.model} products not counted, for no formula is known: {calls}")
         if images := record.details["counted_on"]:
             notes.append(
-                f"{record.model} counted on {images} image{'s' * (images != 1)}; another may cost more or less."
+                f"{record.model} counted on {images} image{'s' * (images != 1)}, with the weights it is "
+                "built with; others may cost more or less."
             )
     if "steps" in records[0].conditions:
         notes += [
             f"MACs per image of {record.model}: a run of {record.conditions['sampler']} as it is executed"
             + (
-                f", {units.short(record.metrics['decode_macs'] or 0)} of them in Stable Diffusion's decoder."
+                f", {units.short(record.metrics['decode_macs'] or 0)} of them in the decoder."
                 if "decode_macs" in record.metrics
                 else "."
             )

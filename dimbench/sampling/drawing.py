@@ -99,7 +99,7 @@ class Drawing:
         run = Run(self.backbone, network, self.process, self.settings, decode)
         if self.request.cuda_graph:
             run.call = Graphed(run.call)
-        finish = torch.Tensor.contiguous if self.request.latents else to_uint8
+        finish = torch.Tensor.contiguous if self.request.numbers else to_uint8
         return Batches(run, self.request.seed, self.batch, device, finish)
 
     @property
@@ -166,6 +166,10 @@ class Drawing:
         said += self.weights_notes
         if self._decodes and not self.autoencoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
+        if self.request.numbers and not self.request.latents:
+            said.append(
+                f"Samples of shape {self.backbone.state} are no pictures: they are numbers, in arr_0 of the file."
+            )
         if self.settings.sampler == "dopri5" and self.batch > 1:
             said.append(f"dopri5 chooses its steps for a batch: images depend on --batch {self.batch} slightly.")
         return said
@@ -197,7 +201,7 @@ class Drawing:
         identity = {"model": self.backbone.name, **self.conditions}
         identity.pop("num_images")
         shape = (3, *self.request.size) if self._decodes else self.backbone.state
-        dtype = torch.float32 if self.request.latents else torch.uint8
+        dtype = torch.float32 if self.request.numbers else torch.uint8
         return Shards(folder or _cached({**identity, "shard_size": self.batch}), identity, self.batch, shape, dtype)
 
     def absent(self, store: Shards) -> list[int]:

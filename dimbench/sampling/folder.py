@@ -17,11 +17,12 @@ from dimbench.errors import DimbenchError, UsageError
 from dimbench.progress import stepping
 from dimbench.results import Record
 from dimbench.sampling import drawing
-from dimbench.sampling.request import Request
+from dimbench.sampling.request import Request, draws_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from dimbench.backbone import Backbone
     from dimbench.sampling.ranks import Ranks
     from dimbench.sampling.shards import Shards
 
@@ -89,6 +90,20 @@ def is_sheet(place: Path) -> bool:
     return place.suffix.lower() == ".png"
 
 
+def place_of(backbone: Backbone, to: Path | None, form: ImageFormat) -> Path:
+    """Where samples go: `to`, or samples.png, or the folder samples where they are no pictures. UsageError where they
+    would have to be."""
+    pictures = draws_pictures(backbone)
+    found = to or Path("samples.png" if pictures else "samples")
+    if not pictures and (is_sheet(found) or form is ImageFormat.PNG):
+        given = f"--out {found}" if is_sheet(found) else f"--format {form}"
+        raise UsageError(
+            f"{backbone.name} draws arrays of shape {backbone.state} and no pictures, and {given} was given; give "
+            "--out FOLDER for an npz"
+        )
+    return found
+
+
 def sheet(file: Path, request: Request) -> Filled:
     """Draw all images onto one labelled sheet, a PNG."""
     from dimbench.sampling import grid
@@ -152,7 +167,7 @@ def _export(ready: drawing.Drawing, store: Shards, form: ImageFormat, here: Rank
     file = store.folder / ("latents.npz" if form is ImageFormat.LATENTS else "samples.npz")
     if here.first and export.rows_of(file) != count:
         shards = _shards(store, ready.shards)
-        arrays = (export.pixels(images) if form is ImageFormat.NPZ else images.numpy() for images in shards)
+        arrays = (images.numpy() if ready.request.numbers else export.pixels(images) for images in shards)
         export.write_npz(file, arrays, count)
     return file
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from importlib.util import find_spec
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,6 +15,7 @@ from dimbench.backbone import Backbone
 from dimbench.counting import costs
 from dimbench.counting.bill import Bill, trace
 from dimbench.counting.rules import RULES
+from dimbench.counting.text_encoders import text_encoders
 from dimbench.diffusers_networks.latent_space import LatentSpace, latent_space
 from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
@@ -65,19 +69,33 @@ def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float,
     return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval, methods.parse(with_))
 
 
-def image_cost(backbone: Backbone, settings: Settings, decoded: bool, batch: int = 1) -> ImageCost:
-    """Counted on shapes alone; where `decoded`, with the published autoencoder. UsageError for an adaptive sampler."""
-    if settings.sampler == ADAPTIVE:
-        raise UsageError(f"{ADAPTIVE} chooses its steps by what the network says; count another --sampler")
+def usual_settings(backbone: Backbone, with_: Sequence[str] = ()) -> Settings:
+    """How its family's images are usually drawn. UsageError where no preset says so."""
+    usual = backbone.preset.sampling if backbone.preset else {}
+    if not {"steps", "cfg"} <= usual.keys():
+        raise UsageError(f"nothing says how {backbone.name} is usually drawn; give --steps, and --cfg if guided")
+    return settings_of(backbone, usual.get("sampler"), usual["steps"], usual["cfg"], with_)
+
+
+def image_cost(backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None) -> ImageCost:
+    """Counted on shapes alone, or where `images` says how many on real tensors; where `decoded`, with the published
+    autoencoder. UsageError for an adaptive sampler on shapes."""
+    real = images is not None
+    if settings.sampler == ADAPTIVE and not real:
+        raise UsageError(
+            f"{ADAPTIVE} chooses its steps by what the network says; count on real tensors with --real, or another "
+            "--sampler"
+        )
     process = find_process(backbone.diffusion)
     run.check(settings, process, backbone)
-    _, network = costs.skeleton(backbone)
-    with shapes_only():
+    _, network = costs.skeleton(backbone, real)
+    with nullcontext() if real else shapes_only():
         decoder = _decoder(backbone) if decoded else None
     whole = Run(backbone, network, process, settings, decoder)
+    rows = range(images or 1)
+    noise = SampleNoise(0, rows, "cpu" if real else "meta")
     alike = None if settings.methods else network  # a method leaves out of one call what it did in another
-    bill = trace(whole, lambda: whole(SampleNoise(0, range(batch), "meta")), batch, alike=alike)
-    return ImageCost(bill, whole.calls, whole.passes)
+    return ImageCost(trace(whole, lambda: whole(noise), len(rows), alike=alike), whole.calls, whole.passes)
 
 
 def _decoder(backbone: Backbone) -> nn.Module:
@@ -94,10 +112,13 @@ def _decoder(backbone: Backbone) -> nn.Module:
     return LatentDecoder(space)
 
 
-def image_record(of_pass: Record, backbone: Backbone, settings: Settings, rule: str) -> Record:
-    """The record of a pass with what a whole image costs: `run_macs` of network, guidance and decoding."""
+def image_record(
+    of_pass: Record, backbone: Backbone, settings: Settings, rule: str, images: int | None = None
+) -> Record:
+    """The record of a pass with what a whole image costs: `run_macs` of network, guidance and decoding; and in its
+    details what one text costs in each text encoder, None where those cannot be counted here."""
     decoded = backbone.stride > 1
-    found = image_cost(backbone, settings, decoded)
+    found = image_cost(backbone, settings, decoded, images)
     macs = found.macs(rule)
     metrics = {
         **of_pass.metrics,
@@ -110,6 +131,13 @@ def image_record(of_pass: Record, backbone: Backbone, settings: Settings, rule: 
     how = {"sampler": settings.sampler, "steps": settings.steps, "guided": settings.guided, "decoded": decoded}
     if settings.methods:
         how["methods"] = list(map(str, settings.methods))
-        plain = image_cost(backbone, replace(settings, methods=()), decoded).macs(rule)
+        plain = image_cost(backbone, replace(settings, methods=()), decoded, images).macs(rule)
         metrics["share_of_plain"] = macs / plain if plain else None
-    return replace(of_pass, conditions={**of_pass.conditions, **how}, metrics=metrics)
+    details = {**of_pass.details, "text_encoders": _texts(backbone)}
+    return replace(of_pass, conditions={**of_pass.conditions, **how}, metrics=metrics, details=details)
+
+
+def _texts(backbone: Backbone) -> list[dict[str, Any]] | None:
+    if backbone.preset is None or not backbone.preset.text_encoders:
+        return []
+    return None if find_spec("transformers") is None else [asdict(cost) for cost in text_encoders(backbone.preset)]

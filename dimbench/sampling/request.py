@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 DRY = ", or try the chain dry with --random-weights"
 
 
+def draws_pictures(backbone: Backbone) -> bool:
+    """Whether its samples are pictures or their latents; voxels and action sequences are neither."""
+    return backbone.stride > 1 or (len(backbone.state) == 3 and backbone.state[0] in (1, 3))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asked to be drawn. `latents` are not decoded; of an `extendable` run more may be asked later, so
@@ -50,6 +55,11 @@ class Request:
         """Height and width of the images in pixels."""
         height, width = self.backbone.state[-2:]
         return height * self.backbone.stride, width * self.backbone.stride
+
+    @property
+    def numbers(self) -> bool:
+        """Whether samples stay the numbers that the network draws, and do not become pixels."""
+        return self.latents or not draws_pictures(self.backbone)
 
     @property
     def published(self) -> list[Checkpoint]:

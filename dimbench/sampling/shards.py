@@ -9,6 +9,7 @@ import json
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,7 @@ class Shards:
     @contextmanager
     def claimed(self) -> Iterator[None]:
         """Inside, the folder is this run's alone; it is made, or its manifest must be of the same run."""
+        fresh = not self.folder.exists()
         try:
             self._check_place()
             self._place.mkdir(parents=True, exist_ok=True)
@@ -71,7 +73,21 @@ class Shards:
                     f"another run is drawing into {self.folder}; let it end, or give another --out"
                 ) from None
             self._settle()
-            yield
+            try:
+                yield
+            except KeyboardInterrupt:
+                self._say_kept(fresh)
+                raise
+
+    def _say_kept(self, fresh: bool) -> None:
+        """What an interruption leaves; a `fresh` folder without an image is not left."""
+        if images := self.done() * self.size:
+            kept = f"{images} images are kept in {self.folder}: the same command goes on from there"
+        else:
+            kept = "no image was finished"
+            if fresh:
+                self.remove()
+        print(f"dimbench: interrupted; {kept}", file=sys.stderr)
 
     def _check_place(self) -> None:
         """Refuse a folder that holds something else; a run that died early leaves no more than our own names."""

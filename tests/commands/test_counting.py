@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,25 @@ from torch.utils.flop_counter import flop_registry
 
 from dimbench import presets, results
 from dimbench.counting import costs
+from dimbench.report import bills
+from dimbench.results import Record
 from dimbench.sampling import decoding
 from tests.console import dimbench, refused
 
+NET = """
+from torch import nn
+
+
+class Net(nn.Module):
+    in_channels, input_size = 3, 8
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Conv2d(3, 3, 3, padding=1)
+
+    def forward(self, x, t):
+        return self.mix(x).tanh()
+"""
 KEYS = {"schema", "command", "model", "conditions", "environment", "metrics", "warnings", "created"}
 
 
@@ -111,6 +128,33 @@ def test_a_run_is_counted_as_it_is_executed(words: list[object], calls: int, pas
 
 def test_an_adaptive_sampler_is_not_counted_on_shapes() -> None:
     assert "dopri5 chooses its steps" in refused(2, "flops", "sit-s8", "--steps", 20, "--sampler", "dopri5")
+
+
+def test_an_adaptive_sampler_is_counted_on_real_tensors(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NET)
+    words = ("flops", f"{tmp_path}/net.py:Net", "--process", "flow", "--sampler", "dopri5", "--steps", 3)
+    assert "with --real" in refused(2, *words)
+    (record,) = json.loads(dimbench(*words, "--real", "--batch", 2, "--json").stdout)
+    assert record["details"]["counted_on"] == 2
+    assert record["metrics"]["network_calls"] > 6
+    assert record["metrics"]["run_macs"] == record["metrics"]["network_calls"] * record["metrics"]["macs"]
+    assert "counted on 2 images" in dimbench(*words, "--real", "--batch", 2).stdout
+
+
+def test_the_usual_run_is_the_preset_s() -> None:
+    (record,) = json.loads(dimbench("flops", "pixart-alpha-1024", "--usual", "--json").stdout)
+    conditions, metrics = record["conditions"], record["metrics"]
+    assert (conditions["sampler"], conditions["steps"], conditions["guided"]) == ("ddim", 20, True)
+    assert metrics["run_macs"] == 40 * metrics["macs"] + metrics["decode_macs"]
+    assert [cost["encoder"] for cost in record["details"]["text_encoders"]] == ["t5-xxl"]
+    assert "--usual is a sampler" in refused(2, "flops", "dit-s8", "--usual", "--steps", 3)
+
+
+def test_text_encoders_that_cannot_be_counted_are_said() -> None:
+    record = Record("flops", "m", {}, {}, details={"text_encoders": None})
+    (table,) = bills.text_encoders([record])
+    assert table.notes == ["m: text encoders not counted: transformers is not installed."]
+    assert bills.text_encoders([replace(record, details={})]) == []
 
 
 def test_breakdowns_add_up() -> None:

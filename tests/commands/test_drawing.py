@@ -18,7 +18,8 @@ from dimbench.sampling.grid import _CAPTION, _GAP
 from tests.commands.processes import finish, start, wait_for
 from tests.console import dimbench, refused
 
-TRAINED = ["dit-digits", "sit-digits", "udit-digits", "dim-digits", "dimsum-digits"]
+TRAINED = ["dit-digits", "sit-digits", "udit-digits", "dim-digits", "dimsum-digits",
+           "jit-digits", "uvit-digits", "mmdit-digits"]  # fmt: skip
 
 
 def tiles(file: Path, columns: int, count: int) -> np.ndarray:

@@ -271,3 +271,22 @@ def test_killed_at_any_moment_no_image_is_lost_or_drawn_twice(tmp_path: Path) ->
     assert shards == sorted(shards)
     sample(tmp_path / "whole", 32)
     assert contents(tmp_path / "run") == contents(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [("policy-pusht,n_layer=1", (16, 2)), ("dit3d-s4,depth=1,hidden_size=24,num_heads=2", (3, 32, 32, 32))],
+)
+def test_what_is_no_picture_is_kept_as_numbers(name: str, shape: tuple[int, ...], tmp_path: Path) -> None:
+    out = tmp_path / "f"
+    drawn = dimbench("sample", name, "--random-weights", "--steps", 2, "--num-images", 2, "--batch", 2, "--out", out)
+    assert drawn.code == 0, drawn.stderr
+    assert "are no pictures: they are numbers, in arr_0" in drawn.stdout
+    array = np.load(out / "samples.npz")["arr_0"]
+    assert (array.shape, array.dtype) == ((2, *shape), np.float32)
+    assert np.isfinite(array).all()
+
+
+@pytest.mark.parametrize("words", [["sample", "policy-pusht", "--out", "a.png"], ["fid", "--model", "policy-pusht"]])
+def test_no_sheet_and_no_fid_of_what_is_no_picture(words: list[str]) -> None:
+    assert "no pictures" in refused(2, *words, "--random-weights", "--steps", 2)

@@ -136,3 +136,17 @@ def test_a_row_that_ran_out_of_memory_keeps_its_place() -> None:
     assert found[2].missing == "Ran out of memory."
     both, _ = pairs.of_files([entry(seconds=None)], [entry(seconds=None)])
     assert metrics(both) == ["macs", "params"]
+
+
+def test_a_metric_that_only_base_has_is_lost_and_one_that_only_new_has_is_no_row() -> None:
+    whole, less = entry(0), entry(1)
+    less["metrics"] = {name: value for name, value in less["metrics"].items() if name != "macs"}
+    (lost,) = [pair for pair in pairs.of_files([whole], [less])[0] if pair.metric == "macs"]
+    assert (lost.base, lost.new) == ((1000,), (None,))
+    assert "macs" not in {pair.metric for pair in pairs.of_files([less], [whole])[0]}
+
+
+@pytest.mark.parametrize("states", ["a text", 5, {"a": 1}, [1], [{}], [{"sm_hertz": "fast"}], [None]])
+def test_states_of_a_gpu_that_are_none_are_not_read(states: object) -> None:
+    sides = [{**entry(number), "details": {"gpu": states}} for number in (0, 1)]
+    assert {pair.hertz for pair in pairs.of_files(sides[:1], sides[1:])[0]} == {((), ())}

@@ -14,6 +14,7 @@ from dimbench.backbone import Backbone
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.methods.fake_quantisation import rounded
+from dimbench.methods.guiding import Guided
 from dimbench.methods.reuse import Reused
 from dimbench.methods.tome import matching
 from dimbench.sampling.image_cost import image_cost, settings_of
@@ -134,6 +135,17 @@ def test_cfg_cache_runs_the_unguided_half_once_in_every_steps() -> None:
     found = backbone.find("dit-digits")
     cost = image_cost(found, settings_of(found, None, 9, 1.5, ["cfg-cache:every=3"]), decoded=False)
     assert cost.passes == 9 + 3
+
+
+def test_cfg_cache_adds_the_difference_that_it_kept() -> None:
+    told = lambda x, t: x + 2  # noqa: E731
+    parts = Guided(lambda x, t: (x + 2, x), told, lambda x, t, told, untold: untold + 3 * (told - untold), (1.0, 0.5))
+    (method,) = methods.parse(["cfg-cache"])
+    x, t = torch.ones(2, 1), torch.ones(2)
+    with method.guiding(parts) as (tell, call):
+        first = call(x, t)
+        tell(1)
+        assert torch.equal(call(x + 1, t), first + 1)
 
 
 def test_a_series_is_exact_for_its_own_polynomials() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from dimbench import presets
+from dimbench import backbone, presets
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.layers.embed import sincos_2d
@@ -180,3 +180,12 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], words: str) -> N
 def test_a_text_of_another_width_is_refused() -> None:
     with pytest.raises(UsageError, match=r"width 21 and a pooled vector of 24 .* told 20 and 24"):
         mmdit.build(TINY)(golden.latents(1, 16, 8, 8), torch.tensor([1.0]), *told([1, 24], [1, 5, 21]))
+
+
+def test_told_a_class_it_differs_by_class_and_knows_none() -> None:
+    model = backbone.create_model("mmdit-digits")
+    x, t = torch.randn(1, 1, 8, 8).expand(3, -1, -1, -1), torch.full((3,), 500.0)
+    out = model(x, t, torch.tensor([0, 1, 10]))
+    assert out.shape == (3, 1, 8, 8)
+    assert not torch.equal(out[0], out[1])
+    assert not torch.equal(out[1], out[2])
