@@ -71,7 +71,6 @@ def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, we
     """The names with --set behind them, wildcards resolved; with `fetch` those of the hub are brought here first, their
     `weights` too."""
     from dimbench import hub, presets
-    from dimbench.weights import opening
 
     for setting in settings or ():
         if not re.fullmatch(r"\w+=[^,]*", setting):
@@ -79,6 +78,8 @@ def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, we
     found = presets.chosen(names)
     for head in (presets.split(name)[0] for name in found if fetch):
         if hub.is_name(head):
+            from dimbench.weights import opening
+
             hub.fetch_network(hub.parse(head), opening.NETWORKS, weights)
     return [",".join([name, *(settings or ())]) for name in found]
 
