@@ -18,7 +18,6 @@ from dimbench import hub, presets
 from dimbench.backbone import Classes, LabelOf, with_settings
 from dimbench.diffusers_networks import Kind, Size, packing
 from dimbench.diffusers_networks.loading import quietly
-from dimbench.diffusion.flow import shift_of
 from dimbench.foreign import CLASS, Source
 from dimbench.layers.inputs import Given
 from dimbench.presets import Preset
@@ -100,6 +99,8 @@ class FromDiffusers:
         table = self.process or (self.preset.diffusion if self.preset else {})
         if "shift_by_tokens" not in table:
             return table
+        from dimbench.diffusion.flow import shift_of
+
         return {**table, "shift": shift_of(prod(self.size.latent) // packing.PATCH**2, *table["shift_by_tokens"])}
 
     def build(self) -> nn.Module:
