@@ -57,6 +57,8 @@ resource.setrlimit(resource.RLIMIT_AS, ({10**9}, {resource.RLIM_INFINITY}))
 from dimbench.cli import main
 main()
 """
-    _, said = processes.start(tmp_path, "flops", "dit-s2", "--breakdown", "module", python=("-c", started)).communicate(timeout=60)
+    _, said = processes.start(tmp_path, "flops", "dit-s2", "--breakdown", "module", python=("-c", started)).communicate(
+        timeout=60
+    )
     assert said.startswith("dimbench: the memory does not suffice (")
     assert len(said.splitlines()) == 1
