@@ -222,7 +222,6 @@ def test_counting_on_real_tensors_says_on_how_many() -> None:
         (["params", "dit-s2", "--resolution", "100"], "resolution 100"),
         (["flops", "dit-s8", "--resolution", "288"], "patches of 8"),
         (["flops", "dimsum-l2", "--resolution", "288"], "wavelet"),
-        (["flops", "dit-s2", "--resolution", "-8"], "--resolution"),
         (["flops", "dit-s2", "--cfg"], "--steps"),
         (["flops", "dit-s2", "--json", "--csv"], "--json and --csv"),
         (["flops", "dit-s2", "--engine", "fvcore", "--rule", "calflops"], "--engine fvcore"),
@@ -237,7 +236,14 @@ def test_bad_input_is_one_sentence(words: list[str], sentence: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["flops", "dit-s2", "--steps", "0"], ["flops"], ["flops", "dit-s2", "--rule", "x"], ["fly"]]
+    "words",
+    [
+        ["flops", "dit-s2", "--steps", "0"],
+        ["flops", "dit-s2", "--resolution", "-8"],
+        ["flops"],
+        ["flops", "dit-s2", "--rule", "x"],
+        ["fly"],
+    ],
 )
 def test_usage_errors_exit_with_two(words: list[str]) -> None:
     assert refused(2, *words)
