@@ -9,6 +9,7 @@ from torch import Tensor
 
 from dimbench.errors import UsageError
 from dimbench.quality.checks import at_least, checked
+from dimbench.quality.symmetric import gram
 
 # What float32 leaves of a covariance, summed or stored, relative to its largest entry, its trace, its largest variance.
 SYMMETRIC = 1e-5
@@ -56,7 +57,7 @@ class RunningStatistics:
 
     def update(self, features: Tensor) -> None:
         """Add features (N, D). Raises UsageError for another shape, DimbenchError for NaN or infinite values."""
-        features = checked(features, minimum=1).cpu()
+        features = checked(features, minimum=1).double().cpu()
         if features.shape[1] != len(self.mean):
             raise UsageError(
                 f"Features of {features.shape[1]} dimensions cannot join statistics of {len(self.mean)}: "
@@ -64,7 +65,7 @@ class RunningStatistics:
             )
         mean = features.mean(dim=0)
         centred = features - mean
-        self.scatter.addmm_(centred.T, centred)
+        self.scatter += gram(centred.T)
         self._shift(len(features), mean)
 
     def merge(self, other: RunningStatistics) -> None:
