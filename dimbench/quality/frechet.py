@@ -8,7 +8,7 @@ from torch import Tensor
 
 from dimbench.quality.checks import same_dimensions
 from dimbench.quality.statistics import Statistics
-from dimbench.quality.symmetric import gram
+from dimbench.quality.symmetric import add_gram
 
 
 def frechet_distance(generated: Statistics, reference: Statistics) -> float:
@@ -20,8 +20,10 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     """
     same_dimensions(len(generated.mu), len(reference.mu))
     product = _root(generated.sigma).T @ _root(reference.sigma)
-    fewer = product if product.shape[0] < product.shape[1] else product.T
-    overlap = torch.linalg.eigvalsh(gram(fewer)).clamp(min=0).sqrt().sum()
+    fewer = product if product.shape[0] > product.shape[1] else product.T
+    squares = product.new_zeros(fewer.shape[1], fewer.shape[1])
+    add_gram(squares, fewer.numpy())
+    overlap = torch.linalg.eigvalsh(squares).clamp(min=0).sqrt().sum()  # of the lower half
     shift = (generated.mu - reference.mu).square().sum()
     distance = shift + generated.sigma.trace() + reference.sigma.trace() - 2 * overlap
     return max(0.0, distance.item())  # rounding can leave -1e-13 for equal sets
