@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
 from dimbench.errors import UsageError
+from dimbench.progress import track
 from dimbench.results import Record
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def count(
     """
     by_sums = engine == "ours" and not (process or steps or usual or check or bill or real or frames)
     records: list[Record] = []
-    for each in _names(what):
-        if by_sums and isinstance(each, str) and not len(inputs) and (preset := presets.of(each)):
+    for each, given in track(_with_inputs(what, inputs), "counting"):
+        if by_sums and isinstance(each, str) and not len(given) and (preset := presets.of(each)):
             from dimbench.counting import kept
             from dimbench.counting.records import check_rule, of_pass
 
@@ -63,7 +64,7 @@ def count(
             continue
         from dimbench.counting.in_hand import counted
 
-        (found,) = _found(each, resolution, inputs, process, frames)
+        found = _found(each, resolution, given, process, frames)
         record = counted(found, batch, rule, engine, check, bill, real)
         if steps is not None or usual:
             from dimbench.sampling.image_cost import image_record, settings_of, usual_settings
@@ -78,24 +79,27 @@ def count(
 
 
 def parameters(
-    name: str,
-    inputs: Sequence[str] = (),
+    what: Whats,
+    inputs: Any = (),
     *,
     resolution: int | None = None,
     frames: int | None = None,
     modules: bool = False,
-) -> Record:
-    """Parameters of what backbone.find takes, of each kind; with `modules` where they are."""
-    if not (inputs or frames or modules) and presets.of(name):
-        from dimbench.counting import kept
-        from dimbench.counting.records import of_parameters
+) -> list[Record]:
+    """Parameters of whatever `count` takes, of each kind; with `modules` where they are."""
+    records = []
+    for each, given in track(_with_inputs(what, inputs), "counting"):
+        if isinstance(each, str) and not (len(given) or frames or modules) and presets.of(each):
+            from dimbench.counting import kept
+            from dimbench.counting.records import of_parameters
 
-        if found := kept.known(name, resolution):
-            return of_parameters(found.model, found.conditions, found.params, found.merged)
-    from dimbench.backbone import find
-    from dimbench.counting.in_hand import parameters_counted
+            if found := kept.parameters(each, resolution):
+                records.append(of_parameters(found.model, found.conditions, found.params, found.merged))
+                continue
+        from dimbench.counting.in_hand import parameters_counted
 
-    return parameters_counted(find(name, resolution, inputs=inputs, frames=frames), modules)
+        records.append(parameters_counted(_found(each, resolution, given, frames=frames), modules))
+    return records
 
 
 def bench(
@@ -115,16 +119,15 @@ def bench(
     from dimbench.bench.rows import Row
 
     records = []
-    for each in _listed(what):
+    for each, given in _with_inputs(what, inputs):
         if isinstance(each, str):
-            names = presets.chosen([each])
-            rows = [Row(name, resolution, inputs=tuple(inputs), **row) for name in names]
+            rows = [Row(each, resolution, inputs=tuple(given), **row)]
             running.check(rows)
             ran = running.run(rows, file)
             ran.raise_failures()
             records += ran.records
         else:
-            (found,) = _found(each, resolution, inputs)
+            found = _found(each, resolution, given)
             records.append(running.here(Row(found.name, **row), found, file))
     return records
 
@@ -147,7 +150,7 @@ def sample(
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
 
-    (backbone,) = _found(what, resolution, inputs)
+    backbone = _found(what, resolution, inputs)
     to = folder.place_of(backbone, Path(to) if to else None, folder.ImageFormat(form))
     sheet = folder.is_sheet(to)
     latents = form == folder.ImageFormat.LATENTS
@@ -200,7 +203,7 @@ def fid_task(
     networks = Networks(extractor, inception, vgg)
     if what is None:
         return OnDisk(Path(images) if images else None, reference, networks, device)
-    (backbone,) = _found(what, resolution, inputs)
+    backbone = _found(what, resolution, inputs)
     settings = {"steps": 250, "batch": 125, **request}
     asked = Request(backbone=backbone, num_images=num_images or 0, device=device, **settings)
     if recipe:
@@ -227,15 +230,16 @@ def _listed(what: Whats) -> list[What]:
     return list(what) if isinstance(what, (list, tuple)) else [what]  # type: ignore[list-item]
 
 
-def _names(what: Whats) -> list[What]:
-    """What is meant, wildcards resolved."""
-    return [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
+def _with_inputs(what: Whats, inputs: Any) -> list[tuple[What, Any]]:
+    """What is meant, wildcards resolved, each with what of `inputs` is meant for it."""
+    meant = [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
+    return [(each, presets.inputs_of(each, inputs, meant)) for each in meant]
 
 
 def _found(
-    what: Whats, resolution: int | None, inputs: Any, process: str | None = None, frames: int | None = None
-) -> list[Backbone]:
-    """The backbones that are meant, wildcards resolved."""
+    what: What, resolution: int | None, inputs: Any, process: str | None = None, frames: int | None = None
+) -> Backbone:
     from dimbench.backbone import find
 
-    return [find(name, resolution, inputs=inputs, process=process, frames=frames) for name in _names(what)]
+    name = presets.one(what) if isinstance(what, str) else what
+    return find(name, resolution, inputs=inputs, process=process, frames=frames)

@@ -9,7 +9,6 @@ from dimbench import verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.progress import track
 from dimbench.report import bills
 
 
@@ -90,13 +89,11 @@ def run(
         raise UsageError("--engine fvcore has a rule of its own and knows no modules; leave out --rule and --breakdown")
     chosen = options.chosen(names, set_, fetch)
     file = output_file(out)
-    records = []
-    for name in track(chosen, "counting"):
-        records += verbs.count(
-            name, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
-            cfg=cfg, sampler=sampler, usual=usual, process=process, engine=engine.value, check=check,
-            bill=breakdown is not None, real=real, methods=tuple(with_ or ()),
-        )  # fmt: skip
+    records = verbs.count(
+        chosen, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
+        cfg=cfg, sampler=sampler, usual=usual, process=process, engine=engine.value, check=check,
+        bill=breakdown is not None, real=real, methods=tuple(with_ or ()),
+    )  # fmt: skip
     if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
         raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")
     tables = [bills.summary(records), *bills.text_encoders(records)]
