@@ -110,7 +110,7 @@ class FromDiffusers:
         if tokens > more.get("most_tokens", 0):
             return {"shift": math.exp(-usual)}
         few, line = more["at_few_steps"]
-        return {"shift_by_steps": (few, on_line(tokens, *line), more["many_steps"], usual)}
+        return {"shift_by_steps": [few, on_line(tokens, *line), more["many_steps"], usual]}
 
     def build(self) -> nn.Module:
         return networks.build(self.class_name, self.all_settings)
@@ -144,10 +144,12 @@ def find(head: str, settings: Mapping[str, Any], resolution: int | None, process
     return FromDiffusers(head, name, config, settings, resolution, process=process)
 
 
-def of_preset(preset: Preset, settings: Mapping[str, Any], resolution: int | None) -> FromDiffusers:
+def of_preset(
+    preset: Preset, settings: Mapping[str, Any], resolution: int | None, process: Mapping[str, Any]
+) -> FromDiffusers:
     """The preset's network."""
     name = preset.backbone.removeprefix(CLASS)
-    return FromDiffusers(preset.name, name, preset.config, settings, resolution, preset)
+    return FromDiffusers(preset.name, name, preset.config, settings, resolution, preset, process)
 
 
 def _folder(place: str) -> Path:

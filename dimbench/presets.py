@@ -229,10 +229,10 @@ def one(pattern: str) -> str:
     return found[0]
 
 
-def inputs_of(what: Any, inputs: Any, among: Sequence[Any]) -> Any:
-    """What of `inputs` is meant for `what`: none where it is one of ours, which knows its own, beside others that are
-    not."""
-    return () if _is_ours(what) and not all(map(_is_ours, among)) else inputs
+def meant_for(what: Any, told: Any, among: Sequence[Any]) -> Any:
+    """What of the inputs or process `told` is meant for `what`: nothing where it is one of ours, which knows its own,
+    beside others that are not."""
+    return () if _is_ours(what) and not all(map(_is_ours, among)) else told
 
 
 def _is_ours(what: Any) -> bool:

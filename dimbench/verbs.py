@@ -42,6 +42,7 @@ def count(
     check: bool = False,
     bill: bool = False,
     real: bool = False,
+    weights: Path | None = None,
     methods: Sequence[str] = (),
 ) -> list[Record]:
     """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, or
@@ -49,12 +50,17 @@ def count(
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
-    as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values. Raises UsageError
-    for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
+    as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values, with the initial
+    weights or those of the checkpoint `weights`. Raises UsageError for what cannot be found, NeedsValuesError for what
+    cannot be counted on shapes.
     """
+    if weights and not real:
+        raise UsageError(f"--weights {weights} decide no cost that shapes decide; leave them out, or give --real")
     by_sums = engine == "ours" and not (process or steps or usual or check or bill or real or frames)
     records: list[Record] = []
-    for each, given in track(_with_inputs(what, inputs), "counting"):
+    meant = _meant(what)
+    for each in track(meant, "counting"):
+        given, trained_on = (presets.meant_for(each, told, meant) for told in (inputs, process))
         if by_sums and isinstance(each, str) and not len(given) and (preset := presets.of(each)):
             from dimbench.counting import kept
             from dimbench.counting.records import check_rule, of_pass
@@ -64,8 +70,8 @@ def count(
             continue
         from dimbench.counting.in_hand import counted
 
-        found = _found(each, resolution, given, process, frames)
-        record = counted(found, batch, rule, engine, check, bill, real)
+        found = _found(each, resolution, given, trained_on or None, frames)
+        record = counted(found, batch, rule, engine, check, bill, real, weights)
         if steps is not None or usual:
             from dimbench.sampling.image_cost import image_record, settings_of, usual_settings
 
@@ -73,7 +79,7 @@ def count(
             how = (
                 usual_settings(found, methods) if steps is None else settings_of(found, sampler, steps, scale, methods)
             )
-            record = image_record(record, found, how, rule, batch if real else None)
+            record = image_record(record, found, how, rule, batch if real else None, weights)
         records.append(record)
     return records
 
@@ -87,8 +93,9 @@ def parameters(
     modules: bool = False,
 ) -> list[Record]:
     """Parameters of whatever `count` takes, of each kind; with `modules` where they are."""
-    records = []
-    for each, given in track(_with_inputs(what, inputs), "counting"):
+    records, meant = [], _meant(what)
+    for each in track(meant, "counting"):
+        given = presets.meant_for(each, inputs, meant)
         if isinstance(each, str) and not (len(given) or frames or modules) and presets.of(each):
             from dimbench.counting import kept
             from dimbench.counting.records import of_parameters
@@ -118,8 +125,9 @@ def bench(
     from dimbench.bench import running
     from dimbench.bench.rows import Row
 
-    records = []
-    for each, given in _with_inputs(what, inputs):
+    records, meant = [], _meant(what)
+    for each in meant:
+        given = presets.meant_for(each, inputs, meant)
         if isinstance(each, str):
             rows = [Row(each, resolution, inputs=tuple(given), **row)]
             running.check(rows)
@@ -230,10 +238,9 @@ def _listed(what: Whats) -> list[What]:
     return list(what) if isinstance(what, (list, tuple)) else [what]  # type: ignore[list-item]
 
 
-def _with_inputs(what: Whats, inputs: Any) -> list[tuple[What, Any]]:
-    """What is meant, wildcards resolved, each with what of `inputs` is meant for it."""
-    meant = [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
-    return [(each, presets.inputs_of(each, inputs, meant)) for each in meant]
+def _meant(what: Whats) -> list[What]:
+    """One by one, wildcards resolved."""
+    return [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
 
 
 def _found(

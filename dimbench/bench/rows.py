@@ -68,7 +68,7 @@ def rows(models: Sequence[str], axes: Mapping[str, Sequence[Any]], **fixed: Any)
     found = []
     for model in models:
         preset = presets.of(model)
-        inputs = presets.inputs_of(model, fixed.get("inputs", ()), models)
+        inputs = presets.meant_for(model, fixed.get("inputs", ()), models)
         for values in product(*axes.values()):
             settings = {**fixed, "inputs": inputs, **dict(zip(axes, values, strict=True))}
             settings["resolution"] = settings.get("resolution") or (preset.resolution if preset else None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -28,24 +29,35 @@ class Count(Sums):
         return Sums(**{field.name: getattr(self, field.name) for field in fields(Sums)})
 
 
-def skeleton(backbone: Backbone, real: bool = False) -> tuple[nn.Module, nn.Module]:
-    """The network as it is trained and as it runs at inference, shapes only or, where `real`, with its weights."""
+def skeleton(backbone: Backbone, real: bool = False, weights: Path | None = None) -> tuple[nn.Module, nn.Module]:
+    """The network as it is trained and as it runs at inference, shapes only or, where `real`, with its weights: those
+    of the checkpoint `weights`, or where there is none its initial ones."""
     with nullcontext() if real else shapes_only():
         model = created(backbone) if real else backbone.build()
+        if weights:
+            from dimbench.weights import checkpoints
+
+            checkpoints.fill(model, weights)
         return model, backbone.running(model)
 
 
 _KNOWN: dict[tuple[Any, ...], Count] = {}
 
 
-def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 1, real: bool = False) -> Count:
-    """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors; made
-    once per process."""
+def count(
+    backbone: Backbone | str,
+    resolution: int | None = None,
+    batch: int = 1,
+    real: bool = False,
+    weights: Path | None = None,
+) -> Count:
+    """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors, then
+    perhaps with the `weights` of a checkpoint; made once per process."""
     if isinstance(backbone, str):
         backbone = find(backbone, resolution)
-    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real)
+    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real, weights)
     if key not in _KNOWN:
-        model, running = skeleton(backbone, real)
+        model, running = skeleton(backbone, real, weights)
         with nullcontext() if real else shapes_only():
             x, t, given = example(backbone, batch, "cpu" if real else "meta")
         bill = trace(running, lambda: backbone.call(running, x, t, given), batch)

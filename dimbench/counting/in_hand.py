@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -26,14 +27,20 @@ def counted(
     check: bool = False,
     bill: bool = False,
     real: bool = False,
+    weights: Path | None = None,
 ) -> Record:
     """What one pass costs by `rule`, beside what papers claim of it; by fvcore where `engine` says so. `check` counts
-    with fvcore and torch as well; `bill` keeps the lines; `real` counts on real tensors."""
+    with fvcore and torch as well; `bill` keeps the lines; `real` counts on real tensors, with the initial weights or
+    those of a checkpoint."""
     records.check_rule(rule, backbone.name, backbone.preset)
-    found = count(backbone, batch=batch, real=real)
+    found = count(backbone, batch=batch, real=real, weights=weights)
     record = records.of_pass(found, backbone.preset, rule)
     details: dict[str, Any] = {**record.details, "counted_on": found.bill.counted_on}
     conditions, metrics = dict(record.conditions), dict(record.metrics)
+    if weights:
+        from dimbench.weights.checkpoints import fingerprint
+
+        conditions["weights"] = fingerprint(weights)
     if engine == FVCORE or check:
         from dimbench.counting import engines
     if engine == FVCORE:

@@ -8,6 +8,7 @@ dx_t/dt. Liu et al. 2022 (arXiv 2209.03003); times by a normal's sigmoid: Esser 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -46,7 +47,7 @@ class Flow:
     grid: str = "points"
     stop: float = 1.0
     shift: float = 1.0
-    shift_by_steps: tuple[float, float, float, float] | None = None
+    shift_by_steps: Sequence[float] = ()
     terminal: float = 0.0
     noise_scale: float = 1.0
     time_scale: float = 1.0

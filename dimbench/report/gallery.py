@@ -55,7 +55,7 @@ class Asked:
         return {name: self._cost(self.texts.get(name, name)) for name in track(distinct, "counting")}
 
     def _cost(self, text: str) -> Sums:
-        inputs = presets.inputs_of(text, self.inputs, list(self.texts.values()))
+        inputs = presets.meant_for(text, self.inputs, list(self.texts.values()))
         if presets.of(text) and not inputs:
             return kept.sums(text, self.resolution)
         from dimbench.backbone import find
