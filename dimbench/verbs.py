@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,6 +57,11 @@ def count(
     """
     if weights and not real:
         raise UsageError(f"--weights {weights} decide no cost that shapes decide; leave them out, or give --real")
+    fill = None
+    if weights:
+        from dimbench.weights import checkpoints
+
+        fill = partial(checkpoints.fill, source=weights)
     by_sums = engine == "ours" and not (process or steps or usual or check or bill or real or frames)
     records: list[Record] = []
     meant = _meant(what)
@@ -71,7 +77,7 @@ def count(
         from dimbench.counting.in_hand import counted
 
         found = _found(each, resolution, given, trained_on or None, frames)
-        record = counted(found, batch, rule, engine, check, bill, real, weights)
+        record = counted(found, batch, rule, engine, check, bill, real, fill)
         if steps is not None or usual:
             from dimbench.sampling.image_cost import image_record, settings_of, usual_settings
 
@@ -79,7 +85,9 @@ def count(
             how = (
                 usual_settings(found, methods) if steps is None else settings_of(found, sampler, steps, scale, methods)
             )
-            record = image_record(record, found, how, rule, batch if real else None, weights)
+            record = image_record(record, found, how, rule, batch if real else None, fill)
+        if weights:
+            record = replace(record, conditions={**record.conditions, "weights": checkpoints.fingerprint(weights)})
         records.append(record)
     return records
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -29,15 +29,17 @@ class Count(Sums):
         return Sums(**{field.name: getattr(self, field.name) for field in fields(Sums)})
 
 
-def skeleton(backbone: Backbone, real: bool = False, weights: Path | None = None) -> tuple[nn.Module, nn.Module]:
-    """The network as it is trained and as it runs at inference, shapes only or, where `real`, with its weights: those
-    of the checkpoint `weights`, or where there is none its initial ones."""
+Fill = Callable[[nn.Module], object]
+"""Puts weights into a network."""
+
+
+def skeleton(backbone: Backbone, real: bool = False, fill: Fill | None = None) -> tuple[nn.Module, nn.Module]:
+    """The network as it is trained and as it runs at inference, shapes only or, where `real`, with weights: its initial
+    ones, or what `fill` puts there."""
     with nullcontext() if real else shapes_only():
         model = created(backbone) if real else backbone.build()
-        if weights:
-            from dimbench.weights import checkpoints
-
-            checkpoints.fill(model, weights)
+        if fill:
+            fill(model)
         return model, backbone.running(model)
 
 
@@ -49,15 +51,15 @@ def count(
     resolution: int | None = None,
     batch: int = 1,
     real: bool = False,
-    weights: Path | None = None,
+    fill: Fill | None = None,
 ) -> Count:
-    """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors, then
-    perhaps with the `weights` of a checkpoint; made once per process."""
+    """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors, with
+    weights as `skeleton` has them; made once per process."""
     if isinstance(backbone, str):
         backbone = find(backbone, resolution)
-    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real, weights)
+    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real, fill)
     if key not in _KNOWN:
-        model, running = skeleton(backbone, real, weights)
+        model, running = skeleton(backbone, real, fill)
         with nullcontext() if real else shapes_only():
             x, t, given = example(backbone, batch, "cpu" if real else "meta")
         bill = trace(running, lambda: backbone.call(running, x, t, given), batch)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
@@ -79,10 +78,10 @@ def usual_settings(backbone: Backbone, with_: Sequence[str] = ()) -> Settings:
 
 
 def image_cost(
-    backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None, weights: Path | None = None
+    backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None, fill: costs.Fill | None = None
 ) -> ImageCost:
-    """Counted on shapes alone, or where `images` says how many on real tensors, with the initial weights or those of a
-    checkpoint; where `decoded`, with the published autoencoder. UsageError for an adaptive sampler on shapes."""
+    """Counted on shapes alone, or where `images` says how many on real tensors, with the initial weights or what
+    `fill` puts there; where `decoded`, with the published autoencoder. UsageError for an adaptive sampler on shapes."""
     real = images is not None
     if settings.sampler == ADAPTIVE and not real:
         raise UsageError(
@@ -91,7 +90,7 @@ def image_cost(
         )
     process = find_process(backbone.diffusion)
     run.check(settings, process, backbone)
-    _, network = costs.skeleton(backbone, real, weights)
+    _, network = costs.skeleton(backbone, real, fill)
     with nullcontext() if real else shapes_only():
         decoder = _decoder(backbone) if decoded else None
     whole = Run(backbone, network, process, settings, decoder)
@@ -121,12 +120,12 @@ def image_record(
     settings: Settings,
     rule: str,
     images: int | None = None,
-    weights: Path | None = None,
+    fill: costs.Fill | None = None,
 ) -> Record:
     """The record of a pass with what a whole image costs: `run_macs` of network, guidance and decoding; and in its
     details what one text costs in each text encoder, None where those cannot be counted here."""
     decoded = backbone.stride > 1
-    found = image_cost(backbone, settings, decoded, images, weights)
+    found = image_cost(backbone, settings, decoded, images, fill)
     macs = found.macs(rule)
     metrics = {
         **of_pass.metrics,
@@ -139,7 +138,7 @@ def image_record(
     how = {"sampler": settings.sampler, "steps": settings.steps, "guided": settings.guided, "decoded": decoded}
     if settings.methods:
         how["methods"] = list(map(str, settings.methods))
-        plain = image_cost(backbone, replace(settings, methods=()), decoded, images, weights).macs(rule)
+        plain = image_cost(backbone, replace(settings, methods=()), decoded, images, fill).macs(rule)
         metrics["share_of_plain"] = macs / plain if plain else None
     details = {**of_pass.details, "text_encoders": _texts(backbone)}
     return replace(of_pass, conditions={**of_pass.conditions, **how}, metrics=metrics, details=details)
