@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -97,19 +97,25 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
 @dataclass(frozen=True)
 class Subject:
     """`call` runs once what the row times and returns an output to look at; `eager` the same before compilation, None
-    where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained"."""
+    where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained";
+    `notes` what loading the weights chose and left out."""
 
     call: Callable[[], Tensor]
     eager: Callable[[], Tensor] | None
     form: str
     sampler: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
     model = backbone.created(subject)
-    if file := weights_of(row, subject):
-        checkpoints.fill(model, file)
+    file = weights_of(row, subject)
+    notes = tuple(checkpoints.fill(model, file)) if file else ()
+    return replace(_of_network(row, subject, model, batch), notes=notes)
+
+
+def _of_network(row: Row, subject: Backbone, model: nn.Module, batch: int) -> Subject:
     if row.mode == "train":
         return _training(row, subject, model.to(row.device), batch)
     running = placed(subject.running(model), row.device, DTYPES[row.dtype])
