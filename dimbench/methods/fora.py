@@ -27,4 +27,4 @@ class Fora(Method):
         check_range(self, "every", 1)
 
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
-        return reusing(self, branches(self, network), self.every)
+        return reusing(self, network, branches(self, network), self.every)

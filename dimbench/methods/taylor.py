@@ -29,4 +29,4 @@ class Taylor(Method):
         check_range(self, "order", 0, 4)
 
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
-        return reusing(self, branches(self, network), self.every, self.order)
+        return reusing(self, network, branches(self, network), self.every, self.order)

@@ -94,8 +94,13 @@ def image_cost(backbone: Backbone, settings: Settings, decoded: bool, images: in
     whole = Run(backbone, network, process, settings, decoder)
     rows = range(images or 1)
     noise = SampleNoise(0, rows, "cpu" if real else "meta")
-    alike = None if settings.methods else network  # a method leaves out of one call what it did in another
-    return ImageCost(trace(whole, lambda: whole(noise), len(rows), alike=alike), whole.calls, whole.passes)
+    return traced(whole, noise)
+
+
+def traced(whole: Run, noise: SampleNoise) -> ImageCost:
+    """The cost of the run's images of this noise, counted while they are drawn."""
+    bill = trace(whole, lambda: whole(noise), len(noise.rows), alike=whole.network)
+    return ImageCost(bill, whole.calls, whole.passes)
 
 
 def _decoder(backbone: Backbone) -> nn.Module:

@@ -4,6 +4,7 @@ cannot wrap or what had no effect is refused."""
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 
 import pytest
 import torch
@@ -11,10 +12,12 @@ from torch import Tensor, nn
 
 from dimbench import backbone, methods
 from dimbench.backbone import Backbone
+from dimbench.counting.bill import _Ledger
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.methods.fake_quantisation import rounded
 from dimbench.methods.guiding import Guided
+from dimbench.methods.pace import Pace
 from dimbench.methods.reuse import Reused
 from dimbench.methods.tome import matching
 from dimbench.sampling.image_cost import image_cost, settings_of
@@ -151,14 +154,17 @@ def test_cfg_cache_adds_the_difference_that_it_kept() -> None:
 def test_a_series_is_exact_for_its_own_polynomials() -> None:
     """Values on a line are continued exactly by order 1, those on a parabola not by order 0."""
     now = [0.0]
-    reused = Reused(lambda x: x + now[0], every=2, order=1)
+    pace = Pace(every=2, most=2)
+    reused = Reused(lambda x: x + now[0], pace, order=1)
     x = torch.zeros(3)
     got = []
     for step in range(8):
-        now[0], reused.step = float(step), step
+        now[0] = float(step)
+        pace.tell(step)
+        pace.begin(tuple(x.shape))
         got.append(reused(x)[0].item())
     assert got == [0, 0, 2, 3, 4, 5, 6, 7]
-    assert reused.left_out == 4
+    assert pace.left_out == 4
 
 
 def test_merged_tokens_come_back_at_their_places() -> None:
@@ -239,3 +245,22 @@ def test_what_took_no_effect_is_an_error(text: str, steps: int) -> None:
 def test_guidance_methods_need_guidance() -> None:
     with pytest.raises(UsageError, match="unguided"):
         count("dit-digits", 4, "interval", cfg=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("dit-digits", ["fora:every=3"]),
+        ("sit-digits", ["taylor:every=3,order=2"]),  # two calls in each step
+        ("udit-digits", ["deep", "cfg-cache:every=3"]),
+        ("dit-digits", ["tome", "fora:every=2", "interval:low=200,high=800"]),
+    ],
+)
+def test_calls_of_one_kind_cost_the_same(name: str, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def bill() -> dict[str, int]:
+        found = backbone.find(name)
+        return image_cost(found, settings_of(found, None, 13, 1.5, texts), decoded=False).bill.by_operator
+
+    short = bill()
+    monkeypatch.setattr(_Ledger, "once", lambda self, module: nullcontext())
+    assert short == bill()
