@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dimbench.backbone import Backbone
+    from dimbench.bench.running import Measured
     from dimbench.presets import Recipe
     from dimbench.quality.evaluating import OnDisk, ToDraw
 
@@ -210,6 +211,20 @@ def fid_task(
     if asked.numbers:
         raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
     return ToDraw(asked, recipe, reference, networks, repeats, keep)
+
+
+def frontier(what: What, wanted: Sequence[Sequence[str]] = (), *, file: Path, **options: Any) -> Measured:
+    """What images of `what` cost and how good they are by each of the `wanted` sets of methods, such as
+    ["fora:every=3"], beside the plain run; where they are left open, by every method that can wrap it.
+
+    `options` are those of `fid_task`. Records that are in `file` are not measured again, new ones are appended.
+    """
+    from dimbench.comparing.frontier import Frontier
+    from dimbench.quality.evaluating import ToDraw
+
+    task = fid_task(what, **options)
+    assert isinstance(task, ToDraw)
+    return Frontier(task, [tuple(texts) for texts in wanted]).run(file)
 
 
 def compare(base: Path | str, new: Path | str, fail_if: Sequence[str] = ("seconds",)) -> list[Record]:

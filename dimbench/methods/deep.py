@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -31,6 +31,10 @@ class Deep(Method):
     def __post_init__(self) -> None:
         check_range(self, "every", 1)
         check_range(self, "level", 1)
+
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(every=every) for every in (2, 3, 5)]
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:

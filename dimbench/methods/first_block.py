@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,10 +22,15 @@ class FirstBlock(Method):
     changes: ClassVar[str] = "what the blocks compute"
     says: ClassVar[str] = "all blocks but the first left out while the first one's output changes by under `threshold`"
     wraps: ClassVar[str] = "a chain of blocks that pass on tokens"
+    by_values: ClassVar[bool] = True
     source: ClassVar[str] = "First Block Cache of ParaAttention, after TeaCache, arXiv 2411.19108"
 
     def __post_init__(self) -> None:
         check_range(self, "threshold", 0)
+
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(threshold=threshold) for threshold in (0.1, 0.2, 0.4)]
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:

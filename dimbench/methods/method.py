@@ -21,7 +21,7 @@ OnStep = Callable[[int], None]
 class Method(ABC):
     """A frozen dataclass of its settings, whose defaults are those that people use. `changes` says what it takes hold
     of: two methods that change the same exclude each other. `timed` is false where only the values are as the method
-    has them, so that its time means nothing."""
+    has them, so that its time means nothing; `by_values` is true where what is left out depends on the images."""
 
     name: ClassVar[str]
     changes: ClassVar[str]
@@ -29,11 +29,17 @@ class Method(ABC):
     wraps: ClassVar[str]
     source: ClassVar[str]
     timed: ClassVar[bool] = True
+    by_values: ClassVar[bool] = False
 
     @abstractmethod
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
         """Inside, `network` runs with the method, for one run of a sampler. Raises UsageError where the method cannot
         wrap the network, and at the end DimbenchError where it did not take effect."""
+
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        """Settings to try on a run that calls its network at these times, the mildest first."""
+        return [cls()]
 
     def __str__(self) -> str:
         settings = ",".join(f"{key}={value:g}" for key, value in asdict(self).items())

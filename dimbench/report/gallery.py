@@ -14,7 +14,7 @@ from dimbench.papers import frame, published
 from dimbench.papers.published import PublishedFid
 from dimbench.presets import Preset, Recipe
 from dimbench.progress import say, track
-from dimbench.report import timings
+from dimbench.report import timings, tradeoffs
 
 if TYPE_CHECKING:
     from dimbench.counting.summed import Sums
@@ -24,16 +24,22 @@ LARGEST = ("dit-xl2", "sit-xl2", "udit-l", "dim-h2", "dimsum-l2")
 
 
 class Asked:
-    """What is asked of a plot: `models` (empty: all it can show), the resolution, the record files, and the cost of a
-    whole image in place of that of one pass."""
+    """What is asked of a plot: `models` (empty: all it can show), the resolution, the record files; `cost` pass, image
+    or seconds, "" for the plot's own; and `against` what, fid or drift."""
 
     def __init__(
-        self, models: Sequence[Preset], resolution: int, files: Sequence[Path] | None, of_image: bool = False
+        self,
+        models: Sequence[Preset],
+        resolution: int,
+        files: Sequence[Path] | None,
+        cost: str = "",
+        against: str = "fid",
     ) -> None:
         self.models = models
         self.resolution = resolution
         self.files = files
-        self.of_image = of_image
+        self.cost = cost
+        self.against = against
 
     def wants(self, model: str) -> bool:
         return not self.models or model in {preset.name for preset in self.models}
@@ -73,11 +79,11 @@ def gflops_fid(request: Asked, file: Path, form: str) -> None:
     """GFLOPs of one pass, or of a whole image, against published FID, all families counted by one rule."""
     from dimbench.report import plots
 
-    points, reasons = (_by_image if request.of_image else _by_pass)(request)
+    points, reasons = (_by_image if request.cost == "image" else _by_pass)(request)
     absent = left_out({**request.unpublished(), **reasons}, {model for model, _ in points})
     size = f"ImageNet {request.resolution} x {request.resolution}"
     fid = "FID-50K, as published (lower is better)"
-    if request.of_image:
+    if request.cost == "image":
         around = plots.Frame(
             f"Cost of an image and FID, {size}",
             "multiply-adds of an image: all passes with guidance, and decoding (TMACs, rule macs)",
@@ -231,6 +237,41 @@ def throughput_batch(request: Asked, file: Path, form: str) -> None:
     _timed(request, "batch", "images_per_second", around, file, form)
 
 
+def frontier(request: Asked, file: Path, form: str) -> None:
+    """Cost of an image under methods against FID or drift, a panel per network, with the front of the best."""
+    from dimbench.report import plots
+
+    known = [r for r in frame.known_records(request.files) if r["command"] == "frontier" and request.wants(r["model"])]
+    groups = tradeoffs.panels(known, _COST_OF[request.cost][0], request.against)
+    if not groups:
+        raise DimbenchError("no records of methods beside their plain run; `dimbench frontier NAME` makes them")
+    panels = [
+        plots.Panel(
+            presets.find(panel.model).label if presets.of(panel.model) else panel.model,
+            [plots.Dot(p.x, p.y, p.group, p.label, hollow=not p.sure) for p in panel.points],
+            timings.front([point for point in panel.points if point.sure]),
+        )
+        for panel in groups
+    ]
+    names = dict.fromkeys(point.group for panel in groups for point in panel.points)
+    around = plots.Frame(
+        "Methods: what an image costs and how good it is" if request.against == "fid" else "Methods: cost and drift",
+        _COST_OF[request.cost][1],
+        tradeoffs.AGAINST[request.against],
+        f"{tradeoffs.shared([panel.conditions for panel in groups])} Line: the front, which nothing beats in both. "
+        "Numbers: a method's first setting. Hollow: rounded numbers computed as the plain network computes, so that "
+        "their cost means nothing.",
+        log_y=request.against == "fid",
+    )
+    plots.facets(panels, sorted(names, key=lambda name: name != tradeoffs.PLAIN), around, file, form)
+
+
+_COST_OF = {
+    "": ("run_macs", "multiply-adds of an image as executed (MACs, rule macs)"),
+    "image": ("run_macs", "multiply-adds of an image as executed (MACs, rule macs)"),
+    "seconds": ("seconds", "seconds of an image, median"),
+}
+
 PLOTS: dict[str, Callable[[Asked, Path, str], None]] = {
     "gflops-fid": gflops_fid,
     "params-macs": params_macs,
@@ -238,6 +279,7 @@ PLOTS: dict[str, Callable[[Asked, Path, str], None]] = {
     "pareto": pareto,
     "latency-resolution": latency_resolution,
     "throughput-batch": throughput_batch,
+    "frontier": frontier,
 }
 
 

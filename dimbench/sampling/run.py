@@ -92,6 +92,11 @@ class Run(nn.Module):
                     on_step(k)
 
             x = self.process.sample(network, start, noise, settings.sampler, settings.steps, on_step=follow)
+        if settings.methods and not x.is_meta and not x.isfinite().all():
+            given = " and ".join(map(str, settings.methods))
+            raise DimbenchError(
+                f"--with {given} makes samples that are not finite; leave it out or give milder settings"
+            )
         self.calls, self.passes = network.calls, self._rows // len(noise.rows)
         state = self.backbone.state
         return x if x.shape[1:] == state else x[:, : prod(state)].reshape(-1, *state)
