@@ -124,7 +124,7 @@ class Frontier:
                     self._fail(texts, error)
                 else:
                     store = drawing.store(folder / _digest(texts))
-                    times = Shards(folder / f"{_digest(texts)}-times", {"methods": texts}, 1, (2,), torch.float64)
+                    times = Shards(folder / f"{_digest(texts)}-times", {"methods": list(texts)}, 1, (2,), torch.float64)
                     lanes[texts] = _Lane(drawing, cost, store, times)
             progress(len(asked))
         for why in refused:

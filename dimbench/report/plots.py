@@ -142,7 +142,7 @@ def facets(panels: Sequence[Panel], groups: Sequence[str], frame: Frame, file: P
                 axes.set_xlabel(frame.x, fontsize=7.5)
             figure.suptitle(frame.title, fontsize=10, x=0.01, ha="left")
             figure.supylabel(frame.y, fontsize=9)
-            figure.supxlabel(textwrap.fill(frame.caption, 150), fontsize=7.5, color="#444444", x=0.01, ha="left")
+            figure.supxlabel(textwrap.fill(frame.caption, 122), fontsize=7.5, color="#444444", x=0.01, ha="left")
             keys = [_key(name, index) for index, name in enumerate(groups)]
             figure.legend(handles=keys, loc="outside right upper", fontsize=7.5)
             for axes, panel in zip(grid.flat, panels, strict=False):
