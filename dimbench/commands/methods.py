@@ -8,7 +8,7 @@ import typer
 
 from dimbench.commands import options
 from dimbench.methods import METHODS
-from dimbench.methods.method import Method
+from dimbench.methods.method import Method, said
 from dimbench.report.tables import Table
 
 
@@ -31,4 +31,4 @@ def _settings(kind: type[Method]) -> dict[str, Any]:
 
 
 def _form(kind: type[Method]) -> str:
-    return ",".join(f"{name}={value:g}" for name, value in _settings(kind).items()) or "none"
+    return ",".join(f"{name}={said(value)}" for name, value in _settings(kind).items()) or "none"

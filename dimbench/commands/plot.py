@@ -20,7 +20,7 @@ class CostOf(StrEnum):
     SECONDS = "seconds"
 
 
-class Against(StrEnum):
+class Measure(StrEnum):
     FID = "fid"
     DRIFT = "drift"
 
@@ -57,7 +57,7 @@ def run(
         ),
     ] = None,
     against: Annotated[
-        Against | None,
+        Measure | None,
         typer.Option(help="Of frontier: FID, or how far samples drift from the plain run's.", show_default="fid"),
     ] = None,
     records: Annotated[

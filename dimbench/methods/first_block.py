@@ -34,11 +34,7 @@ class FirstBlock(Method):
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
-        from torch import nn
-
-        blocks = getattr(network, "blocks", None)
-        if not isinstance(blocks, nn.ModuleList) or len(blocks) < 2:
-            raise refuse(self, network, "it is no chain of two or more blocks")
+        blocks = chain(self, network)
         rest = _Rest(self, network, blocks[0].forward, blocks[-1].forward)
         with ExitStack() as stack:
             stack.enter_context(replaced(blocks[0], rest.first))
@@ -50,6 +46,16 @@ class FirstBlock(Method):
             raise no_effect(self, "the first block's output always changed by more")
         if rest.left_out and rest.left_out == rest.calls - len(rest.known):
             raise no_effect(self, "nothing was computed after the first step, so the threshold is too large")
+
+
+def chain(method: Method, network: nn.Module) -> nn.ModuleList:
+    """The blocks of a network that are called one after the other. UsageError where it is not built so."""
+    from torch import nn
+
+    blocks = getattr(network, "blocks", None)
+    if not isinstance(blocks, nn.ModuleList) or len(blocks) < 2:
+        raise refuse(method, network, "it is no chain of two or more blocks")
+    return blocks
 
 
 class _Rest:

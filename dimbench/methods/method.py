@@ -42,8 +42,13 @@ class Method(ABC):
         return [cls()]
 
     def __str__(self) -> str:
-        settings = ",".join(f"{key}={value:g}" for key, value in asdict(self).items())
+        settings = ",".join(f"{key}={said(value)}" for key, value in asdict(self).items())
         return f"{self.name}:{settings}" if settings else self.name
+
+
+def said(value: float | str) -> str:
+    """A setting as people type it."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 @contextmanager

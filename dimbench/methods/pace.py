@@ -48,8 +48,8 @@ class Pace:
         forward: Callable[..., Any] = network.forward
 
         def whole(*args: Any, **kwargs: Any) -> Any:
-            self.begin(tuple(_first(args, kwargs).shape))
-            network.__dict__["kind_of_call"] = (self.computed, self.kept, self.behind)
+            self.begin(tuple(first_of(args, kwargs).shape))
+            vars(network)["kind_of_call"] = (self.computed, self.kept, self.behind)
             return forward(*args, **kwargs)
 
         with replaced(network, whole):
@@ -61,5 +61,6 @@ class Pace:
             raise no_effect(method, "no step was left out")
 
 
-def _first(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+def first_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    """The sample among the arguments of a network."""
     return args[0] if args else next(iter(kwargs.values()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +13,38 @@ from dimbench.methods.pace import Pace
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_SELF = re.compile(r"attn1?")
 _BRANCH = re.compile(r"(attn|mlp|ff|spatial_mamba|freq_mamba|mixer|proj)\d*")
 
 
 def branches(method: Method, network: nn.Module) -> list[nn.Module]:
     """The parts of the network's blocks whose outputs are added to its tokens: attention, mixers, feed-forward
     networks. UsageError where there are none by these names."""
-    from torch import nn
+    return branches_of(method, network, _blocks(network))
 
-    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
-    blocks = {id(block): block for each in lists for block in each}.values()
+
+def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """Those of these blocks of it."""
     found = [part for block in blocks for name, part in block.named_children() if _BRANCH.fullmatch(name)]
     if not found:
         raise refuse(method, network, "none of its blocks has an attention or feed-forward network as a part")
     return found
+
+
+def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
+    """The self-attentions of the network's blocks. UsageError where there are none by that name."""
+    found = [part for block in _blocks(network) for name, part in block.named_children() if _SELF.fullmatch(name)]
+    if not found:
+        raise refuse(method, network, "none of its blocks has a self-attention as a part")
+    return found
+
+
+def _blocks(network: nn.Module) -> list[nn.Module]:
+    """The entries of its lists, each once."""
+    from torch import nn
+
+    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+    return list({id(block): block for each in lists for block in each}.values())
 
 
 class Reused:

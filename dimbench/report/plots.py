@@ -115,7 +115,7 @@ def scatter(
 
 
 @dataclass(frozen=True)
-class Panel:
+class Facet:
     """One of several scatters in a figure, with its `front`."""
 
     title: str
@@ -123,7 +123,7 @@ class Panel:
     front: Sequence[Any]
 
 
-def facets(panels: Sequence[Panel], groups: Sequence[str], frame: Frame, file: Path, form: str) -> None:
+def facets(panels: Sequence[Facet], groups: Sequence[str], frame: Frame, file: Path, form: str) -> None:
     """Labelled points in a panel each, two beside each other, with one legend; the first of `groups` is marked by a
     line through all of each panel."""
     across = min(2, len(panels))
@@ -153,7 +153,7 @@ def facets(panels: Sequence[Panel], groups: Sequence[str], frame: Frame, file: P
             pyplot.close(figure)
 
 
-def _facet(axes: Axes, panel: Panel, groups: Sequence[str], log_y: bool) -> None:
+def _facet(axes: Axes, panel: Facet, groups: Sequence[str], log_y: bool) -> None:
     for point in panel.points:
         colour, marker = _look(groups.index(point.group))
         fill = "white" if point.hollow else colour

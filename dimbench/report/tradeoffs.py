@@ -27,7 +27,7 @@ def tables(records: Sequence[Record]) -> list[Table]:
 
 
 @dataclass(frozen=True)
-class Point:
+class Tradeoff:
     """A condition's cost and figure. `group` is its method without settings, `label` the first of those; not `sure`
     where its cost means nothing."""
 
@@ -44,7 +44,7 @@ class Panel:
 
     model: str
     conditions: Mapping[str, Any]
-    points: Sequence[Point]
+    points: Sequence[Tradeoff]
 
 
 def panels(records: Iterable[Mapping[str, Any]], cost: str, against: str) -> list[Panel]:
@@ -57,7 +57,7 @@ def panels(records: Iterable[Mapping[str, Any]], cost: str, against: str) -> lis
     found: dict[str, Panel] = {}
     for (model, _), rows in groups.items():
         points = [
-            Point(row["metrics"][cost], row["metrics"][against], *_look(name), sure=not _means_nothing(row))
+            Tradeoff(row["metrics"][cost], row["metrics"][against], *_look(name), sure=not _means_nothing(row))
             for name, row in rows.items()
             if row["metrics"].get(cost) is not None and row["metrics"].get(against) is not None
         ]

@@ -128,5 +128,3 @@ def test_a_panel_has_the_newest_of_each_row_and_its_plain_run() -> None:
     found = [record([], 9), record(["fora:every=3"], 5), record(["fora:every=3"], 4), record(["tome"], 3, "b")]
     (panel,) = tradeoffs.panels(found, "run_macs", "fid")
     assert [(point.group, point.label, point.x) for point in panel.points] == [("plain", "", 9), ("fora", "3", 4)]
-
-

@@ -21,6 +21,7 @@ from dimbench.methods.pace import Pace
 from dimbench.methods.reuse import Reused
 from dimbench.methods.tome import matching
 from dimbench.sampling.image_cost import image_cost, settings_of
+from dimbench.sampling.noise_levels import sigma
 from dimbench.sampling.run import Run
 from dimbench.sampling.sample_noise import SampleNoise
 
@@ -32,6 +33,10 @@ NEUTRAL = {
     "tome": "tome:ratio=0",
     "interval": "interval",
     "cfg-cache": "cfg-cache:every=1",
+    "teacache": "teacache:threshold=0",
+    "fast-attn": "fast-attn:plan=f",
+    "attention": "attention=flash",  # of a CPU
+    "guidance": "guidance",
 }
 
 
@@ -70,7 +75,12 @@ def test_an_effect_is_seen_and_the_same_in_each_run(name: str) -> None:
 
 
 def _effective(name: str) -> str:
-    return {"interval": "interval:low=300,high=700", "first-block": "first-block:threshold=0.8"}.get(name, name)
+    return {
+        "interval": "interval:low=300,high=700",
+        "first-block": "first-block:threshold=0.8",
+        "teacache": "teacache:threshold=0.9",
+        "guidance": "guidance:scale=3",
+    }.get(name, name)
 
 
 def count(name: str, steps: int, *texts: str, cfg: float = 1.5) -> int:
@@ -264,3 +274,96 @@ def test_calls_of_one_kind_cost_the_same(name: str, texts: list[str], monkeypatc
     short = bill()
     monkeypatch.setattr(_Ledger, "once", lambda self, module: nullcontext())
     assert short == bill()
+
+
+def share(name: str, steps: int, *texts: str) -> float:
+    return count(name, steps, *texts) / count(name, steps)
+
+
+def test_attention_in_a_window_costs_its_neighbours() -> None:
+    """dit-s2: 256 tokens in stretches of 64 see 128, 192, 192 and 128 of them; the projections stay."""
+    depth, width, tokens = 12, 384, 256
+    core, projections = 2 * tokens**2 * width, 4 * tokens * width**2
+    plain = count("dit-s2", 4, cfg=1.0)
+    near = core * 640 / 1024
+    assert count("dit-s2", 4, "fast-attn:plan=fw", cfg=1.0) - plain == 2 * depth * near + 2 * depth * (near - core)
+    assert plain - count("dit-s2", 4, "fast-attn:plan=fs", cfg=1.0) == 2 * depth * (core + projections)
+    guided = count("dit-s2", 4)
+    assert guided - count("dit-s2", 4, "fast-attn:plan=fc") == 2 * depth * (core + projections)
+
+
+def test_a_window_as_wide_as_the_image_changes_nothing_but_roundings() -> None:
+    found, network = network_for("fora")
+    assert torch.allclose(
+        drawn(found, network, "fast-attn:plan=fw,window=16"), drawn(found, network), atol=1e-2, rtol=1e-2
+    )
+    narrow = drawn(found, network, "fast-attn:plan=fw,window=4")
+    assert not torch.allclose(narrow, drawn(found, network), atol=1e-2, rtol=1e-2)
+
+
+def test_a_greedy_plan_takes_what_was_near_enough() -> None:
+    found, network = network_for("fora")
+    strict = "fast-attn:plan=greedy,threshold=1e-9,window=4"
+    with pytest.raises(DimbenchError, match="every attention was whole"):
+        drawn(found, network, strict)
+    assert not torch.equal(drawn(found, network, "fast-attn:plan=greedy,threshold=5"), drawn(found, network))
+
+
+@pytest.mark.parametrize("backend", ["efficient", "cudnn", "flex", "sage"])
+def test_a_kernel_of_attention_that_cannot_run_is_refused(backend: str) -> None:
+    found, network = network_for("fora")
+    with pytest.raises(UsageError, match=r"attention cannot wrap DiT: .*(cpu|GPU|not installed)"):
+        drawn(found, network, f"attention={backend}")
+
+
+def test_attention_by_math_runs_no_other_kernel() -> None:
+    found, network = network_for("fora")
+    with torch.profiler.profile() as seen:
+        drawn(found, network, "attention=math")
+    names = {event.name for event in seen.events()}
+    assert "aten::_scaled_dot_product_attention_math" in names
+    assert not any("flash" in name for name in names)
+    with torch.profiler.profile() as seen:
+        drawn(found, network)
+    assert any("flash" in event.name for event in seen.events())
+
+
+def test_a_network_without_attention_has_no_kernel_of_it() -> None:
+    found = backbone.find("dico-s")
+    with pytest.raises(DimbenchError, match="calls no scaled_dot_product_attention"):
+        image_cost(found, settings_of(found, None, 2, 1.0, ["attention=math"]), decoded=False)
+
+
+def test_noise_levels_of_processes() -> None:
+    diffusion = find_process(backbone.find("dit-digits").diffusion)
+    assert sigma(diffusion, 999) == pytest.approx(157.4, rel=1e-3)  # linear betas, 1e-4 to 0.02
+    assert sigma(diffusion, 0) == pytest.approx(0.01, rel=1e-3)
+    flow = find_process(backbone.find("sit-digits").diffusion)
+    assert sigma(flow, 0.75) == pytest.approx(1 / 3)
+    with pytest.raises(UsageError, match="not known here"):
+        sigma(find_process(backbone.find("dim-digits").diffusion), 0.5)
+
+
+def test_guidance_between_two_noise_levels_is_that_between_their_times() -> None:
+    found, network = network_for("interval")
+    by_time = drawn(found, network, "interval:low=200,high=700")
+    process = find_process(found.diffusion)
+    low, high = sigma(process, 200), sigma(process, 700)
+    assert torch.equal(drawn(found, network, f"guidance:low={low},high={high}"), by_time)
+
+
+def test_guidance_settings_take_the_place_of_the_runs_own() -> None:
+    found, network = network_for("interval")
+    how = settings_of(found, None, 7, 3.0)
+    with torch.inference_mode():
+        noise, process = SampleNoise(3, range(2)), find_process(found.diffusion)
+        expected = Run(found, network, process, how)(noise)
+    assert torch.equal(drawn(found, network, "guidance:scale=3"), expected)
+    assert share("dit-digits", 7, "guidance:scale=1") == 0.5
+    assert not torch.equal(drawn(found, network, "guidance:power=2"), drawn(found, network))
+
+
+@pytest.mark.parametrize("text", ["guidance:scale=0.5", "guidance:low=3,high=2", "fast-attn:plan=swf", "attention=foo"])
+def test_settings_of_guidance_and_attention_are_checked(text: str) -> None:
+    with pytest.raises(UsageError, match=r"give|known are"):
+        methods.parse([text])
