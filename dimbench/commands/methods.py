@@ -13,17 +13,20 @@ from dimbench.report.tables import Table
 
 
 def run(json: options.Json = False) -> None:
-    """List the methods that --with takes: what each does, its settings as they are unless given, and its source."""
+    """List the methods that --with takes: what each does, its settings, its source, and what it lacks here."""
     if json:
         found = [
             {"name": name, "settings": _settings(kind), "does": kind.says, "changes": kind.changes,
-             "wraps": kind.wraps, "source": kind.source, "timed": kind.timed}
+             "wraps": kind.wraps, "source": kind.source, "timed": kind.timed, "missing": kind.absent()}
             for name, kind in METHODS.items()
         ]  # fmt: skip
         typer.echo(json_module.dumps(found, indent=2))
         return
-    rows = [(name, _form(kind), kind.says, kind.wraps, kind.source) for name, kind in METHODS.items()]
-    Table(("method", "settings", "what it does", "wraps", "source"), rows).show()
+    rows = [
+        (name, _form(kind), kind.says, kind.wraps, kind.source, kind.absent() or "yes")
+        for name, kind in METHODS.items()
+    ]
+    Table(("method", "settings", "what it does", "wraps", "source", "runs here"), rows).show()
 
 
 def _settings(kind: type[Method]) -> dict[str, Any]:

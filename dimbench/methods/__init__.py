@@ -17,6 +17,7 @@ from dimbench.methods.fora import Fora
 from dimbench.methods.guidance_settings import GuidanceSettings
 from dimbench.methods.interval import Interval
 from dimbench.methods.method import Method
+from dimbench.methods.quantisation import Float8, Int4Weights, Int8, Int8Weights
 from dimbench.methods.taylor import Taylor
 from dimbench.methods.tea_cache import TeaCache
 from dimbench.methods.tome import Tome
@@ -35,6 +36,10 @@ METHODS: dict[str, type[Method]] = {
         GuidanceSettings,
         CfgCache,
         AttentionBackend,
+        Int8Weights,
+        Int8,
+        Int4Weights,
+        Float8,
         FakeW8A8,
         FakeW4A8,
     )

@@ -39,6 +39,16 @@ def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
     return found
 
 
+def linears(method: Method, network: nn.Module) -> list[nn.Linear]:
+    """The linear layers of the network's blocks. UsageError where there are none."""
+    from torch import nn
+
+    found = {id(m): m for block in _blocks(network) for m in block.modules() if isinstance(m, nn.Linear)}
+    if not found:
+        raise refuse(method, network, "its blocks hold no linear layer")
+    return list(found.values())
+
+
 def _blocks(network: nn.Module) -> list[nn.Module]:
     """The entries of its lists, each once."""
     from torch import nn

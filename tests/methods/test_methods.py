@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from contextlib import nullcontext
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -57,7 +58,7 @@ def drawn(found: Backbone, network: nn.Module, *texts: str, steps: int = 7) -> T
         return Run(found, network, find_process(found.diffusion), how)(SampleNoise(3, range(2)))
 
 
-@pytest.mark.parametrize("name", [name for name in methods.METHODS if not name.startswith("fake")])
+@pytest.mark.parametrize("name", sorted(NEUTRAL))
 def test_a_neutral_setting_changes_no_bit(name: str) -> None:
     found, network = network_for(name)
     plain = drawn(found, network)
@@ -66,7 +67,10 @@ def test_a_neutral_setting_changes_no_bit(name: str) -> None:
     assert torch.equal(drawn(found, network), plain), "something of the method is left in the network"
 
 
-@pytest.mark.parametrize("name", list(methods.METHODS))
+HERE = [name for name, kind in methods.METHODS.items() if not kind.absent() and name not in ("int4-weights", "fp8")]
+
+
+@pytest.mark.parametrize("name", HERE)
 def test_an_effect_is_seen_and_the_same_in_each_run(name: str) -> None:
     found, network = network_for(name)
     once = drawn(found, network, _effective(name))
@@ -367,3 +371,18 @@ def test_guidance_settings_take_the_place_of_the_runs_own() -> None:
 def test_settings_of_guidance_and_attention_are_checked(text: str) -> None:
     with pytest.raises(UsageError, match=r"give|known are"):
         methods.parse([text])
+
+
+@pytest.mark.skipif(find_spec("torchao") is not None, reason="torchao is there")
+def test_without_torchao_its_methods_are_refused() -> None:
+    found, network = network_for("fora")
+    with pytest.raises(UsageError, match="torchao is not installed"):
+        drawn(found, network, "int8")
+
+
+def test_products_of_int8_stand_apart() -> None:
+    found = backbone.find("dit-s2")
+    cost = image_cost(found, settings_of(found, None, 3, 1.0, ["int8"]), decoded=False)
+    depth, width, tokens = 12, 384, 256
+    assert cost.by_numbers["int8"] == 3 * depth * (12 * tokens * width**2 + 6 * width**2)  # with the modulation
+    assert cost.by_numbers[""] + cost.by_numbers["int8"] == cost.macs("macs")
