@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dimbench.backbone import Backbone
+    from dimbench.bench.running import Measured
     from dimbench.presets import Recipe
     from dimbench.quality.evaluating import OnDisk, ToDraw
 
@@ -229,6 +230,65 @@ def fid_task(
     if asked.numbers:
         raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
     return ToDraw(asked, recipe, reference, networks, repeats, keep)
+
+
+def frontier(what: What, wanted: Sequence[Sequence[str]] = (), *, file: Path, **options: Any) -> Measured:
+    """What images of `what` cost and how good they are by each of the `wanted` sets of methods, such as
+    ["fora:every=3"], beside the plain run; where they are left open, by every method that can wrap it.
+
+    `options` are those of `fid_task`. Records that are in `file` are not measured again, new ones are appended.
+    """
+    from dimbench.comparing.frontier import Frontier
+    from dimbench.quality.evaluating import ToDraw
+
+    task = fid_task(what, **options)
+    assert isinstance(task, ToDraw)
+    return Frontier(task, [tuple(texts) for texts in wanted]).run(file)
+
+
+def training_cost(what: What, iterations: int, batch: int, gpu: str = "a100-bf16", mfu: float = 0.4) -> Record:
+    """Multiply-adds of a training step by trace, with activations kept or checkpointed, and days of one GPU for so many
+    steps at the share `mfu` of its ceiling, of papers.gpu_days.CEILINGS. UsageError for an unknown one."""
+    from dimbench import names
+    from dimbench.counting.training_cost import training_step
+    from dimbench.papers import gpu_days
+
+    ceiling = names.find(gpu, gpu_days.CEILINGS, "ceiling of a GPU")
+    found = _found(what, None, ())
+    step = training_step(found)
+    conditions = {
+        **found.conditions, "iterations": iterations, "batch": batch, "gpu": gpu, "ceiling": ceiling, "mfu": mfu
+    }  # fmt: skip
+    metrics: dict[str, float | None] = {"forward_macs": step.forward}
+    for variant, macs in step.by_variant.items():
+        metrics[f"step_macs_{variant}"] = macs
+        metrics[f"gpu_days_{variant}"] = gpu_days.days(macs, iterations, batch, ceiling, mfu)
+    return Record("cost", found.name, conditions, metrics)
+
+
+def cost_claims() -> list[Record]:
+    """What sources print of GPU-days and of what methods save, each beside our count."""
+    from dimbench.backbone import find
+    from dimbench.counting.training_cost import training_step
+    from dimbench.papers import gpu_days, saved_claims
+    from dimbench.progress import track
+
+    records = []
+    for days in track(gpu_days.CLAIMS, "counting training"):
+        needs: dict[str, float] = {}
+        if days.iterations:
+            needs = gpu_days.implied(training_step(find(days.model, days.resolution)).by_variant["none"], days)
+        steps = f"{days.iterations:,}" if days.iterations else saved_claims.NOT_STATED
+        said = {"printed": f"{days.days:g} {days.gpu.upper()}-days", "steps": steps, "source": days.source}
+        metrics = {"claimed_days": days.days, **{f"needs_{name}": share for name, share in needs.items()}}
+        records.append(Record("cost", days.model, {"resolution": days.resolution}, metrics, details=said))
+    for saved in track(saved_claims.CLAIMS, "counting methods"):
+        how = {"resolution": saved.resolution, "steps": saved.steps, "cfg": saved.cfg, "methods": list(saved.with_)}
+        setting = f"{saved.model} {saved.resolution} px, {saved.steps} steps, cfg {saved.cfg:g} {' '.join(saved.with_)}"
+        said = {"paper": saved.paper, "setting": setting, "printed": saved.printed, "source": saved.source}
+        share = {"executed_share": saved_claims.executed(saved)}
+        records.append(Record("cost", saved.model, how, share, details=said))
+    return records
 
 
 def compare(base: Path | str, new: Path | str, fail_if: Sequence[str] = ("seconds",)) -> list[Record]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -35,12 +35,14 @@ _ON_TENSOR_CORES = {"linear", "matmul", "attention", "convolution"}
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image needs by the count: `macs` of a forward pass and of all that the row times, the share of products
-    among them, parameters; bytes of the weights, of inputs and outputs per batch, and at the peak beyond weights; the
-    operators it calls, and the `form` of a Subject."""
+    """What one image needs by the count: `macs` of a forward pass and of all that the row times, these also
+    `by_numbers` that are multiplied ("" for the row's own), the share of products among them, parameters; bytes of the
+    weights, of inputs and outputs per batch, and at the peak beyond weights; the operators it calls, and the `form` of
+    a Subject."""
 
     macs: int
     macs_timed: int
+    by_numbers: Mapping[str, int]
     matmul_share: float
     params: int
     weights: int
@@ -75,15 +77,17 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
     item = 4 if row.mode == "train" else DTYPES[row.dtype].itemsize
     macs = RULES["macs"].macs(bill) // images
     matmul = sum(line.macs for line in bill.lines if line.operator in _ON_TENSOR_CORES and not line.dead) // images
+    by_numbers: Mapping[str, int] = {}
     timed, calls = (TRAINING_PASSES * macs, TRAINING_PASSES) if row.mode == "train" else (macs, 1)
     if row.mode == "sample":
         whole = image_cost(subject, settings(row, subject), decoded=False)
-        timed, calls = whole.macs("macs"), whole.calls
+        timed, calls, by_numbers = whole.macs("macs"), whole.calls, whole.by_numbers
     numbers = sum(p.numel() for p in running.parameters())
     weights = item * numbers * (2 + ADAM_STATES if row.mode == "train" else 1)
     return Cost(
         macs=macs,
         macs_timed=timed,
+        by_numbers=by_numbers or {"": timed},
         matmul_share=matmul / macs if macs else 0.0,
         params=parameters.count(running)["params"],
         weights=weights,

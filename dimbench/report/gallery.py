@@ -14,7 +14,7 @@ from dimbench.papers import frame, published
 from dimbench.papers.published import PublishedFid
 from dimbench.presets import Preset, Recipe
 from dimbench.progress import say, track
-from dimbench.report import timings
+from dimbench.report import timings, tradeoffs
 
 if TYPE_CHECKING:
     from dimbench.counting.summed import Sums
@@ -25,20 +25,23 @@ LARGEST = ("dit-xl2", "sit-xl2", "udit-l", "dim-h2", "dimsum-l2")
 
 class Asked:
     """What is asked of a plot: `models` as backbone.find takes them (none: all it can show), with their `inputs`; the
-    resolution, the record files, and the cost of a whole image in place of that of one pass."""
+    resolution, the record files; `cost` pass, image or seconds, "" for the plot's own; and `against` what, fid or
+    drift."""
 
     def __init__(
         self,
         models: Sequence[str],
         resolution: int,
         files: Sequence[Path] | None = None,
-        of_image: bool = False,
+        cost: str = "",
+        against: str = "fid",
         inputs: Sequence[str] = (),
     ) -> None:
         self.texts = {_name(text): text for text in models}
         self.resolution = resolution
         self.files = files
-        self.of_image = of_image
+        self.cost = cost
+        self.against = against
         self.inputs = inputs
 
     @property
@@ -94,11 +97,11 @@ def gflops_fid(request: Asked, file: Path, form: str) -> None:
     """GFLOPs of one pass, or of a whole image, against published FID, all families counted by one rule."""
     from dimbench.report import plots
 
-    points, reasons = (_by_image if request.of_image else _by_pass)(request)
+    points, reasons = (_by_image if request.cost == "image" else _by_pass)(request)
     absent = left_out({**request.unpublished(), **reasons}, {model for model, _ in points})
     size = f"ImageNet {request.resolution} x {request.resolution}"
     fid = "FID-50K, as published (lower is better)"
-    if request.of_image:
+    if request.cost == "image":
         around = plots.Frame(
             f"Cost of an image and FID, {size}",
             "multiply-adds of an image: all passes with guidance, and decoding (TMACs, rule macs)",
@@ -257,6 +260,41 @@ def throughput_batch(request: Asked, file: Path, form: str) -> None:
     _timed(request, "batch", "images_per_second", around, file, form)
 
 
+def frontier(request: Asked, file: Path, form: str) -> None:
+    """Cost of an image under methods against FID or drift, a panel per network, with the front of the best."""
+    from dimbench.report import plots
+
+    known = [r for r in frame.known_records(request.files) if r["command"] == "frontier" and request.wants(r["model"])]
+    groups = tradeoffs.panels(known, _COST_OF[request.cost][0], request.against)
+    if not groups:
+        raise DimbenchError("no records of methods beside their plain run; `dimbench frontier NAME` makes them")
+    panels = [
+        plots.Facet(
+            presets.find(panel.model).label if presets.of(panel.model) else panel.model,
+            [plots.Dot(p.x, p.y, p.group, p.label, hollow=not p.sure) for p in panel.points],
+            timings.front([point for point in panel.points if point.sure]),
+        )
+        for panel in groups
+    ]
+    names = dict.fromkeys(point.group for panel in groups for point in panel.points)
+    around = plots.Frame(
+        "Methods: what an image costs and how good it is" if request.against == "fid" else "Methods: cost and drift",
+        _COST_OF[request.cost][1],
+        tradeoffs.AGAINST[request.against],
+        f"{tradeoffs.shared([panel.conditions for panel in groups])} Line: the front, which nothing beats in both. "
+        "Numbers: a method's first setting. Hollow: rounded numbers computed as the plain network computes, so that "
+        "their cost means nothing.",
+        log_y=request.against == "fid",
+    )
+    plots.facets(panels, sorted(names, key=lambda name: name != tradeoffs.PLAIN), around, file, form)
+
+
+_COST_OF = {
+    "": ("run_macs", "multiply-adds of an image as executed (MACs, rule macs)"),
+    "image": ("run_macs", "multiply-adds of an image as executed (MACs, rule macs)"),
+    "seconds": ("seconds", "seconds of an image, median"),
+}
+
 PLOTS: dict[str, Callable[[Asked, Path, str], None]] = {
     "gflops-fid": gflops_fid,
     "params-macs": params_macs,
@@ -264,6 +302,7 @@ PLOTS: dict[str, Callable[[Asked, Path, str], None]] = {
     "pareto": pareto,
     "latency-resolution": latency_resolution,
     "throughput-batch": throughput_batch,
+    "frontier": frontier,
 }
 
 

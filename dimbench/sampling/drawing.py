@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from copy import copy
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
@@ -48,6 +50,19 @@ class Drawing:
         run.check_finite(self.model)
         self.autoencoder = self._autoencoder()
         self.batches = self._batches()
+
+    def under(self, texts: Sequence[str]) -> Drawing:
+        """The same network and weights, by these methods. Samples are left as the network draws them."""
+        from dimbench.sampling import run
+        from dimbench.sampling.image_cost import settings_of
+
+        request = replace(self.request, methods=tuple(texts), latents=True)
+        other = copy(self)
+        other.request, other.autoencoder = request, None
+        other.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg, request.methods)
+        run.check(other.settings, self.process, self.backbone)
+        other.batches = other._batches()
+        return other
 
     def _backbone(self) -> Backbone:
         """As the weights need it, with the labels asked for."""

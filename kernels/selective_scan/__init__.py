@@ -104,8 +104,9 @@ def _remember(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> No
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grads = iter(_gradients(grad, *ctx.saved_tensors))
-    return tuple(None if t is None else next(grads) for t in ctx.saved_tensors)
+    inputs = ctx.saved_tensors  # read once: under checkpointing a second time is an error
+    grads = iter(_gradients(grad, *inputs))
+    return tuple(None if t is None else next(grads) for t in inputs)
 
 
 _operator.register_autograd(_backward, setup_context=_remember)
