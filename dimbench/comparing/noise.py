@@ -21,7 +21,8 @@ def known() -> dict[str, Noise]:
     found = results.so_far(paths.calibrations_file())
     here = [entry for entry in found if entry["conditions"].get("host") == platform.node()]
     deviations = [(entry["conditions"].get("device_name", ""), entry["metrics"].get("deviation")) for entry in here]
-    return {name: Noise(deviation) for name, deviation in deviations if deviation and deviation > 0}
+    sound = [(name, deviation) for name, deviation in deviations if isinstance(name, str) and deviation]
+    return {name: Noise(deviation) for name, deviation in sound if deviation > 0}
 
 
 def record(pair: Pair) -> Record:
