@@ -82,7 +82,7 @@ class Measuring:
                 "joules_per_image": None if joules is None else joules / self.batch,
             },
             samples={"seconds": timed.seconds},
-            details={**self._details(timed, summary, peaks), "launch_share": launches},
+            details={**self._details(timed, summary, peaks), "launch_share": launches, "weights": subject.notes},
             doubts=[asdict(doubt) for doubt in found],
             environment={**results.describe_machine(), **self._environment()},
         )

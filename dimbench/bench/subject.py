@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,13 +18,15 @@ from dimbench.counting.bill import trace
 from dimbench.counting.costs import skeleton
 from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import find_process
+from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
 from dimbench.sampling import decoding
 from dimbench.sampling.image_cost import image_cost, settings_of
-from dimbench.sampling.precision import DTYPES
+from dimbench.sampling.precision import DTYPES, placed
 from dimbench.sampling.run import Run, Settings, cast, check
 from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import checkpoints
+from dimbench.weights.opening import holds_weights
 
 TRAINING_PASSES = 3  # the backward pass computes two products for each of the forward pass
 ADAM_STATES = 2
@@ -58,6 +60,8 @@ def found(row: Row) -> Backbone:
 def weights_of(row: Row, subject: Backbone) -> str | None:
     """What the network is filled from, None for weights of chance."""
     own = None if row.random_weights else subject.weights
+    if own and not row.weights and not holds_weights(own):
+        raise DimbenchError(f"{own} holds no weights; give --weights, or time it with --random-weights")
     return row.weights or (str(own) if own else None)
 
 
@@ -97,22 +101,28 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
 @dataclass(frozen=True)
 class Subject:
     """`call` runs once what the row times and returns an output to look at; `eager` the same before compilation, None
-    where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained"."""
+    where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained";
+    `notes` what loading the weights chose and left out."""
 
     call: Callable[[], Tensor]
     eager: Callable[[], Tensor] | None
     form: str
     sampler: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
     model = backbone.created(subject)
-    if file := weights_of(row, subject):
-        checkpoints.fill(model, file)
+    file = weights_of(row, subject)
+    notes = tuple(checkpoints.fill(model, file)) if file else ()
+    return replace(_of_network(row, subject, model, batch), notes=notes)
+
+
+def _of_network(row: Row, subject: Backbone, model: nn.Module, batch: int) -> Subject:
     if row.mode == "train":
         return _training(row, subject, model.to(row.device), batch)
-    running = subject.running(model).to(row.device, DTYPES[row.dtype])
+    running = placed(subject.running(model), row.device, DTYPES[row.dtype])
     form = backbone.form_of(model, running)
     network: nn.Module = torch.compile(running) if row.compile else running  # type: ignore[assignment]
     if row.mode == "sample":

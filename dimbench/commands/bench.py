@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from dimbench.bench import parent, running
 from dimbench.bench import rows as plan
-from dimbench.bench import running
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show, table_format
 from dimbench.errors import UsageError
@@ -108,9 +108,10 @@ def run(
         frames=frames,
         budget=budget,
     )
-    running.check(rows)
-    file = output_file(out)
-    ran = running.run(rows, file)
+    with parent.ahead():
+        running.check(rows)
+        file = output_file(out)
+        ran = running.run(rows, file)
     if ran.records:
         show(ran.records, [speed.table(ran.records)], form)
     ran.raise_failures()

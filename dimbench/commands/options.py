@@ -95,9 +95,10 @@ def backbone(
     weights: bool,
 ) -> Backbone:
     """The one that a command's options mean."""
+    from dimbench import presets
     from dimbench.backbone import find
 
-    (text,) = chosen([name], settings, fetch, weights)
+    (text,) = chosen([presets.one(name)], settings, fetch, weights)
     return find(text, resolution, inputs=inputs or (), process=process, frames=frames)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import names, presets
+from dimbench import names
 from dimbench.commands import options
 from dimbench.commands.emit import writing
 from dimbench.errors import UsageError
@@ -40,8 +40,14 @@ def run(
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these models: names or wildcards.", metavar="MODEL", show_default="all it has"),
+        typer.Argument(
+            help="Only these models: names or wildcards, or networks of your own, as in `dimbench flops`.",
+            metavar="MODEL",
+            show_default="all it has",
+        ),
     ] = None,
+    set_: options.Settings = None,
+    inputs: options.Inputs = None,
     out: Annotated[
         Path | None, typer.Option(help="The picture, .png, .svg or .pdf.", metavar="FILE", show_default="NAME.png")
     ] = None,
@@ -83,7 +89,10 @@ def run(
     ending = file.suffix.removeprefix(".").lower()
     if ending not in ENDINGS:
         raise UsageError(f"--out {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
-    chosen = presets.match(models) if models else []
+    if not models and (set_ or inputs):
+        raise UsageError("--set and --input are of models that are named; name them, or leave the options out")
+    chosen = options.chosen(models, set_) if models else []
     with writing(file, "--out") as temporary:
-        draw(gallery.Asked(chosen, resolution, records, cost or "", against or "fid"), temporary, ending)
+        asked = gallery.Asked(chosen, resolution, records, cost or "", against or "fid", inputs or ())
+        draw(asked, temporary, ending)
     typer.echo(f"{file}", err=True)

@@ -168,7 +168,11 @@ class ToDraw:
     def _measured(self, ready: drawing.Drawing, comparison: Against) -> Record:
         store = ready.store() if self.keep else None
         if store is None:
-            evaluation, pixels = comparison.evaluate(ready.stream(), self.request.num_images)
+            try:
+                evaluation, pixels = comparison.evaluate(ready.stream(), self.request.num_images)
+            except KeyboardInterrupt:
+                say("dimbench: interrupted; --stream keeps no image: the same command begins again")
+                raise
         else:
             with store.claimed():
                 evaluation, pixels = comparison.evaluate(ready.stream(store), self.request.num_images)

@@ -101,7 +101,7 @@ class Drawing:
 
         device, dtype = self.request.device, precision.DTYPES[self.request.dtype]
         precision.set_precision(self.request.dtype)
-        network: Any = self.backbone.running(self.model).to(device, dtype)
+        network: Any = precision.placed(self.backbone.running(self.model), device, dtype)
         if self.request.compile:
             network = torch.compile(network)
         decode = None
@@ -154,8 +154,15 @@ class Drawing:
             "cuda_graph": self.request.cuda_graph,
             "device": self.request.device.partition(":")[0],
             **({"kernels": self.kernels} if self.kernels else {}),
+            **({} if self._drawn_as_ours else {"process": dict(self.backbone.diffusion)}),
             **methods.conditions(self.request.methods),
         }
+
+    @property
+    def _drawn_as_ours(self) -> bool:
+        """Whether the model's name says how it is drawn, as it does of every network of ours."""
+        preset = self.backbone.preset
+        return preset is not None and preset.is_native
 
     @cached_property
     def kernels(self) -> dict[str, str]:

@@ -80,9 +80,11 @@ def usual_settings(backbone: Backbone, with_: Sequence[str] = ()) -> Settings:
     return settings_of(backbone, usual.get("sampler"), usual["steps"], usual["cfg"], with_)
 
 
-def image_cost(backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None) -> ImageCost:
-    """Counted on shapes alone, or where `images` says how many on real tensors; where `decoded`, with the published
-    autoencoder. UsageError for an adaptive sampler on shapes."""
+def image_cost(
+    backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None, fill: costs.Fill | None = None
+) -> ImageCost:
+    """Counted on shapes alone, or where `images` says how many on real tensors, with the initial weights or what
+    `fill` puts there; where `decoded`, with the published autoencoder. UsageError for an adaptive sampler on shapes."""
     real = images is not None
     if settings.sampler == ADAPTIVE and not real:
         raise UsageError(
@@ -91,7 +93,7 @@ def image_cost(backbone: Backbone, settings: Settings, decoded: bool, images: in
         )
     process = find_process(backbone.diffusion)
     run.check(settings, process, backbone)
-    _, network = costs.skeleton(backbone, real)
+    _, network = costs.skeleton(backbone, real, fill)
     with nullcontext() if real else shapes_only():
         decoder = _decoder(backbone) if decoded else None
     whole = Run(backbone, network, process, settings, decoder)
@@ -132,12 +134,17 @@ def _decoder(backbone: Backbone) -> nn.Module:
 
 
 def image_record(
-    of_pass: Record, backbone: Backbone, settings: Settings, rule: str, images: int | None = None
+    of_pass: Record,
+    backbone: Backbone,
+    settings: Settings,
+    rule: str,
+    images: int | None = None,
+    fill: costs.Fill | None = None,
 ) -> Record:
     """The record of a pass with what a whole image costs: `run_macs` of network, guidance and decoding; and in its
     details what one text costs in each text encoder, None where those cannot be counted here."""
     decoded = backbone.stride > 1
-    found = image_cost(backbone, settings, decoded, images)
+    found = image_cost(backbone, settings, decoded, images, fill)
     macs = found.macs(rule)
     metrics = {
         **of_pass.metrics,
@@ -150,7 +157,7 @@ def image_record(
     how = {"sampler": settings.sampler, "steps": settings.steps, "guided": settings.guided, "decoded": decoded}
     if settings.methods:
         how["methods"] = list(map(str, settings.methods))
-        plain = image_cost(backbone, replace(settings, methods=()), decoded, images).macs(rule)
+        plain = image_cost(backbone, replace(settings, methods=()), decoded, images, fill).macs(rule)
         metrics["share_of_plain"] = macs / plain if plain else None
         metrics |= {f"run_macs_{name}": part for name, part in found.by_numbers.items() if name}
     details = {**of_pass.details, "text_encoders": _texts(backbone)}

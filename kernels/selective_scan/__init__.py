@@ -40,17 +40,16 @@ def selective_scan(
             "(E, N)"
         )
     (batch, length, channels), states = u.shape, A.shape[1]
-    expected = {
-        "delta": (delta, (batch, length, channels)),
-        "A": (A, (channels, states)),
-        "B": (B, (batch, length, states)),
-        "C": (C, (batch, length, states)),
-        "D": (D, (channels,)),
-        "z": (z, (batch, length, channels)),
-        "delta_bias": (delta_bias, (channels,)),
-    }
-    for name, (tensor, shape) in expected.items():
-        if tensor is not None and tuple(tensor.shape) != shape:
+    for name, tensor, shape in (
+        ("delta", delta, (batch, length, channels)),
+        ("A", A, (channels, states)),
+        ("B", B, (batch, length, states)),
+        ("C", C, (batch, length, states)),
+        ("D", D, (channels,)),
+        ("z", z, (batch, length, channels)),
+        ("delta_bias", delta_bias, (channels,)),
+    ):
+        if tensor is not None and tensor.shape != shape:
             raise ValueError(
                 f"selective_scan got {name} of shape {tuple(tensor.shape)} beside u {tuple(u.shape)} and A "
                 f"{tuple(A.shape)}; expected {shape}"

@@ -19,6 +19,7 @@ from dimbench.comparing import checkouts
 from dimbench.comparing.checkouts import Side
 from dimbench.errors import DimbenchError
 from dimbench.results import Record
+from tests.commands.processes import worktrees
 from tests.comparing.rounds_of import entry
 from tests.console import dimbench, refused
 
@@ -194,11 +195,6 @@ def repository(tmp_path: Path) -> Path:
     return root
 
 
-def worktrees(repository: Path) -> int:
-    listed = subprocess.run(["git", "-C", repository, "worktree", "list"], capture_output=True, text=True, check=True)
-    return len(listed.stdout.splitlines())
-
-
 def test_a_commit_against_a_checkout(repository: Path, fake: Callable[..., FakeBench]) -> None:
     bench = fake()
     ran = dimbench(
@@ -226,6 +222,20 @@ def test_an_interruption_removes_the_worktree(repository: Path, fake: Callable[.
     assert worktrees(repository) == 1
     assert [side.root for side, _ in bench.calls if side.root.exists()] != []
     assert all(side.root == repository or not side.root.exists() for side, _ in bench.calls)
+
+
+def test_a_worktree_in_use_is_left_and_one_of_a_dead_process_removed(repository: Path) -> None:
+    with checkouts.worktree(repository, "broken") as (first, _):
+        with checkouts.worktree(repository, "broken"):
+            assert worktrees(repository) == 3
+        others = repository.parent / "base"
+        subprocess.run(["git", "-C", repository, "worktree", "add", "-q", "--detach", others], check=True)
+        (first.parent / ".lock").unlink()
+        (first.parent / ".lock").touch()  # that nobody holds
+        with checkouts.worktree(repository, "broken"):
+            assert not first.parent.exists()
+            assert others.exists()
+            first.parent.mkdir()
 
 
 def test_commits_and_folders_that_are_not_there(repository: Path, tmp_path: Path) -> None:
