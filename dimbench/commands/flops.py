@@ -10,6 +10,7 @@ from dimbench import verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.methods import guided_by
 from dimbench.report import bills
 
 
@@ -59,6 +60,7 @@ def run(
     ] = False,
     sampler: options.Sampler = None,
     with_: options.With = None,
+    guide: options.Guide = None,
     breakdown: Annotated[
         Breakdown | None, typer.Option(help="Show where the multiply-adds are spent.", show_default="none")
     ] = None,
@@ -99,7 +101,7 @@ def run(
     records = verbs.count(
         chosen, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
         cfg=cfg, sampler=sampler, usual=usual, process=process, engine=engine.value, check=check,
-        bill=breakdown is not None, real=real, weights=weights, methods=tuple(with_ or ()),
+        bill=breakdown is not None, real=real, weights=weights, methods=(*(with_ or ()), *guided_by(guide)),
     )  # fmt: skip
     if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
         raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")

@@ -190,6 +190,14 @@ With = Annotated[
         show_default="none",
     ),
 ]
+Guide = Annotated[
+    str | None,
+    typer.Option(
+        help="Guide by this worse network in place of the half without a condition, as autoguidance does.",
+        metavar="NAME[:WEIGHTS]",
+        show_default="none",
+    ),
+]
 Weights = Annotated[
     Path | None,
     typer.Option(

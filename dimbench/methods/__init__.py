@@ -8,6 +8,7 @@ from dataclasses import fields
 from dimbench import names
 from dimbench.errors import UsageError
 from dimbench.methods.attention_backend import AttentionBackend
+from dimbench.methods.autoguidance import Autoguidance
 from dimbench.methods.cfg_cache import CfgCache
 from dimbench.methods.deep import Deep
 from dimbench.methods.fake_quantisation import FakeW4A8, FakeW8A8
@@ -34,6 +35,7 @@ METHODS: dict[str, type[Method]] = {
         Tome,
         Interval,
         GuidanceSettings,
+        Autoguidance,
         CfgCache,
         AttentionBackend,
         Int8Weights,
@@ -57,6 +59,14 @@ def parse(texts: Sequence[str]) -> tuple[Method, ...]:
                     f"{other.name} and {method.name} both change {method.changes} and exclude each other; give one"
                 )
     return found
+
+
+def guided_by(guide: str | None) -> tuple[str, ...]:
+    """ "dit-digits:w.pt", as --guide takes it -> the text of its method, none for None."""
+    if guide is None:
+        return ()
+    name, _, weights = guide.partition(":")
+    return (f"autoguidance:guide={name}" + (f",weights={weights}" if weights else ""),)
 
 
 def conditions(texts: Sequence[str]) -> dict[str, list[str]]:

@@ -49,7 +49,7 @@ class Method(ABC):
         return [cls()]
 
     def __str__(self) -> str:
-        settings = ",".join(f"{key}={said(value)}" for key, value in asdict(self).items())
+        settings = ",".join(f"{key}={said(value)}" for key, value in asdict(self).items() if value != "")
         return f"{self.name}:{settings}" if settings else self.name
 
 

@@ -18,9 +18,10 @@ from dimbench.diffusion.guidance import ConditionedNetwork, Scale, guided, stack
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.layers.inputs import Given
+from dimbench.methods.autoguidance import Autoguidance
 from dimbench.methods.guiding import Guided, Guiding
 from dimbench.methods.method import Method, check_wraps
-from dimbench.sampling import noise_levels
+from dimbench.sampling import guides, noise_levels
 from dimbench.sampling.sample_noise import SampleNoise
 
 OnStep = Callable[[int], None]
@@ -70,6 +71,10 @@ class Run(nn.Module):
         self.call: ConditionedNetwork = lambda x, t, given: backbone.call(network, x, t, given)
         self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
         self.calls = self.passes = self._rows = 0
+        self.guide: nn.Module | None = None
+        for method in settings.methods:
+            if isinstance(method, Autoguidance):
+                self.guided_by, self.guide = guides.opened(method, backbone, network)
 
     def forward(self, noise: SampleNoise) -> Tensor:
         x = self.sample(noise)
@@ -116,11 +121,17 @@ class Run(nn.Module):
                 alone, halves, combine = self._halves(noise)
                 times = times_of_calls(self.process, settings, denoised(self.backbone))
                 levels = partial(noise_levels.of_times, self.process, times)
-                parts = Guided(halves, alone, combine, times, levels, settings.cfg)
+                guide = self._guide(noise) if self.guide else None
+                parts = Guided(halves, alone, combine, times, levels, settings.cfg, guide)
                 tell, network = stack.enter_context(method.guiding(parts))
                 told.append(tell)
                 return network
         return self._bound(noise)
+
+    def _guide(self, noise: SampleNoise) -> Network:
+        """(x, t) -> what the guide makes of it, told what the network is told."""
+        given = cast(self.guided_by.given(noise.rows, noise.device), self.dtype)
+        return lambda x, t: self.guided_by.call(self.guide, x.to(self.dtype), t, given).to(x.dtype)  # type: ignore[arg-type]
 
     def _halves(self, noise: SampleNoise) -> tuple[Any, Any, Any]:
         """A guided call in its parts, as methods.guiding.Guided has them."""

@@ -25,6 +25,7 @@ from dimbench.sampling.image_cost import image_cost, settings_of
 from dimbench.sampling.noise_levels import sigma
 from dimbench.sampling.run import Run
 from dimbench.sampling.sample_noise import SampleNoise
+from dimbench.weights import catalog, checkpoints
 
 NEUTRAL = {
     "fora": "fora:every=1",
@@ -84,6 +85,7 @@ def _effective(name: str) -> str:
         "first-block": "first-block:threshold=0.8",
         "teacache": "teacache:threshold=0.9",
         "guidance": "guidance:scale=3",
+        "autoguidance": "autoguidance:guide=udit-digits",
     }.get(name, name)
 
 
@@ -386,3 +388,27 @@ def test_products_of_int8_stand_apart() -> None:
     depth, width, tokens = 12, 384, 256
     assert cost.by_numbers["int8"] == 3 * depth * (12 * tokens * width**2 + 6 * width**2)  # with the modulation
     assert cost.by_numbers[""] + cost.by_numbers["int8"] == cost.macs("macs")
+
+
+def test_autoguidance_asks_a_worse_network_the_same() -> None:
+    found = backbone.find("dit-digits")
+    network = backbone.created(found)
+    checkpoints.fill(network, catalog.path_of(found.preset.checkpoints[0]))
+    itself = drawn(found, network, "autoguidance:guide=dit-digits")
+    how, process = settings_of(found, None, 7, 1.0), find_process(found.diffusion)
+    with torch.inference_mode():
+        plain = Run(found, network, process, how)(SampleNoise(3, range(2)))
+    assert torch.allclose(itself, plain, atol=1e-4), "nothing moves it away from itself"
+    other = drawn(found, network, "autoguidance:guide=udit-digits")
+    assert not torch.allclose(other, plain, atol=1e-2)
+    alone, guide = count("dit-digits", 7, cfg=1.0), count("udit-digits", 7, cfg=1.0)
+    assert count("dit-digits", 7, "autoguidance:guide=udit-digits") == alone + guide
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("autoguidance", "names no guide"), ("autoguidance:guide=dit-digits", "give a guide of the same samples")],
+)
+def test_a_guide_has_to_draw_the_same(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        count("dit-s2", 3, text)
