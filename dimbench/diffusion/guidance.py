@@ -30,14 +30,20 @@ def guided(network: ConditionedNetwork, scale: Scale, channels: int | None = 3) 
         if len(x) % 2:
             raise DimbenchError(f"guidance got {len(x)} rows: give as many null rows as conditional ones")
         half = x[: len(x) // 2]
-        out = network(torch.cat([half, half]), t, given).clone()
+        cond, null = network(torch.cat([half, half]), t, given).chunk(2)
         count = x.shape[1] if channels is None else channels
-        cond, null = out[:, :count].chunk(2)
-        s = scale(t[: len(half)]).view(-1, *[1] * (x.ndim - 1)) if callable(scale) else scale
-        out[:, :count] = (null + s * (cond - null)).repeat(2, *[1] * (x.ndim - 1))
-        return out
+        first = combined(cond, null, t[: len(half)], scale, count)
+        return torch.cat([first, torch.cat([first[:, :count], null[:, count:]], dim=1)])
 
     return call
+
+
+def combined(cond: Tensor, null: Tensor, t: Tensor, scale: Scale, channels: int) -> Tensor:
+    """null + scale * (cond - null) in the first `channels` channels, in the others cond; `t` (n,) are the times."""
+    s = scale(t).view(-1, *[1] * (cond.ndim - 1)) if callable(scale) else scale
+    low = null[:, :channels]
+    out = low + s * (cond[:, :channels] - low)
+    return out if channels >= cond.shape[1] else torch.cat([out, cond[:, channels:]], dim=1)
 
 
 def autoguided(network: ConditionedNetwork, guide: ConditionedNetwork, scale: Scale) -> ConditionedNetwork:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dimbench.backbone import Backbone, denoised
 from dimbench.diffusion.convention import Counted, Network
-from dimbench.diffusion.guidance import ConditionedNetwork, Scale, guided, stacked, within
+from dimbench.diffusion.guidance import ConditionedNetwork, Scale, combined, stacked, within
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.layers.inputs import Given
@@ -147,8 +147,7 @@ class Run(nn.Module):
             channels: int | None = None,
         ) -> Tensor:
             count = self.settings.guided_channels if channels is None else channels
-            pair = guided(lambda *_: torch.cat([told, untold]), self._scale if scale is None else scale, count or None)
-            return pair(torch.cat([x, x]), torch.cat([t, t]), None)[: len(x)]
+            return combined(told, untold, t, self._scale if scale is None else scale, count or x.shape[1])
 
         def halves(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
             told, untold = self._called(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
@@ -168,8 +167,13 @@ class Run(nn.Module):
         if not self.settings.guided:
             return lambda x, t: self._called(x, t, given)
         both = stacked(given, cast(self.backbone.given(rows, device, null=True), self.dtype))
-        pair = guided(self._called, self._scale, self.settings.guided_channels or None)
-        return lambda x, t: pair(torch.cat([x, x]), torch.cat([t, t]), both)[: len(x)]
+        scale = self._scale
+
+        def call(x: Tensor, t: Tensor) -> Tensor:
+            cond, null = self._called(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+            return combined(cond, null, t, scale, self.settings.guided_channels or x.shape[1])
+
+        return call
 
     def _called(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
         """In the network's dtype; times stay as they are."""
