@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import cos, inf, pi
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dimbench.errors import UsageError
 from dimbench.methods.guiding import Guided, Guiding
-from dimbench.methods.method import OnStep, check_range, no_effect
+from dimbench.methods.method import Method, OnStep, check_range, no_effect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -44,6 +44,10 @@ class GuidanceSettings(Guiding):
                 f"--with guidance: low={self.low:g} and high={self.high:g} are no interval of sigma; give 0 or more, "
                 "in order"
             )
+
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(scale=scale) for scale in (1.25, 2.0, 3.0)]
 
     @contextmanager
     def guiding(self, parts: Guided) -> Iterator[tuple[OnStep, Alone]]:
