@@ -125,6 +125,14 @@ def test_a_module_in_hand_keeps_its_weights() -> None:
     assert not module.weight.is_meta
 
 
+def test_modules_are_compared_by_their_records() -> None:
+    counted = [api.count(module, torch.randn(2, 4)) for module in (nn.Linear(4, 6), nn.Linear(4, 8))]
+    changed = {record.details["metric"]: record for record in api.compare(*counted, fail_if=["macs"])}
+    assert changed["macs"].metrics["ratio"] == pytest.approx(8 / 6)
+    mixed = api.count([nn.Linear(4, 6), "dit-s8"], torch.randn(2, 4))
+    assert [record.model for record in mixed] == ["Linear", "dit-s8"]
+
+
 def test_a_preset_file_of_ones_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (file.parent / "dimbench.toml").write_text(PRESET)
     presets.all_presets.cache_clear()
