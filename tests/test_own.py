@@ -192,6 +192,26 @@ def test_bad_input_is_one_sentence(file: Path, words: list[str], said: str) -> N
     assert said in refused(2, "flops", *words)
 
 
+def test_only_a_want_of_memory_is_no_error_of_the_users_code(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = (
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+    )
+    file.with_name("large.py").write_text(
+        f"def net(): raise RuntimeError({said!r})\ndef odd(): raise ValueError('memory')"
+    )
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        backbone.find("large.py:net").build()
+    with pytest.raises(DimbenchError, match="ValueError: memory"):
+        backbone.find("large.py:odd").build()
+    monkeypatch.setattr("diffusers.DiTTransformer2DModel.__init__", short_of_memory)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        backbone.find("diffusers:DiTTransformer2DModel").build()
+
+
+def short_of_memory(self: nn.Module, num_layers: int = 1) -> None:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+
+
 def test_errors_of_the_users_code_are_quoted(file: Path) -> None:
     (file.parent / "broken.py").write_text("import torch\nraise ValueError('no luck today')\n")
     with pytest.raises(DimbenchError, match="ValueError: no luck today"):
