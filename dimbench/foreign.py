@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dimbench import hub, names
 from dimbench.arguments import typed
-from dimbench.errors import DimbenchError, UsageError
+from dimbench.errors import DimbenchError, UsageError, is_short_of_memory
 
 CLASS = "diffusers:"
 
@@ -67,7 +67,7 @@ def refused(what: str) -> Iterator[None]:
     except DimbenchError:
         raise
     except Exception as error:
-        if isinstance(error, MemoryError) or "memory" in str(error):
+        if is_short_of_memory(error):
             raise
         raise DimbenchError(f"{what}: {quoted(error)}") from error
 

@@ -58,9 +58,10 @@ class FromDiffusers:
     @cached_property
     def all_settings(self) -> dict[str, Any]:
         """Those of the class, the published ones and the user's."""
+        published = networks.settings(self.class_name, self.config)
         with quietly():
             own = Source(f"{CLASS}{self.class_name}").settings(self.settings)
-        return networks.settings(self.class_name, {**self.config, **own})
+        return networks.settings(self.class_name, {**published, **own})
 
     @cached_property
     def size(self) -> Size:

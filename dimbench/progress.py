@@ -17,11 +17,11 @@ T = TypeVar("T")
 
 def track(items: Sequence[T], what: str) -> Iterator[T]:
     """The items one by one, with a progress bar and the time left on stderr when there are several."""
+    if len(items) < 2:
+        return iter(items)
     from rich.console import Console
     from rich.progress import track as bar
 
-    if len(items) < 2:
-        return iter(items)
     return iter(bar(items, description=what, console=Console(stderr=True), transient=True))
 
 

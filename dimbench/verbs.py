@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimbench import presets
+from dimbench import presets, results
 from dimbench.errors import UsageError
 from dimbench.progress import track
 from dimbench.results import Record
@@ -179,14 +179,16 @@ def sample(
     return filled.record() if filled else None
 
 
-def fid(what: What | None = None, images: Path | str | None = None, **options: Any) -> list[Record]:
+def fid(what: Whats | None = None, images: Path | str | None = None, **options: Any) -> list[Record]:
     """FID and what else is measured of images drawn by `what`, or of those in a folder or npz, against real ones.
 
     `options` are those of `fid_task`. DimbenchError where files are missing.
     """
-    task = fid_task(what, images, **options)
-    records = task.run().records
-    task.finish()
+    records: list[Record] = []
+    for each in [None] if what is None else _meant(what):
+        task = fid_task(each, images, **options)
+        records += task.run().records
+        task.finish()
     return records
 
 
@@ -291,15 +293,26 @@ def cost_claims() -> list[Record]:
     return records
 
 
-def compare(base: Path | str, new: Path | str, fail_if: Sequence[str] = ("seconds",)) -> list[Record]:
-    """What changed between two record files, a record for each metric of each row, as `dimbench compare` judges it."""
+def compare(
+    base: Path | str | Sequence[Record], new: Path | str | Sequence[Record], fail_if: Sequence[str] = ("seconds",)
+) -> list[Record]:
+    """What changed between two record files, or the records that `count`, `bench` or `fid` gave, a record for each
+    metric of each row, as `dimbench compare` judges it."""
     from dimbench.comparing import noise, outcome
     from dimbench.comparing.gates import parse_gate
     from dimbench.report import changes
 
     rules = outcome.JudgedBy([parse_gate(text) for text in fail_if], noise.known())
-    found = outcome.of_files(str(base), str(new), rules)
+    (before, base_label), (after, new_label) = _side(base), _side(new)
+    found = outcome.of_records(before, after, (base_label, new_label), rules)
     return [changes.record(change, sides=found.labels, order=[]) for change in found.changes]
+
+
+def _side(given: Path | str | Sequence[Record]) -> tuple[list[dict[str, Any]], str]:
+    """The records of a side, and what it is called."""
+    if isinstance(given, (str, Path)):
+        return results.read(Path(given)), str(given)
+    return [record.as_dict() for record in given], f"{len(given)} records"
 
 
 def _listed(what: Whats) -> list[What]:

@@ -85,6 +85,9 @@ def test_a_folder_s_weights_are_those_that_run(tmp_path: Path, monkeypatch: pyte
     assert presets.anywhere("mine,num_layers=2") == f"{tmp_path}/mine,num_layers=2"
     with pytest.raises(DimbenchError, match="other is no folder of diffusers"):
         backbones.find("other")
+    (tmp_path / "other" / "config.json").write_text('{"_class_name": "DiTTransformer3DModel"}')
+    with pytest.raises(UsageError, match="has no network 'DiTTransformer3DModel'; did you mean"):
+        count(found("other"))
 
 
 def test_a_class_takes_settings_and_what_its_kin_are_told() -> None:

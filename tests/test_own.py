@@ -125,6 +125,14 @@ def test_a_module_in_hand_keeps_its_weights() -> None:
     assert not module.weight.is_meta
 
 
+def test_modules_are_compared_by_their_records() -> None:
+    counted = [api.count(module, torch.randn(2, 4)) for module in (nn.Linear(4, 6), nn.Linear(4, 8))]
+    changed = {record.details["metric"]: record for record in api.compare(*counted, fail_if=["macs"])}
+    assert changed["macs"].metrics["ratio"] == pytest.approx(8 / 6)
+    mixed = api.count([nn.Linear(4, 6), "dit-s8"], torch.randn(2, 4))
+    assert [record.model for record in mixed] == ["Linear", "dit-s8"]
+
+
 def test_a_preset_file_of_ones_own(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (file.parent / "dimbench.toml").write_text(PRESET)
     presets.all_presets.cache_clear()
@@ -182,6 +190,26 @@ def test_it_is_timed_in_a_process_of_its_own(file: Path) -> None:
 )
 def test_bad_input_is_one_sentence(file: Path, words: list[str], said: str) -> None:
     assert said in refused(2, "flops", *words)
+
+
+def test_only_a_want_of_memory_is_no_error_of_the_users_code(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = (
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"
+    )
+    file.with_name("large.py").write_text(
+        f"def net(): raise RuntimeError({said!r})\ndef odd(): raise ValueError('memory')"
+    )
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        backbone.find("large.py:net").build()
+    with pytest.raises(DimbenchError, match="ValueError: memory"):
+        backbone.find("large.py:odd").build()
+    monkeypatch.setattr("diffusers.DiTTransformer2DModel.__init__", short_of_memory)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        backbone.find("diffusers:DiTTransformer2DModel").build()
+
+
+def short_of_memory(self: nn.Module, num_layers: int = 1) -> None:
+    raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
 
 
 def test_errors_of_the_users_code_are_quoted(file: Path) -> None:

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from dimbench import presets
+from dimbench.papers import printed
 from tests.console import dimbench
 
 ROOT = Path(__file__).parent.parent
@@ -18,6 +22,8 @@ TOUR = [
     for block in re.findall(r"```console\n(.*?)```", README, re.S)
     for match in re.finditer(r"^\$ dimbench (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
 ]
+# The files of one's own that it shows, by their names.
+OWN = {match[1]: match[2] for match in re.finditer(r"```(?:python|toml)\n# (\S+)\n(.*?)```", README, re.S)}
 # These figures depend on the machine: times everywhere, and the last digits of what is drawn.
 MEASURED = ("sample", "fid", "bench")
 
@@ -36,13 +42,27 @@ def test_commands_of_the_set_up_run(command: str) -> None:
     assert "FLOPs (2 x MACs)" in ran.stdout or "FID" in ran.stdout
 
 
+@contextmanager
+def own_files(folder: Path | None) -> Iterator[None]:
+    """Inside, the folder holds the files of one's own, and what was read of presets and tables before is forgotten."""
+    for name, text in OWN.items() if folder else ():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    for cached in (presets.all_presets, printed.all_tables) if folder else ():
+        cached.cache_clear()
+    yield
+    for cached in (presets.all_presets, printed.all_tables) if folder else ():
+        cached.cache_clear()
+
+
 @pytest.mark.parametrize(("command", "shown"), TOUR, ids=[command for command, _ in TOUR])
 def test_the_tour_shows_real_output(command: str, shown: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = shlex.split(command)
     if words[0] == "fid":
         pytest.skip("run by the set-up command's test")
     monkeypatch.chdir(tmp_path)
-    ran = dimbench(*words)
+    with own_files(tmp_path if re.search("my_model|my-net|mine-1", command) else None):
+        ran = dimbench(*words)
     assert ran.code == 0, ran.stderr
     if words[0] not in MEASURED:
         printed = [line.rstrip() for line in ran.stdout.splitlines()]

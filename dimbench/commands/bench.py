@@ -11,7 +11,6 @@ from dimbench.bench import rows as plan
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show, table_format
 from dimbench.errors import UsageError
-from dimbench.methods import guided_by
 from dimbench.report import speed
 from dimbench.sampling import decoding
 from dimbench.sampling.request import refuse_if_missing
@@ -101,7 +100,7 @@ def run(
         cfg=cfg,
         sampler=sampler,
         inputs=tuple(inputs or ()),
-        methods=(*(with_ or ()), *guided_by(guide)),
+        methods=options.methods(with_, guide),
         autoencoder=_autoencoder() if decode else None,
         weights=str(weights) if weights else None,
         random_weights=random_weights,

@@ -10,7 +10,6 @@ from dimbench import presets, verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
-from dimbench.methods import guided_by
 from dimbench.presets import Recipe
 from dimbench.report import quality
 
@@ -86,7 +85,7 @@ def run(
         images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
         repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
         seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=(*(with_ or ()), *guided_by(guide)),
+        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     )  # fmt: skip
     if plan:
         typer.echo(task.plan())

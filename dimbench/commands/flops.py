@@ -10,7 +10,6 @@ from dimbench import verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.methods import guided_by
 from dimbench.report import bills
 
 
@@ -101,7 +100,7 @@ def run(
     records = verbs.count(
         chosen, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
         cfg=cfg, sampler=sampler, usual=usual, process=process, engine=engine.value, check=check,
-        bill=breakdown is not None, real=real, weights=weights, methods=(*(with_ or ()), *guided_by(guide)),
+        bill=breakdown is not None, real=real, weights=weights, methods=options.methods(with_, guide),
     )  # fmt: skip
     if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
         raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json as json_module
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,9 +12,11 @@ from dimbench.commands import options
 from dimbench.counting import kept
 from dimbench.counting.summed import Sums
 from dimbench.errors import UsageError
-from dimbench.papers.comparable import Comparable, comparable
 from dimbench.presets import Preset
 from dimbench.report.tables import Table
+
+if TYPE_CHECKING:
+    from dimbench.papers.comparable import Comparable
 
 Row = tuple[str, ...]
 
@@ -79,6 +81,8 @@ def _grouped(rows: Sequence[Row]) -> list[Row]:
 
 def _compared(found: list[Preset], benchmark: str, json: bool) -> None:
     """What has a published FID on a benchmark, by family and latents, each with its best."""
+    from dimbench.papers.comparable import comparable
+
     entries = comparable(found, benchmark)
     if json:
         typer.echo(json_module.dumps([asdict(entry) for entry in entries], indent=2))

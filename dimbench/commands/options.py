@@ -198,6 +198,15 @@ Guide = Annotated[
         show_default="none",
     ),
 ]
+
+
+def methods(with_: list[str] | None, guide: str | None) -> tuple[str, ...]:
+    """Those of --with, and of --guide, "dit-digits:w.pt", the method that it means."""
+    name, _, weights = (guide or "").partition(":")
+    guided = [f"autoguidance:guide={name}" + (f",weights={weights}" if weights else "")] if guide else []
+    return (*(with_ or ()), *guided)
+
+
 Weights = Annotated[
     Path | None,
     typer.Option(

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dimbench import paths, results
 from dimbench.errors import DimbenchError, UsageError, reason
 from dimbench.files import replacing
+
+if TYPE_CHECKING:
+    from dimbench.report.findings import Findings
 
 
 class ReportFormat(StrEnum):
@@ -38,15 +42,9 @@ def run(
 
     Markdown is appended to $GITHUB_STEP_SUMMARY too, where that is set.
     """
-    from dimbench.report import dashboard, findings, junit, markdown, trackers
+    from dimbench.report import findings
 
-    render = {
-        ReportFormat.MARKDOWN: markdown.render,
-        ReportFormat.JUNIT: junit.render,
-        ReportFormat.GITHUB_BENCHMARK: trackers.github_benchmark,
-        ReportFormat.BENCHER: trackers.bencher,
-        ReportFormat.HTML: dashboard.render,
-    }[format]
+    render = _renderer(format)
     if out and (out.suffix == ".jsonl" or out in files):
         raise UsageError(f"--out {out} is for records, which a report would overwrite; give a name such as report.md")
     text = render(findings.gather(_read(files)))
@@ -56,6 +54,26 @@ def run(
         _write(out, text)
     if format is ReportFormat.MARKDOWN and (summary := paths.step_summary()):
         _append(summary, text)
+
+
+def _renderer(format: ReportFormat) -> Callable[[Findings], str]:
+    """Only what the format needs is imported."""
+    match format:
+        case ReportFormat.MARKDOWN:
+            from dimbench.report import markdown
+
+            return markdown.render
+        case ReportFormat.JUNIT:
+            from dimbench.report import junit
+
+            return junit.render
+        case ReportFormat.HTML:
+            from dimbench.report import dashboard
+
+            return dashboard.render
+    from dimbench.report import trackers
+
+    return trackers.bencher if format is ReportFormat.BENCHER else trackers.github_benchmark
 
 
 def _read(files: list[Path]) -> list[dict[str, Any]]:

@@ -9,7 +9,6 @@ from dimbench import verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
-from dimbench.methods import guided_by
 from dimbench.report.tables import Table
 from dimbench.results import Record
 from dimbench.sampling import folder
@@ -71,7 +70,7 @@ def run(
         form=form or folder.ImageFormat.NPZ,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
-        compile=compile, cuda_graph=cuda_graph, methods=(*(with_ or ()), *guided_by(guide)),
+        compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     )  # fmt: skip
     if record:
         emit([record], [_table(record)], file, "json" if json else "rich")

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dimbench import results
 from dimbench.comparing import checkouts, pairs
@@ -53,8 +54,15 @@ class Found:
 
 def of_files(base: str, new: str, rules: JudgedBy) -> Found:
     """What two record files say."""
-    found, left_out = pairs.of_files(results.read(Path(base)), results.read(Path(new)), rules.metrics)
-    return Found(rules.judge(found), {"BASE": base, "NEW": new}, left_out)
+    return of_records(results.read(Path(base)), results.read(Path(new)), (base, new), rules)
+
+
+def of_records(
+    base: Sequence[Mapping[str, Any]], new: Sequence[Mapping[str, Any]], labels: tuple[str, str], rules: JudgedBy
+) -> Found:
+    """What the records of both sides say."""
+    found, left_out = pairs.of_files(base, new, rules.metrics)
+    return Found(rules.judge(found), dict(zip(("BASE", "NEW"), labels, strict=True)), left_out)
 
 
 def of_sides(

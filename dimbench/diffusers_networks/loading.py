@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import names
-from dimbench.errors import DimbenchError, UsageError
+from dimbench.errors import DimbenchError, UsageError, is_short_of_memory
 from dimbench.files import json_object
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ def build(name: str, config: Mapping[str, Any]) -> nn.Module:
         with quietly():
             return _class(name)(**chosen).eval()
     except Exception as error:
+        if is_short_of_memory(error):
+            raise
         raise UsageError(
             f"diffusers cannot build {name} with these settings ({_last_line(error)}){_age(config)}"
         ) from None

@@ -61,14 +61,6 @@ def parse(texts: Sequence[str]) -> tuple[Method, ...]:
     return found
 
 
-def guided_by(guide: str | None) -> tuple[str, ...]:
-    """ "dit-digits:w.pt", as --guide takes it -> the text of its method, none for None."""
-    if guide is None:
-        return ()
-    name, _, weights = guide.partition(":")
-    return (f"autoguidance:guide={name}" + (f",weights={weights}" if weights else ""),)
-
-
 def conditions(texts: Sequence[str]) -> dict[str, list[str]]:
     """What a record says of the methods: each in its full form, none where there are none."""
     return {"methods": [str(method) for method in parse(texts)]} if texts else {}

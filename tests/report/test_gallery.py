@@ -47,7 +47,7 @@ def test_the_cost_of_an_image_is_one_of_gflops_fid(tmp_path: Path) -> None:
     assert drawn.code == 0, drawn.stderr
     assert all(f">{label}<" in file.read_text() for label in ("iMF-B/2", "JiT-B/16", "attention:"))
     assert "FiTv2-XL/2: its sampler, dopri5, chooses its steps" in drawn.stderr
-    assert "--cost image is a choice of gflops-fid" in refused(2, "plot", "pareto", "--cost", "image", "--out", file)
+    assert "--cost image is no choice of pareto" in refused(2, "plot", "pareto", "--cost", "image", "--out", file)
 
 
 def test_one_pass_of_imf_costs_less_than_those_of_jit() -> None:
