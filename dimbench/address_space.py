@@ -1,4 +1,4 @@
-"""Where the address space is limited (`ulimit -v`), torch is tried first: loading it may end in C++ without a word."""
+"""Where the address space is limited (`ulimit -v`), torch is tried first: loading it would end in C++, wordlessly."""
 
 from __future__ import annotations
 

@@ -250,7 +250,7 @@ def _found(
     head, told = presets.split(what)
     settings = {**told, **(settings or {})}
     if not presets.is_foreign(what):
-        return _of_preset(presets.find(head), resolution, settings, inputs)
+        return _of_preset(presets.find(head), resolution, settings, inputs, process)
     from dimbench.foreign import Source, is_of_diffusers
 
     if is_of_diffusers(head) and not inputs:
@@ -275,7 +275,14 @@ def _is_texts(inputs: Any) -> bool:
     return isinstance(inputs, (tuple, list)) and all(isinstance(each, str) for each in inputs)
 
 
-def _of_preset(preset: Preset, resolution: int | None, settings: Mapping[str, Any], inputs: Sequence[str]) -> Backbone:
+def _of_preset(
+    preset: Preset, resolution: int | None, settings: Mapping[str, Any], inputs: Sequence[str], process: str | None
+) -> Backbone:
+    if process and preset.diffusion:
+        raise UsageError(
+            f"--process {process} has no meaning for {preset.name}, whose preset says what it was trained on; leave it "
+            "out"
+        )
     resolution = preset.resolution if resolution is None else resolution
     if preset.is_native:
         if inputs:
@@ -291,9 +298,9 @@ def _of_preset(preset: Preset, resolution: int | None, settings: Mapping[str, An
     if is_of_diffusers(preset.backbone) and not inputs:
         from dimbench import from_diffusers
 
-        return from_diffusers.of_preset(preset, settings, resolution)
+        return from_diffusers.of_preset(preset, settings, resolution, _process(process))
     source = Source(preset.backbone)
-    return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, preset)
+    return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, preset, _process(process))
 
 
 def list_models(pattern: str = "*") -> list[str]:

@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from dimbench.results import Record, append, read
-from tests.commands.processes import finish, start
+from tests.commands.processes import start
 
 FILE = Path(__file__).with_name("crash-resume.jsonl")
 MOMENTS = (1.0, 30.0)  # seconds after the start
@@ -44,7 +44,7 @@ def main(kills: int = 20) -> None:
     lot = random.Random(0)
     for command, words in COMMANDS.items():
         with tempfile.TemporaryDirectory() as whole:
-            finish(start(Path(whole), *words))
+            start(Path(whole), *words).communicate()
             expected = outcome(Path(whole))
         killed = kept = ended = equal = 0
         while killed < kills:

@@ -152,7 +152,7 @@ class Measuring:
     def _speed(self, timed: Timed, summary: stats.Summary, cost: Cost) -> dict[str, float | None]:
         images = self.batch * timed.calls_per_second
         known = ceilings.load(self.device.name, self.device.threads)
-        rate = known.macs_per_second.get(self.row.dtype) if known else None
+        rate = known.rate({name or self.row.dtype: macs for name, macs in cost.by_numbers.items()}) if known else None
         work = cost.macs_timed * self.batch
         place = None
         if known and rate:

@@ -28,7 +28,7 @@ def of_pass(found: Sums, preset: Preset | None, rule: str) -> Record:
         "dead_macs": found.dead_macs // found.batch,
         "claims": [
             {"prints": claim.gflops, "rule": claim.rule, "macs": found.macs(claim.rule)}
-            for claim in (preset.claims if preset else ())
+            for claim in (preset.claims if preset and preset.name == found.model else ())  # not with other settings
             if claim.resolution == found.conditions.get("resolution") and claim.gflops
         ],
     }

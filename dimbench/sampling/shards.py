@@ -56,8 +56,9 @@ class Shards:
         self._known: dict[int, Path] = {}
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Inside, the folder is this run's alone; it is made, or its manifest must be of the same run."""
+    def claimed(self, said: bool = True) -> Iterator[None]:
+        """Inside, the folder is this run's alone; it is made, or its manifest must be of the same run. What an
+        interruption leaves in it is `said`."""
         fresh = not self.folder.exists()
         try:
             self._check_place()
@@ -76,7 +77,8 @@ class Shards:
             try:
                 yield
             except KeyboardInterrupt:
-                self._say_kept(fresh)
+                if said:
+                    self._say_kept(fresh)
                 raise
 
     def _say_kept(self, fresh: bool) -> None:

@@ -51,6 +51,14 @@ def open_checkpoint(path: Path, inside: Sequence[str] = NETWORKS) -> Opened:
     return Opened(_read(file), (file,), notes)
 
 
+def holds_weights(folder: Path) -> bool:
+    """Whether a folder, or hf:owner/name, has weights that `open_checkpoint` would look for."""
+    try:
+        return bool(files_of(folder))
+    except DimbenchError:
+        return False
+
+
 def files_of(path: Path) -> tuple[Path, ...]:
     """The files that `open_checkpoint` reads, without reading the weights."""
     path = hub.place_of(path)
