@@ -25,10 +25,11 @@ SHIPPED = Path(__file__).with_name("kept.tsv")
 
 # The sources that decide every count; a family of ours adds its own, networks of diffusers what they stand on.
 SOURCES = (
-    "arguments.py", "backbone.py", "errors.py", "foreign.py", "from_diffusers.py", "hub.py", "meta.py", "names.py",
-    "own.py", "preset_files.py", "presets.py",
+    "arguments.py", "backbone.py", "errors.py", "files.py", "foreign.py", "from_diffusers.py", "hub.py", "meta.py",
+    "names.py", "own.py", "preset_files.py", "presets.py",
     *(f"counting/{name}.py" for name in ("bill", "costs", "lines", "parameters", "products", "rules", "summed")),
-    "diffusers_networks/*.py", "layers/*.py", "models/__init__.py", "kernels/backends.py", "kernels/*/__init__.py",
+    "diffusers_networks/*.py", "diffusion/convention.py", "diffusion/flow.py",
+    "layers/*.py", "models/__init__.py", "kernels/backends.py", "kernels/*/__init__.py",
 )  # fmt: skip
 OF_DIFFUSERS = ("presets/shared/autoencoders.toml",)
 # What a preset says that no network is built from.

@@ -50,7 +50,7 @@ def test_the_disk_is_looked_at_before_the_images_are_listed(out: str, tmp_path: 
     assert not list(tmp_path.glob("*.part"))
 
 
-def test_memory_that_does_not_suffice_for_a_library_is_one_sentence(tmp_path: Path) -> None:
+def test_an_address_space_too_small_for_torch_is_one_sentence(tmp_path: Path) -> None:
     started = f"""
 import resource
 resource.setrlimit(resource.RLIMIT_AS, ({10**9}, {resource.RLIM_INFINITY}))
@@ -60,5 +60,5 @@ main()
     _, said = processes.start(tmp_path, "flops", "dit-s2", "--breakdown", "module", python=("-c", started)).communicate(
         timeout=60
     )
-    assert said.startswith("dimbench: the memory does not suffice (")
+    assert said.startswith("dimbench: torch cannot be loaded into the address space of 1.00 GB")
     assert len(said.splitlines()) == 1

@@ -147,7 +147,9 @@ def test_an_interrupted_run_keeps_its_images_and_goes_on(tmp_path: Path) -> None
     assert process.returncode == 130, said
     assert "Traceback" not in said
     kept = list(part.glob("shards/*.npy"))
+    assert f"interrupted; {4 * len(kept)} images are kept in a.png.part: the same command goes on from there" in said
     assert not (tmp_path / "a.png").exists()
+    assert not (tmp_path / "records.jsonl").exists()
     again = start(tmp_path, *SAMPLE)
     finish(again)
     assert not part.exists()
@@ -188,6 +190,7 @@ def test_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, said = process.communicate(timeout=60)
     assert process.returncode in (130, 0), said  # 0 if it was through before the signal came
+    assert ("interrupted; w.ckpt holds " in said) is (process.returncode == 130)
     assert "Traceback" not in said
     again = start(tmp_path, *words)
     finish(again)
