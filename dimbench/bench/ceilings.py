@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,7 +15,7 @@ from dimbench import paths, stats
 from dimbench.bench import hardware
 from dimbench.bench.devices import Device
 from dimbench.bench.timing import Rules, Timed, measure
-from dimbench.files import replacing
+from dimbench.files import json_object, replacing
 from dimbench.sampling.precision import DTYPES, set_precision
 
 # Sides that fill the device; the fastest counts. More only takes longer.
@@ -37,6 +38,11 @@ class Ceilings:
     torch: str
     created: str
     samples: Mapping[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rates = (*self.macs_per_second.values(), self.bytes_per_second, self.launch_seconds)
+        if not all(isinstance(rate, float) and 0 < rate < math.inf for rate in rates):
+            raise ValueError(f"the rates {rates} are not all positive numbers")
 
     def rate(self, by_numbers: Mapping[str, int]) -> float | None:
         """The most multiply-adds per second of a mixture of so many of each kind of numbers, each at its own ceiling;
@@ -122,8 +128,8 @@ def store(ceilings: Ceilings) -> None:
 def load(device_name: str, threads: int | None) -> Ceilings | None:
     """What was measured of this device, or None."""
     try:
-        return Ceilings(**json.loads(_file(device_name, threads).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # not there, cut off, of another version: not measured
+        return Ceilings(**json_object(_file(device_name, threads)))
+    except (OSError, ValueError, TypeError, AttributeError):  # not there, damaged, of another version: not measured
         return None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from dimbench import paths, results
-from dimbench.comparing import checkouts
+from dimbench.comparing import checkouts, noise
 from dimbench.comparing.checkouts import Side
 from dimbench.errors import DimbenchError
 from dimbench.results import Record
@@ -169,6 +169,19 @@ def test_calibration_widens_the_margin_on_this_host_alone(fake: Callable[..., Fa
     assert seconds["metrics"]["margin"] > 0.1
     paths.calibrations_file().write_text(json.dumps(record | {"conditions": {**record["conditions"], "host": "other"}}))
     assert dimbench("compare", "dit-digits", "--b", "slow").code == 3
+
+
+def test_damaged_calibrations_are_left_out_and_said(fake: Callable[..., FakeBench]) -> None:
+    fake()
+    dimbench("calibrate", "--rounds", 4)
+    whole = paths.calibrations_file().read_text()
+    (record,) = results.read(paths.calibrations_file())
+    damaged = ("[[", "{}", "\ufffd", *(json.dumps(record | {"metrics": {"deviation": bad}}) for bad in (0, None, "a")))
+    paths.calibrations_file().write_text("\n".join(damaged) + "\n" + whole)
+    ran = dimbench("compare", "dit-digits", "--b", "slow", "--json")
+    assert ran.code == 0
+    assert f"{len(damaged)} lines are no calibrations and were left out" in ran.stderr
+    assert noise.known() == {record["conditions"]["device_name"]: noise.Noise(record["metrics"]["deviation"])}
 
 
 def test_calibrate_needs_a_time(monkeypatch: pytest.MonkeyPatch) -> None:

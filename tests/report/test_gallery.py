@@ -51,7 +51,7 @@ def test_the_cost_of_an_image_is_one_of_gflops_fid(tmp_path: Path) -> None:
 
 
 def test_one_pass_of_imf_costs_less_than_those_of_jit() -> None:
-    points, left = gallery._by_image(gallery.Asked(["imf-b2", "jit-b16"], 256, of_image=True))
+    points, left = gallery._by_image(gallery.Asked(["imf-b2", "jit-b16"], 256, cost="image"))
     costs = {model: dot.x for model, dot in points}
     assert 0.3 < costs["imf-b2"] < 0.4, "one pass and the decoder"
     assert 4.9 < costs["jit-b16"] < 5.1, "Heun's 99 calls, of which the guided ones are two passes"
