@@ -235,6 +235,7 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("udit-digits", "deep:level=3", "nothing lies within"),
         ("udit-digits", "first-block", "no chain"),
         ("dimsum-digits", "first-block", "more than tokens"),
+        ("dimsum-digits", "teacache", "more than tokens"),
         ("dimsum-digits", "tome", "more of each token"),
         ("mmdit-d12", "fora", "none of its blocks"),
     ],
