@@ -40,10 +40,12 @@ def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
 
 
 def linears(method: Method, network: nn.Module) -> list[nn.Linear]:
-    """The linear layers of the network's blocks. UsageError where there are none."""
+    """The linear layers of the network's blocks, but for those that are told more than their input. UsageError where
+    there are none."""
     from torch import nn
 
-    found = {id(m): m for block in _blocks(network) for m in block.modules() if isinstance(m, nn.Linear)}
+    found = {id(m): m for block in _blocks(network) for m in block.modules()
+             if isinstance(m, nn.Linear) and type(m).forward is nn.Linear.forward}  # fmt: skip
     if not found:
         raise refuse(method, network, "its blocks hold no linear layer")
     return list(found.values())

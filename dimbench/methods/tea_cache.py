@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.methods.first_block import chain
-from dimbench.methods.method import Method, OnStep, check_range, no_effect, replaced
+from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced
 from dimbench.methods.reuse import branches_of
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class TeaCache(Method):
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
         blocks = chain(self, network)
         branch = branches_of(self, network, [blocks[0]])[0]
-        all_ = _All(self.threshold, blocks[0].forward, blocks[-1].forward, branch)
+        all_ = _All(self, network, blocks[0].forward, blocks[-1].forward, branch)
         with ExitStack() as stack:
             stack.enter_context(replaced(blocks[0], all_.first))
             for block in blocks[1:-1]:
@@ -61,9 +61,15 @@ class _All:
     added."""
 
     def __init__(
-        self, threshold: float, first: Callable[..., Tensor], last: Callable[..., Tensor], branch: nn.Module
+        self,
+        method: TeaCache,
+        network: nn.Module,
+        first: Callable[..., Tensor],
+        last: Callable[..., Tensor],
+        branch: nn.Module,
     ) -> None:
-        self.threshold, self._first, self._last, self._branch = threshold, first, last, branch
+        self.method, self.network, self.threshold = method, network, method.threshold
+        self._first, self._last, self._branch = first, last, branch
         self.before: dict[tuple[int, ...], Tensor] = {}
         self.change: dict[tuple[int, ...], float] = {}
         self.added: dict[tuple[int, ...], Tensor] = {}
@@ -105,5 +111,7 @@ class _All:
         if self.skips:
             return self.tokens + self.added[shape]
         output = self._last(x, *args, **kwargs)
+        if not isinstance(output, type(self.tokens)):
+            raise refuse(self.method, self.network, "its blocks pass on more than tokens")
         self.added[shape], self.change[shape] = output - self.tokens, 0.0
         return output

@@ -270,7 +270,8 @@ def frontier(request: Asked, file: Path, form: str) -> None:
         raise DimbenchError("no records of methods beside their plain run; `dimbench frontier NAME` makes them")
     panels = [
         plots.Facet(
-            _label(panel.model),
+            f"{_label(panel.model)}, {panel.conditions['sampler']} {panel.conditions['steps']}, "
+            f"{panel.conditions['num_images']:,} images",
             [plots.Dot(p.x, p.y, p.group, p.label, hollow=not p.sure) for p in panel.points],
             timings.front([point for point in panel.points if point.sure]),
         )

@@ -104,7 +104,8 @@ def image_cost(
 
 def traced(whole: Run, noise: SampleNoise) -> ImageCost:
     """The cost of the run's images of this noise, counted while they are drawn."""
-    bill = trace(whole, lambda: whole(noise), len(noise.rows), alike=whole.network)
+    alike = None if any(method.by_values for method in whole.settings.methods) else whole.network
+    bill = trace(whole, lambda: whole(noise), len(noise.rows), alike=alike)
     return ImageCost(bill, whole.calls, whole.passes, _by_numbers(whole, bill))
 
 

@@ -235,6 +235,7 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("udit-digits", "deep:level=3", "nothing lies within"),
         ("udit-digits", "first-block", "no chain"),
         ("dimsum-digits", "first-block", "more than tokens"),
+        ("dimsum-digits", "teacache", "more than tokens"),
         ("dimsum-digits", "tome", "more of each token"),
         ("mmdit-d12", "fora", "none of its blocks"),
     ],
@@ -412,3 +413,9 @@ def test_autoguidance_asks_a_worse_network_the_same() -> None:
 def test_a_guide_has_to_draw_the_same(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         count("dit-s2", 3, text)
+
+
+def test_layers_that_are_told_more_than_their_input_are_left_as_they_are() -> None:
+    found = backbone.find("dim-digits")
+    network = found.running(backbone.created(found))
+    assert drawn(found, network, "fake-w8a8", steps=3).isfinite().all()
