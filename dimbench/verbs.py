@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
 from dimbench.errors import UsageError
+from dimbench.image_size import Resolution
 from dimbench.results import Record
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def count(
     what: Whats,
     inputs: Any = (),
     *,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     frames: int | None = None,
     batch: int = 1,
     rule: str = "macs",
@@ -81,7 +82,7 @@ def parameters(
     name: str,
     inputs: Sequence[str] = (),
     *,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     frames: int | None = None,
     modules: bool = False,
 ) -> Record:
@@ -103,7 +104,7 @@ def bench(
     inputs: Sequence[str] | Any = (),
     *,
     file: Path | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     **row: Any,
 ) -> list[Record]:
     """Seconds of one call, of a training step or of a whole run, memory and rates, each row in a process of its own.
@@ -135,7 +136,7 @@ def sample(
     inputs: Any = (),
     *,
     form: str = "npz",
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     **request: Any,
 ) -> Record | None:
     """Draw images onto one sheet (`to` ends in .png) or into a folder, as npz, png or latents; goes on after any
@@ -183,7 +184,7 @@ def fid_task(
     keep: bool = True,
     num_images: int | None = None,
     device: str = "cpu",
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     inputs: Any = (),
     **request: Any,
 ) -> OnDisk | ToDraw:
@@ -233,7 +234,7 @@ def _names(what: Whats) -> list[What]:
 
 
 def _found(
-    what: Whats, resolution: int | None, inputs: Any, process: str | None = None, frames: int | None = None
+    what: Whats, resolution: Resolution | None, inputs: Any, process: str | None = None, frames: int | None = None
 ) -> list[Backbone]:
     """The backbones that are meant, wildcards resolved."""
     from dimbench.backbone import find

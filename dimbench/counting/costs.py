@@ -14,6 +14,7 @@ from dimbench.counting.bill import trace
 from dimbench.counting.lines import Bill
 from dimbench.counting.rules import RULES
 from dimbench.counting.summed import Sums
+from dimbench.image_size import Resolution
 from dimbench.meta import shapes_only
 
 
@@ -38,7 +39,7 @@ def skeleton(backbone: Backbone, real: bool = False) -> tuple[nn.Module, nn.Modu
 _KNOWN: dict[tuple[Any, ...], Count] = {}
 
 
-def count(backbone: Backbone | str, resolution: int | None = None, batch: int = 1, real: bool = False) -> Count:
+def count(backbone: Backbone | str, resolution: Resolution | None = None, batch: int = 1, real: bool = False) -> Count:
     """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors; made
     once per process."""
     if isinstance(backbone, str):

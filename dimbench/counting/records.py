@@ -28,8 +28,8 @@ def of_pass(found: Sums, preset: Preset | None, rule: str) -> Record:
         "dead_macs": found.dead_macs // found.batch,
         "claims": [
             {"prints": claim.gflops, "rule": claim.rule, "macs": found.macs(claim.rule)}
-            for claim in (preset.claims if preset else ())
-            if claim.resolution == found.conditions.get("resolution") and claim.gflops
+            for claim in (preset.claims_at(found.conditions) if preset else ())
+            if claim.gflops
         ],
     }
     conditions = {**found.conditions, "batch": found.batch, "rule": rule, "engine": "ours", "form": found.form}

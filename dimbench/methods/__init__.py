@@ -14,11 +14,12 @@ from dimbench.methods.first_block import FirstBlock
 from dimbench.methods.fora import Fora
 from dimbench.methods.interval import Interval
 from dimbench.methods.method import Method
+from dimbench.methods.state import State
 from dimbench.methods.taylor import Taylor
 from dimbench.methods.tome import Tome
 
 METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (Fora, Taylor, Deep, FirstBlock, Tome, Interval, CfgCache, FakeW8A8, FakeW4A8)
+    kind.name: kind for kind in (Fora, Taylor, Deep, FirstBlock, State, Tome, Interval, CfgCache, FakeW8A8, FakeW4A8)
 }
 
 
