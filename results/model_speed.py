@@ -2,7 +2,7 @@
 what share of it the scan has: forwards in float32 on two threads, taking turns in one process.
 
 Run from the root of the checkout: python results/model_speed.py [--rounds N] [--official FOLDER] [--only NAME ...];
-FOLDER holds clones of the authors' repositories under their own names (DiT, JiT, LightningDiT, DDT, U-ViT, DiCo,
+FOLDER holds clones of the authors' repositories under their own names (DiT, LightningDiT, DDT, U-ViT, DiCo,
 DiT-MoE, guided-diffusion), whose modules need timm and einops; those that are not there are left out and said. It
 appends one record per comparison to results/model-speed.jsonl.
 """
@@ -42,7 +42,6 @@ DENSE = ("ditmoe-s2-8e2a", "dit-s2,mlp_ratio=15", 1.15, 8)
 # Ours, which should take at most as long as the other: the repository, its module, and what of that builds the network.
 OFFICIAL: dict[str, tuple[str, str, Callable[[Any], nn.Module]]] = {
     "dit-b2": ("DiT", "models", lambda m: m.DiT_models["DiT-B/2"]()),
-    "jit-b16": ("JiT", "model_jit", lambda m: m.JiT_models["JiT-B/16"]()),
     "lightningdit-b1": (
         "LightningDiT",
         "models.lightningdit",
@@ -77,7 +76,7 @@ OFFICIAL: dict[str, tuple[str, str, Callable[[Any], nn.Module]]] = {
 DIFFUSERS = {
     "dit-xl2": ("dit-xl2-diffusers", 256),
     "pixart-xl2-1024": ("pixart-alpha-1024", 256),
-    "mmdit-d12": (
+    "mmdit-d12,context_tokens=333": (
         "diffusers:SD3Transformer2DModel,num_layers=12,num_attention_heads=12,caption_projection_dim=768",
         256,
     ),
