@@ -259,7 +259,7 @@ def _found(
     head, told = presets.split(what)
     settings = {**told, **(settings or {})}
     if not presets.is_foreign(what):
-        return _of_preset(presets.find(head), resolution, settings, inputs)
+        return _of_preset(presets.find(head), resolution, settings, inputs, process)
     from dimbench.foreign import Source, is_of_diffusers
 
     if is_of_diffusers(head) and not inputs:
@@ -285,8 +285,17 @@ def _is_texts(inputs: Any) -> bool:
 
 
 def _of_preset(
-    preset: Preset, resolution: Resolution | None, settings: Mapping[str, Any], inputs: Sequence[str]
+    preset: Preset,
+    resolution: Resolution | None,
+    settings: Mapping[str, Any],
+    inputs: Sequence[str],
+    process: str | None,
 ) -> Backbone:
+    if process and preset.diffusion:
+        raise UsageError(
+            f"--process {process} has no meaning for {preset.name}, whose preset says what it was trained on; leave it "
+            "out"
+        )
     resolution = preset.resolution if resolution is None else resolution
     if preset.is_native:
         if inputs:
@@ -302,9 +311,9 @@ def _of_preset(
     if is_of_diffusers(preset.backbone) and not inputs:
         from dimbench import from_diffusers
 
-        return from_diffusers.of_preset(preset, settings, resolution)
+        return from_diffusers.of_preset(preset, settings, resolution, _process(process))
     source = Source(preset.backbone)
-    return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, preset)
+    return own.Own(source, source.settings(settings), parse_inputs(inputs), resolution, preset, _process(process))
 
 
 def list_models(pattern: str = "*") -> list[str]:

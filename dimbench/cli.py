@@ -14,6 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from dimbench import address_space
 from dimbench.commands import root
 from dimbench.errors import DimbenchError, is_short_of_memory, reason
 from dimbench.escaping import plain
@@ -25,7 +26,7 @@ COMMANDS = {
         name: name
         for name in (
             "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "compare", "calibrate", "sample",
-            "fid", "stats", "recipes", "methods", "train", "report", "kernels", "weights",
+            "fid", "stats", "recipes", "methods", "frontier", "cost", "train", "report", "kernels", "weights",
         )
     },
 }  # fmt: skip
@@ -78,6 +79,7 @@ app = typer.Typer(
 def main() -> None:
     """Run the command line; errors a person can act on end as one sentence and an exit code."""
     with _terminable():
+        address_space.watch()
         _run()
 
 

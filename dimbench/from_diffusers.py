@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -18,6 +19,7 @@ from dimbench import hub, presets
 from dimbench.backbone import Classes, LabelOf, with_settings
 from dimbench.diffusers_networks import Kind, Size, packing
 from dimbench.diffusers_networks.loading import quietly
+from dimbench.diffusion.flow import on_line
 from dimbench.foreign import CLASS, Source
 from dimbench.image_size import Resolution, sides
 from dimbench.layers.inputs import Given
@@ -98,11 +100,18 @@ class FromDiffusers:
     @property
     def diffusion(self) -> Mapping[str, Any]:
         table = self.process or (self.preset.diffusion if self.preset else {})
-        if "shift_by_tokens" not in table:
-            return table
-        from dimbench.diffusion.flow import shift_of
+        return table if self.process or "shift_by_tokens" not in table else {**table, **self._shift(**table)}
 
-        return {**table, "shift": shift_of(prod(self.size.latent) // packing.PATCH**2, *table["shift_by_tokens"])}
+    def _shift(self, shift_by_tokens: Sequence[float], **more: Any) -> dict[str, Any]:
+        """How times are shifted at this size. `shift_by_tokens` is the line of the shift's logarithm over tokens; where
+        `at_few_steps` = [steps, line] is given, that line holds for so few steps, the other for `many_steps`, and up to
+        `most_tokens` there is a line over the steps between them."""
+        tokens = prod(self.state[1:]) // more.get("latents_per_token", packing.PATCH**2)
+        usual = on_line(tokens, *shift_by_tokens)
+        if tokens > more.get("most_tokens", 0):
+            return {"shift": math.exp(-usual)}
+        few, line = more["at_few_steps"]
+        return {"shift_by_steps": [few, on_line(tokens, *line), more["many_steps"], usual]}
 
     def build(self) -> nn.Module:
         return networks.build(self.class_name, self.all_settings)
@@ -138,10 +147,12 @@ def find(
     return FromDiffusers(head, name, config, settings, resolution, process=process)
 
 
-def of_preset(preset: Preset, settings: Mapping[str, Any], resolution: Resolution | None) -> FromDiffusers:
+def of_preset(
+    preset: Preset, settings: Mapping[str, Any], resolution: Resolution | None, process: Mapping[str, Any]
+) -> FromDiffusers:
     """The preset's network."""
     name = preset.backbone.removeprefix(CLASS)
-    return FromDiffusers(preset.name, name, preset.config, settings, resolution, preset)
+    return FromDiffusers(preset.name, name, preset.config, settings, resolution, preset, process)
 
 
 def _folder(place: str) -> Path:

@@ -97,7 +97,7 @@ def read(file: Path) -> list[Preset]:
 
 
 def _faults(family: Mapping[str, Any]) -> Iterator[str]:
-    yield from _mistyped(family, _FAMILY, "")
+    yield from mistyped(family, _FAMILY, "")
     yield from (f"it has no {name}" for name in ("backbone", "variants") if name not in family)
     variants = family.get("variants")
     if not isinstance(variants, dict):
@@ -109,7 +109,7 @@ def _faults(family: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(variant, dict):
             yield f"{where}it is no table"
             continue
-        yield from _mistyped(variant, _VARIANT, where)
+        yield from mistyped(variant, _VARIANT, where)
         yield from _entries(variant, "claims", _names_of(Claim), where)
         yield from _entries(variant, "checkpoints", _names_of(Checkpoint), where)
         yield from _entries(variant, "recipes", (_RECIPE, {"fid", "source"}), where)
@@ -127,7 +127,8 @@ def _unguided(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[st
                 yield f"{where}a fid has no number for cfg in sampling"
 
 
-def _mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> Iterator[str]:
+def mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> Iterator[str]:
+    """Faults of entries that are not among the known, or not of their types."""
     for name, value in table.items():
         if name not in known:
             yield f"{where}{name!r} is unknown (known are {', '.join(known)})"
@@ -144,7 +145,7 @@ def _entries(variant: Mapping[str, Any], kind: str, names: tuple[set[str], set[s
             yield f"{where}{kind} holds something that is no table"
             continue
         yield from (f"{where}{kind} has an unknown {name!r}" for name in sorted(entry.keys() - may))
-        yield from _mistyped({n: v for n, v in entry.items() if n in may}, _ENTRY, f"{where}{kind}: ")
+        yield from mistyped({n: v for n, v in entry.items() if n in may}, _ENTRY, f"{where}{kind}: ")
         yield from (f"{where}{kind} has an entry without {name}" for name in sorted(must - entry.keys()))
 
 

@@ -149,10 +149,11 @@ def find_recipe(name: str) -> Recipe:
 
 
 def family_label(family: str) -> str:
-    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself."""
+    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself; a
+    variant without a label names its family."""
     first = next(preset for preset in all_presets().values() if preset.family == family)
     label = first.label.split("/")[0]
-    return label.rpartition("-")[0] or label
+    return label if first.label == first.name else label.rpartition("-")[0] or label
 
 
 @cache
@@ -224,6 +225,24 @@ def anywhere(text: str) -> str:
 def of(text: str) -> Preset | None:
     """The preset that a name of `chosen` begins with; None where it means no preset."""
     return None if is_foreign(text) else find(split(text)[0])
+
+
+def one(pattern: str) -> str:
+    """The only name that `chosen` finds for it; UsageError where there are several."""
+    found = chosen([pattern])
+    if len(found) > 1:
+        raise UsageError(f"{pattern!r} is {len(found)} models ({', '.join(found[:3])} ...); give one of them")
+    return found[0]
+
+
+def meant_for(what: Any, told: Any, among: Sequence[Any]) -> Any:
+    """What of the inputs or process `told` is meant for `what`: nothing where it is one of ours, which knows its own,
+    beside others that are not."""
+    return () if _is_ours(what) and not all(map(_is_ours, among)) else told
+
+
+def _is_ours(what: Any) -> bool:
+    return isinstance(what, str) and (preset := of(what)) is not None and preset.is_native
 
 
 def match(patterns: Sequence[str]) -> list[Preset]:

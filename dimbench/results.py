@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -172,6 +173,16 @@ def read(path: Path) -> list[dict[str, Any]]:
 def so_far(path: Path) -> list[dict[str, Any]]:
     """The records of a file that may not be there yet."""
     return read(path) if path.exists() else []
+
+
+def sound(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The records in the lines of a cache, which may not be there, and how many lines hold none."""
+    text = path.read_bytes().decode("utf-8-sig", errors="replace") if path.is_file() else ""
+    found, lines = [], [line for line in text.split("\n") if line.strip()]
+    for line in lines:
+        with suppress(json.JSONDecodeError, DimbenchError):
+            found.append(checked(_parsed(line, str(path)), str(path)))
+    return found, len(lines) - len(found)
 
 
 def _of_array(text: str, path: Path) -> list[dict[str, Any]]:

@@ -11,12 +11,15 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import groupby, pairwise
 from statistics import fmean
 
 LEVEL = 0.95  # of the interval of the median
 FEWEST_BLOCKS = 8  # of which a variance is taken
 ALIKE = 0.9  # correlation of neighbours up to which the interval was seen to hold: results/interval_coverage.py
+MOST_ALIKE = 0.99
+TELLING = 50  # samples: fewer do not tell how alike neighbours are
+MOST_FREEDOM = 200  # of Student's t: the normal distribution's quantile but for 0.6 %
 QUARTILES_NEED = 4  # samples: fewer have no middle half
 P90_NEEDS = 50  # samples: 5 lie beyond the percentile
 P99_NEEDS = 1000  # samples: 10 lie beyond it
@@ -39,7 +42,7 @@ class Outliers:
 @dataclass(frozen=True)
 class Summary:
     """A series in short, in the unit of its samples; `low` and `high` bound the median with 95 % confidence, and
-    `neighbours` is how much each sample is like the next, from 0 to 1."""
+    `neighbours` is how much each sample is like the next, their correlation."""
 
     count: int
     median: float
@@ -80,7 +83,7 @@ def summarise(samples: Sequence[float]) -> Summary:
         p90=quantile(samples, 0.90) if len(samples) >= P90_NEEDS else None,
         p99=quantile(samples, 0.99) if len(samples) >= P99_NEEDS else None,
         outliers=outliers(samples),
-        neighbours=likeness(_sides(samples)),
+        neighbours=likeness(samples),
     )
 
 
@@ -108,44 +111,60 @@ def median_interval(samples: Sequence[float], level: float = LEVEL) -> tuple[flo
 
     By order statistics: how many of independent samples lie below the true median is binomial with p = 1/2, whatever
     the distribution (David and Nagaraja, Order Statistics, 7.1). Samples that are like their neighbours are worth
-    fewer, and the ranks are those of as many. None where even the extremes are not sure enough: below 6 at 95 %.
+    fewer. None where even the extremes are not sure enough: worth below 6 at 95 %. How alike they are is an estimate
+    itself, so that the interval is of as few as one standard error more would leave, and as wide as Student's t.
     """
-    worth = math.floor(len(samples) / inflation(samples))
-    rank = median_rank(worth, level)
-    if rank is None:
+    count, alike = len(samples), likeness(samples)
+    place = median_rank(math.floor(count / inflation(samples, alike)), level)
+    if place is None:
         return None
-    place = max(1, math.floor(rank * (len(samples) + 1) / (worth + 1)))
+    worth = math.floor(count / inflation(samples, alike + math.sqrt((1 - alike * alike) / count)))
+    if worth < count:
+        half = t_quantile(level, max(min(worth, MOST_FREEDOM) - 1, 1)) / 2 / math.sqrt(worth)
+        place = max(1, math.floor((0.5 - half) * (count + 1)))
     ordered = sorted(samples)
     return ordered[place - 1], ordered[-place]
 
 
-def inflation(samples: Sequence[float]) -> float:
+def inflation(samples: Sequence[float], alike: float) -> float:
     """How many samples of a series in time are worth one independent sample to its median: at least 1.
 
-    The larger of two estimates from the side of the median that each sample lies on: by a first-order autoregression
-    with the likeness of neighbours, which a short series can tell; and by how far means of blocks of 2, 4, 8 ... differ
-    more than chance would let them (batch means), which shows a slow drift beneath noise.
+    The larger of two estimates: by a first-order autoregression whose neighbours are correlated by `alike`, which a
+    short series can tell; and by how far means of blocks of 2, 4, 8 ... of the sides of the median that the samples lie
+    on differ more than chance would let them (batch means), which shows a slow drift beneath noise.
     """
-    sides = _sides(samples)
-    spread = fmean(side * side for side in sides)
-    alike = likeness(sides)
+    alike = min(max(alike, 0.0), MOST_ALIKE)
     worst = (1 + alike) / (1 - alike)
-    sums, size = sides, 1
+    sums, size = _sides(samples), 1
+    spread = fmean(side * side for side in sums)
     while len(sums) // 2 >= FEWEST_BLOCKS:
         sums, size = [a + b for a, b in zip(sums[::2], sums[1::2], strict=False)], 2 * size
         worst = max(worst, statistics.variance(sums) / (size * spread) if spread else 1.0)
     return worst
 
 
-def likeness(sides: Sequence[float]) -> float:
-    """The correlation of neighbours in a normal process with this correlation of their signs (its arcsine law),
-    between 0 and 0.99; mended for its bias in short series (Marriott and Pope, Biometrika 41, 1954)."""
-    power = sum(side * side for side in sides)
-    if len(sides) < 2 or not power:
+def likeness(samples: Sequence[float]) -> float:
+    """The correlation of neighbours in a normal process whose ranks are correlated as those of these samples (Pearson
+    1907: 2 sin(pi r / 6)), below 1; mended for its bias in short series (Marriott and Pope, Biometrika 41, 1954)."""
+    middle = (len(samples) + 1) / 2
+    ranks = [rank - middle for rank in _ranks(samples)]
+    power = sum(rank * rank for rank in ranks)
+    if not power:
         return 0.0
-    raw = sum(a * b for a, b in pairwise(sides)) / power
-    mended = raw + (1 + 3 * raw) / len(sides)
-    return min(max(math.sin(math.pi / 2 * min(mended, 1.0)), 0.0), 0.99)
+    raw = 2 * math.sin(math.pi / 6 * sum(a * b for a, b in pairwise(ranks)) / power)
+    return max(-MOST_ALIKE, min(raw + (1 + 3 * raw) / len(samples), MOST_ALIKE))
+
+
+def _ranks(samples: Sequence[float]) -> list[float]:
+    """The place of each sample among all, from 1; equal samples share the mean of theirs."""
+    ranks = [0.0] * len(samples)
+    place = 0
+    for _, equal in groupby(sorted(range(len(samples)), key=samples.__getitem__), key=samples.__getitem__):
+        alike = list(equal)
+        for index in alike:
+            ranks[index] = place + (len(alike) + 1) / 2
+        place += len(alike)
+    return ranks
 
 
 def _sides(samples: Sequence[float]) -> list[float]:

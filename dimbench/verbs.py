@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
 from dimbench.errors import UsageError
 from dimbench.image_size import Resolution
+from dimbench.progress import track
 from dimbench.results import Record
 
 if TYPE_CHECKING:
     from torch import nn
 
     from dimbench.backbone import Backbone
+    from dimbench.bench.running import Measured
     from dimbench.presets import Recipe
     from dimbench.quality.evaluating import OnDisk, ToDraw
 
@@ -42,6 +45,7 @@ def count(
     check: bool = False,
     bill: bool = False,
     real: bool = False,
+    weights: Path | None = None,
     methods: Sequence[str] = (),
 ) -> list[Record]:
     """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, or
@@ -49,13 +53,23 @@ def count(
 
     `what` is whatever backbone.find takes, or a list of it, names with wildcards too; `inputs` what a network of the
     user's own is called with: texts such as "x=3x224x224", or a batch of tensors. `check` counts with torch and fvcore
-    as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values. Raises UsageError
-    for what cannot be found, NeedsValuesError for what cannot be counted on shapes.
+    as well; `bill` keeps the lines; `real` counts on real tensors, where the cost depends on values, with the initial
+    weights or those of the checkpoint `weights`. Raises UsageError for what cannot be found, NeedsValuesError for what
+    cannot be counted on shapes.
     """
+    if weights and not real:
+        raise UsageError(f"--weights {weights} decide no cost that shapes decide; leave them out, or give --real")
+    fill = None
+    if weights:
+        from dimbench.weights import checkpoints
+
+        fill = partial(checkpoints.fill, source=weights)
     by_sums = engine == "ours" and not (process or steps or usual or check or bill or real or frames)
     records: list[Record] = []
-    for each in _names(what):
-        if by_sums and isinstance(each, str) and not len(inputs) and (preset := presets.of(each)):
+    meant = _meant(what)
+    for each in track(meant, "counting"):
+        given, trained_on = (presets.meant_for(each, told, meant) for told in (inputs, process))
+        if by_sums and isinstance(each, str) and not len(given) and (preset := presets.of(each)):
             from dimbench.counting import kept
             from dimbench.counting.records import check_rule, of_pass
 
@@ -64,8 +78,8 @@ def count(
             continue
         from dimbench.counting.in_hand import counted
 
-        (found,) = _found(each, resolution, inputs, process, frames)
-        record = counted(found, batch, rule, engine, check, bill, real)
+        found = _found(each, resolution, given, trained_on or None, frames)
+        record = counted(found, batch, rule, engine, check, bill, real, fill)
         if steps is not None or usual:
             from dimbench.sampling.image_cost import image_record, settings_of, usual_settings
 
@@ -73,30 +87,36 @@ def count(
             how = (
                 usual_settings(found, methods) if steps is None else settings_of(found, sampler, steps, scale, methods)
             )
-            record = image_record(record, found, how, rule, batch if real else None)
+            record = image_record(record, found, how, rule, batch if real else None, fill)
+        if weights:
+            record = replace(record, conditions={**record.conditions, "weights": checkpoints.fingerprint(weights)})
         records.append(record)
     return records
 
 
 def parameters(
-    name: str,
-    inputs: Sequence[str] = (),
+    what: Whats,
+    inputs: Any = (),
     *,
     resolution: Resolution | None = None,
     frames: int | None = None,
     modules: bool = False,
-) -> Record:
-    """Parameters of what backbone.find takes, of each kind; with `modules` where they are."""
-    if not (inputs or frames or modules) and presets.of(name):
-        from dimbench.counting import kept
-        from dimbench.counting.records import of_parameters
+) -> list[Record]:
+    """Parameters of whatever `count` takes, of each kind; with `modules` where they are."""
+    records, meant = [], _meant(what)
+    for each in track(meant, "counting"):
+        given = presets.meant_for(each, inputs, meant)
+        if isinstance(each, str) and not (len(given) or frames or modules) and presets.of(each):
+            from dimbench.counting import kept
+            from dimbench.counting.records import of_parameters
 
-        if found := kept.known(name, resolution):
-            return of_parameters(found.model, found.conditions, found.params, found.merged)
-    from dimbench.backbone import find
-    from dimbench.counting.in_hand import parameters_counted
+            if found := kept.parameters(each, resolution):
+                records.append(of_parameters(found.model, found.conditions, found.params, found.merged))
+                continue
+        from dimbench.counting.in_hand import parameters_counted
 
-    return parameters_counted(find(name, resolution, inputs=inputs, frames=frames), modules)
+        records.append(parameters_counted(_found(each, resolution, given, frames=frames), modules))
+    return records
 
 
 def bench(
@@ -115,17 +135,17 @@ def bench(
     from dimbench.bench import running
     from dimbench.bench.rows import Row
 
-    records = []
-    for each in _listed(what):
+    records, meant = [], _meant(what)
+    for each in meant:
+        given = presets.meant_for(each, inputs, meant)
         if isinstance(each, str):
-            names = presets.chosen([each])
-            rows = [Row(name, resolution, inputs=tuple(inputs), **row) for name in names]
+            rows = [Row(each, resolution, inputs=tuple(given), **row)]
             running.check(rows)
             ran = running.run(rows, file)
             ran.raise_failures()
             records += ran.records
         else:
-            (found,) = _found(each, resolution, inputs)
+            found = _found(each, resolution, given)
             records.append(running.here(Row(found.name, **row), found, file))
     return records
 
@@ -148,7 +168,7 @@ def sample(
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
 
-    (backbone,) = _found(what, resolution, inputs)
+    backbone = _found(what, resolution, inputs)
     to = folder.place_of(backbone, Path(to) if to else None, folder.ImageFormat(form))
     sheet = folder.is_sheet(to)
     latents = form == folder.ImageFormat.LATENTS
@@ -201,7 +221,7 @@ def fid_task(
     networks = Networks(extractor, inception, vgg)
     if what is None:
         return OnDisk(Path(images) if images else None, reference, networks, device)
-    (backbone,) = _found(what, resolution, inputs)
+    backbone = _found(what, resolution, inputs)
     settings = {"steps": 250, "batch": 125, **request}
     asked = Request(backbone=backbone, num_images=num_images or 0, device=device, **settings)
     if recipe:
@@ -211,6 +231,65 @@ def fid_task(
     if asked.numbers:
         raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
     return ToDraw(asked, recipe, reference, networks, repeats, keep)
+
+
+def frontier(what: What, wanted: Sequence[Sequence[str]] = (), *, file: Path, **options: Any) -> Measured:
+    """What images of `what` cost and how good they are by each of the `wanted` sets of methods, such as
+    ["fora:every=3"], beside the plain run; where they are left open, by every method that can wrap it.
+
+    `options` are those of `fid_task`. Records that are in `file` are not measured again, new ones are appended.
+    """
+    from dimbench.comparing.frontier import Frontier
+    from dimbench.quality.evaluating import ToDraw
+
+    task = fid_task(what, **options)
+    assert isinstance(task, ToDraw)
+    return Frontier(task, [tuple(texts) for texts in wanted]).run(file)
+
+
+def training_cost(what: What, iterations: int, batch: int, gpu: str = "a100-bf16", mfu: float = 0.4) -> Record:
+    """Multiply-adds of a training step by trace, with activations kept or checkpointed, and days of one GPU for so many
+    steps at the share `mfu` of its ceiling, of papers.gpu_days.CEILINGS. UsageError for an unknown one."""
+    from dimbench import names
+    from dimbench.counting.training_cost import training_step
+    from dimbench.papers import gpu_days
+
+    ceiling = names.find(gpu, gpu_days.CEILINGS, "ceiling of a GPU")
+    found = _found(what, None, ())
+    step = training_step(found)
+    conditions = {
+        **found.conditions, "iterations": iterations, "batch": batch, "gpu": gpu, "ceiling": ceiling, "mfu": mfu
+    }  # fmt: skip
+    metrics: dict[str, float | None] = {"forward_macs": step.forward}
+    for variant, macs in step.by_variant.items():
+        metrics[f"step_macs_{variant}"] = macs
+        metrics[f"gpu_days_{variant}"] = gpu_days.days(macs, iterations, batch, ceiling, mfu)
+    return Record("cost", found.name, conditions, metrics)
+
+
+def cost_claims() -> list[Record]:
+    """What sources print of GPU-days and of what methods save, each beside our count."""
+    from dimbench.backbone import find
+    from dimbench.counting.training_cost import training_step
+    from dimbench.papers import gpu_days, saved_claims
+    from dimbench.progress import track
+
+    records = []
+    for days in track(gpu_days.CLAIMS, "counting training"):
+        needs: dict[str, float] = {}
+        if days.iterations:
+            needs = gpu_days.implied(training_step(find(days.model, days.resolution)).by_variant["none"], days)
+        steps = f"{days.iterations:,}" if days.iterations else saved_claims.NOT_STATED
+        said = {"printed": f"{days.days:g} {days.gpu.upper()}-days", "steps": steps, "source": days.source}
+        metrics = {"claimed_days": days.days, **{f"needs_{name}": share for name, share in needs.items()}}
+        records.append(Record("cost", days.model, {"resolution": days.resolution}, metrics, details=said))
+    for saved in track(saved_claims.CLAIMS, "counting methods"):
+        how = {"resolution": saved.resolution, "steps": saved.steps, "cfg": saved.cfg, "methods": list(saved.with_)}
+        setting = f"{saved.model} {saved.resolution} px, {saved.steps} steps, cfg {saved.cfg:g} {' '.join(saved.with_)}"
+        said = {"paper": saved.paper, "setting": setting, "printed": saved.printed, "source": saved.source}
+        share = {"executed_share": saved_claims.executed(saved)}
+        records.append(Record("cost", saved.model, how, share, details=said))
+    return records
 
 
 def compare(base: Path | str, new: Path | str, fail_if: Sequence[str] = ("seconds",)) -> list[Record]:
@@ -228,15 +307,15 @@ def _listed(what: Whats) -> list[What]:
     return list(what) if isinstance(what, (list, tuple)) else [what]  # type: ignore[list-item]
 
 
-def _names(what: Whats) -> list[What]:
-    """What is meant, wildcards resolved."""
+def _meant(what: Whats) -> list[What]:
+    """One by one, wildcards resolved."""
     return [name for each in _listed(what) for name in (presets.chosen([each]) if isinstance(each, str) else [each])]
 
 
 def _found(
-    what: Whats, resolution: Resolution | None, inputs: Any, process: str | None = None, frames: int | None = None
-) -> list[Backbone]:
-    """The backbones that are meant, wildcards resolved."""
+    what: What, resolution: Resolution | None, inputs: Any, process: str | None = None, frames: int | None = None
+) -> Backbone:
     from dimbench.backbone import find
 
-    return [find(name, resolution, inputs=inputs, process=process, frames=frames) for name in _names(what)]
+    name = presets.one(what) if isinstance(what, str) else what
+    return find(name, resolution, inputs=inputs, process=process, frames=frames)

@@ -59,6 +59,7 @@ class Backends:
         self.package = package
         self.names = tuple(names)
         self._warned: set[str] = set()
+        self._modules: dict[str, Any] = {}
 
     @property
     def operator(self) -> str:
@@ -91,7 +92,9 @@ class Backends:
         return import_module(self.package).example(size)
 
     def module(self, name: str) -> Any:
-        return import_module(f"{self.package}.{name.replace('-', '_')}")
+        if name not in self._modules:
+            self._modules[name] = import_module(f"{self.package}.{name.replace('-', '_')}")
+        return self._modules[name]
 
     def _can_run(self, name: str, *inputs: Tensor | None) -> bool:
         try:

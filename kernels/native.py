@@ -9,7 +9,9 @@ import platform
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -31,28 +33,22 @@ _DIGITS = 16  # of a library's SHA-256 in its name: against damage, for loading 
 _done: dict[Path, ctypes.CDLL | DimbenchError] = {}
 
 
-_TYPES = (torch.float32, torch.bfloat16)
+_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
-class Rows(ctypes.Structure):
-    """`Rows` of vector.h."""
-
-    _fields_ = (("data", ctypes.c_void_p), ("batch", ctypes.c_int64), ("row", ctypes.c_int64))
-
-
-def rows(tensor: Tensor | None) -> Rows:
-    """A (B, L, W) tensor with adjacent elements in its rows, as the kernels see it; the caller keeps it alive."""
-    return Rows(None, 0, 0) if tensor is None else Rows(tensor.data_ptr(), tensor.stride(0), tensor.stride(1))
+def rows(tensor: Tensor | None) -> tuple[int, int, int]:
+    """`Rows` of vector.h: a (B, L, W) tensor with adjacent elements in its rows; the caller keeps it alive."""
+    return (0, 0, 0) if tensor is None else (tensor.data_ptr(), *tensor.stride()[:2])
 
 
 def why_not(by_position: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> str | None:
     """Why these tensors are not for a kernel in C++, or None; `others` are converted to float32."""
     for tensor in (*by_position, *others):
-        if tensor is not None and tensor.device.type != "cpu":
+        if tensor is not None and not tensor.is_cpu:
             return f"it runs on the processor and a tensor lies on {tensor.device}"
     for tensor in by_position:
-        if tensor is not None and tensor.dtype not in _TYPES:
-            return f"it takes float32 and bfloat16, not {_name(tensor.dtype)}"
+        if tensor is not None and tensor.dtype not in _NAMES:
+            return f"it takes float32 and bfloat16, not {str(tensor.dtype).removeprefix('torch.')}"
     return None
 
 
@@ -64,17 +60,36 @@ def common_type(*tensors: Tensor | None) -> torch.dtype:
 
 def adjacent(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """The tensor in this type, its rows' elements side by side; a copy only where it must be."""
-    tensor = tensor.to(dtype)
+    if tensor.dtype != dtype:
+        tensor = tensor.to(dtype)
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
 
-def call(library: ctypes.CDLL, function: str, dtype: torch.dtype, *arguments: ctypes.Structure) -> None:
-    """Runs `function`_`dtype` of the library on as many threads as torch has."""
-    getattr(library, f"{function}_{_name(dtype)}")(*map(ctypes.byref, arguments), torch.get_num_threads())
+def call(source: Path, function: str, dtype: torch.dtype, *structs: Sequence[int]) -> None:
+    """Runs `function`_`dtype` of the library of `source` on as many threads as torch has.
+
+    A struct is given as its fields in their order, each a number or an address of eight bytes.
+    """
+    blocks = [array("q", struct) for struct in structs]
+    run = _function(load(source), f"{function}_{_NAMES[dtype]}", len(blocks))
+    run(*[block.buffer_info()[0] for block in blocks], torch.get_num_threads())
 
 
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
+@cache
+def _function(library: ctypes.CDLL, name: str, structs: int) -> Callable[..., None]:
+    found = getattr(library, name)
+    found.argtypes, found.restype = [*[ctypes.c_void_p] * structs, ctypes.c_int], None
+    return found
+
+
+def constant(source: Path, name: str) -> int:
+    """A number that the library of `source` was compiled with. Raises as `load` does."""
+    return _constant(load(source), name)
+
+
+@cache
+def _constant(library: ctypes.CDLL, name: str) -> int:
+    return getattr(library, name)()
 
 
 def load(source: Path) -> ctypes.CDLL:

@@ -78,6 +78,10 @@ def test_a_folder_s_weights_are_those_that_run(tmp_path: Path, monkeypatch: pyte
     asked = Request(backbone=bare, num_images=1, steps=2)
     assert asked.checkpoint == Path("mine")
     assert asked.missing() == decoding.missing(decoding.DEFAULT)
+    (tmp_path / "mine" / "diffusion_pytorch_model.safetensors").unlink()
+    assert "of which mine holds none" in asked.missing()[0]
+    with pytest.raises(DimbenchError, match="mine holds no weights; give --weights, or time it with --random-weights"):
+        subject.weights_of(Row("mine"), bare)
     assert presets.anywhere("mine,num_layers=2") == f"{tmp_path}/mine,num_layers=2"
     with pytest.raises(DimbenchError, match="other is no folder of diffusers"):
         backbones.find("other")

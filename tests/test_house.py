@@ -27,7 +27,7 @@ FLOORS = (
     {"models"},
     {"layers"},
     {"kernels"},
-    {"conditions", "errors", "escaping", "files", "hub", "meta", "names", "paths", "stats", "units"},
+    {"address_space", "conditions", "errors", "escaping", "files", "hub", "meta", "names", "paths", "stats", "units"},
 )
 BESIDE = {
     ("__main__", "cli"),
@@ -57,6 +57,8 @@ BESIDE = {
     ("files", "errors"),
     ("hub", "errors"),
     ("paths", "errors"),
+    ("address_space", "errors"),
+    ("address_space", "units"),
 }
 APART = [("models", "diffusion"), ("counting", "diffusion"), ("counting", "quality"), ("quality", "counting")]
 

@@ -140,7 +140,8 @@ def test_a_network_is_fetched_where_its_name_is_taken(server: _Server, tmp_path:
     (snapshot,) = (tmp_path / "hub").glob("models--owner--name/snapshots/*")
     drawn = ("sample", "hf:owner/name", "--process", "gaussian", "--steps", "2", "--num-images", "2", "--out")
     without = run(server, tmp_path, *drawn, str(tmp_path / "sheet.png"))
-    assert "holds no file of weights" in without.stderr
+    assert "the checkpoint, of which hf:owner/name holds none" in without.stderr
+    assert "--random-weights" in without.stderr
     fetched = run(server, tmp_path, *drawn, str(tmp_path / "sheet.png"), "--fetch")
     assert fetched.returncode == 0, fetched.stderr
     assert sorted(file.name for file in (snapshot / "unet").iterdir()) == [

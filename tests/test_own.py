@@ -150,6 +150,14 @@ def test_a_preset_file_of_ones_own(file: Path, monkeypatch: pytest.MonkeyPatch) 
         presets.all_presets.cache_clear()
 
 
+def test_a_folder_of_images_is_of_one_process(file: Path) -> None:
+    words = ("sample", "my_model.py:MyNet", "--resolution", 32, "--steps", 2, "--num-images", 1, "--random-weights",
+             "--format", "latents", "--out", "drawn", "--process")  # fmt: skip
+    assert dimbench(*words, "rectified-flow").code == 0
+    assert "holds images of another run (process" in refused(1, *words, "rectified-flow,shift=3")
+    assert "--process flow has no meaning for dit-s8" in refused(2, "flops", "dit-s8", "--process", "flow")
+
+
 def test_it_is_timed_in_a_process_of_its_own(file: Path) -> None:
     (record,) = json.loads(dimbench("bench", "my_model.py:MyNet", "--budget", 0.2, "--json").stdout)
     assert record["model"] == "my_model.py:MyNet"

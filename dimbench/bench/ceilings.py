@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -14,13 +15,14 @@ from dimbench import paths, stats
 from dimbench.bench import hardware
 from dimbench.bench.devices import Device
 from dimbench.bench.timing import Rules, Timed, measure
-from dimbench.files import replacing
+from dimbench.files import json_object, replacing
 from dimbench.sampling.precision import DTYPES, set_precision
 
 # Sides that fill the device; the fastest counts. More only takes longer.
 SIDES = {"cpu": (512, 1024, 1536), "cuda": (2048, 4096, 8192)}
 COPY_BYTES = {"cpu": 2**28, "cuda": 2**30}  # far beyond the caches
 LAUNCHES = 200
+INT8 = "int8"  # products of it, summed in int32
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,19 @@ class Ceilings:
     torch: str
     created: str
     samples: Mapping[str, list[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        rates = (*self.macs_per_second.values(), self.bytes_per_second, self.launch_seconds)
+        if not all(isinstance(rate, float) and 0 < rate < math.inf for rate in rates):
+            raise ValueError(f"the rates {rates} are not all positive numbers")
+
+    def rate(self, by_numbers: Mapping[str, int]) -> float | None:
+        """The most multiply-adds per second of a mixture of so many of each kind of numbers, each at its own ceiling;
+        None where one was not measured."""
+        parts = {name: macs for name, macs in by_numbers.items() if macs}
+        if not parts or not parts.keys() <= self.macs_per_second.keys():
+            return None
+        return sum(parts.values()) / sum(macs / self.macs_per_second[name] for name, macs in parts.items())
 
 
 def measured(device: Device, budget: float, created: str, on_step: Callable[[int, str], None]) -> Ceilings:
@@ -66,10 +81,10 @@ def measured(device: Device, budget: float, created: str, on_step: Callable[[int
 
 
 def dtypes(device: Device) -> tuple[str, ...]:
-    """Those that the device can be asked for. A CPU has no TF32, and few have float16."""
+    """Those that the device can be asked for, int8 among them. A CPU has no TF32, and few have float16."""
     if device.on_gpu:
-        return tuple(DTYPES)
-    return ("fp32", "bf16", "fp16") if hardware.has_float16() else ("fp32", "bf16")
+        return (*DTYPES, INT8)
+    return ("fp32", "bf16", "fp16", INT8) if hardware.has_float16() else ("fp32", "bf16", INT8)
 
 
 def steps(device: Device) -> int:
@@ -78,6 +93,9 @@ def steps(device: Device) -> int:
 
 
 def _matmul(device: Device, dtype: str, side: int, rules: Rules) -> Timed:
+    if dtype == INT8:
+        x = torch.ones(side, side, dtype=torch.int8, device=device.place)
+        return measure(lambda: torch._int_mm(x, x), device.clock, rules)
     set_precision(dtype)
     a, b = (torch.randn(side, side, device=device.place).to(DTYPES[dtype]) for _ in "ab")
     out = torch.empty_like(a)
@@ -110,8 +128,8 @@ def store(ceilings: Ceilings) -> None:
 def load(device_name: str, threads: int | None) -> Ceilings | None:
     """What was measured of this device, or None."""
     try:
-        return Ceilings(**json.loads(_file(device_name, threads).read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):  # not there, cut off, of another version: not measured
+        return Ceilings(**json_object(_file(device_name, threads)))
+    except (OSError, ValueError, TypeError, AttributeError):  # not there, damaged, of another version: not measured
         return None
 
 

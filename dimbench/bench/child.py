@@ -24,15 +24,18 @@ EVERY = 0.2  # seconds between two words of progress
 
 
 def main() -> None:
-    """Read the row, measure it, send what happens."""
-    row = Row(**json.loads(sys.stdin.readline()))
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
-    send = _channel()
-    # torch comes with these
+    """Read the row, measure it, send what happens; nothing where no row comes."""
+    # torch comes with these, while the parent may still be checking the row
     from dimbench.bench import doubts
     from dimbench.bench.measuring import Measuring
     from dimbench.bench.memory import is_out_of_memory
 
+    line = sys.stdin.readline()
+    if not line:
+        return
+    row = Row(**json.loads(line))
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    send = _channel()
     try:
         Measuring(row, send, _rarely(send)).run()
     except DimbenchError as error:

@@ -49,6 +49,7 @@ class Doubt:
         return f"{self.seen[0].upper()}{self.seen[1:]}: {self.advice}."
 
 
+_LONG = "a call takes long; give a longer --budget"
 _NOISE = "other work or changing clocks may be the cause; wait for a quiet machine, or give a longer --budget"
 
 
@@ -68,8 +69,11 @@ def of_series(timed: Timed, summary: Summary, target: float) -> list[Doubt]:
         )
     if summary.margin is None:
         few = f"{summary.count} sample{'s' if summary.count > 1 else ''} gave no interval"
-        found.append(Doubt(DoubtKind.FEW, few, "a call takes long; give a longer --budget"))
-    elif timed.reason != "interval" and summary.margin > target:
+        found.append(Doubt(DoubtKind.FEW, few, _LONG))
+    elif summary.count < stats.TELLING:
+        seen = f"{summary.count} samples do not tell whether calls were alike, and the interval holds only if not"
+        found.append(Doubt(DoubtKind.FEW, seen, _LONG))
+    if summary.margin is not None and timed.reason != "interval" and summary.margin > target:
         when = "and more samples did not narrow it" if timed.reason == "settled" else "when the budget was used up"
         found.append(
             Doubt(

@@ -82,7 +82,7 @@ class Measuring:
                 "joules_per_image": None if joules is None else joules / self.batch,
             },
             samples={"seconds": timed.seconds},
-            details={**self._details(timed, summary, peaks), "launch_share": launches},
+            details={**self._details(timed, summary, peaks), "launch_share": launches, "weights": subject.notes},
             doubts=[asdict(doubt) for doubt in found],
             environment={**results.describe_machine(), **self._environment()},
         )
@@ -152,7 +152,7 @@ class Measuring:
     def _speed(self, timed: Timed, summary: stats.Summary, cost: Cost) -> dict[str, float | None]:
         images = self.batch * timed.calls_per_second
         known = ceilings.load(self.device.name, self.device.threads)
-        rate = known.macs_per_second.get(self.row.dtype) if known else None
+        rate = known.rate({name or self.row.dtype: macs for name, macs in cost.by_numbers.items()}) if known else None
         work = cost.macs_timed * self.batch
         place = None
         if known and rate:

@@ -114,12 +114,22 @@ def with_doubts(record: Record, found: Sequence[Doubt]) -> Record:
 
 
 class _Child:
-    """A running child, its events, and what it says at its end."""
+    """What runs a row, in a process group of its own; its events, and what it says at its end."""
 
-    def __init__(self, process: subprocess.Popen[str], errors: IO[str]) -> None:
-        self.process = process
-        self.errors = errors
+    def __init__(self, command: Command) -> None:
+        self.errors: IO[str] = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115
+        pipe = subprocess.PIPE
+        environment = {**os.environ, "PYTHONHASHSEED": "0", "DIMBENCH_CACHE": str(paths.cache_folder())}
+        self.process = subprocess.Popen(
+            command, stdin=pipe, stdout=pipe, stderr=self.errors, text=True, env=environment, start_new_session=True
+        )
         self.events: queue.Queue[dict[str, Any]] = queue.Queue()
+
+    def tell(self, row: Row) -> None:
+        """Which row it is to run."""
+        assert self.process.stdin is not None
+        with suppress(BrokenPipeError):  # it ended at once; what it said is read all the same
+            os.write(self.process.stdin.fileno(), (json.dumps(asdict(row)) + "\n").encode())
         threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
@@ -138,28 +148,36 @@ class _Child:
         return lines[-1] if lines else f"it ended with code {self.process.returncode}"
 
 
+_spares: list[_Child] = []
+
+
+@contextmanager
+def ahead() -> Iterator[None]:
+    """Inside, the first row's process starts before its row is known, so that it and this one import torch at once."""
+    _spares.append(_Child(CHILD))
+    try:
+        yield
+    finally:
+        while _spares:
+            _end(_spares.pop())
+
+
 @contextmanager
 def _child(row: Row, command: Command) -> Iterator[_Child]:
-    """A child in a process group of its own, which is gone when the block is left."""
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "DIMBENCH_CACHE": str(paths.cache_folder())}
-    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as errors:
-        pipe = subprocess.PIPE
-        process = subprocess.Popen(
-            command, stdin=pipe, stdout=pipe, stderr=errors, text=True, env=environment, start_new_session=True
-        )
-        assert process.stdin is not None
-        try:
-            with suppress(BrokenPipeError):  # it ended at once; what it said is read all the same
-                os.write(process.stdin.fileno(), (json.dumps(asdict(row)) + "\n").encode())
-            yield _Child(process, errors)
-        finally:
-            _end(process)
+    """A child that is told the row; it is gone when the block is left."""
+    child = _spares.pop() if command is CHILD and _spares else _Child(command)
+    try:
+        child.tell(row)
+        yield child
+    finally:
+        _end(child)
 
 
-def _end(process: subprocess.Popen[str]) -> None:
+def _end(child: _Child) -> None:
     """Ask its whole group to leave, so that a compiler takes its half-written file with it, then make it leave."""
     with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGTERM)
+        os.killpg(child.process.pid, signal.SIGTERM)
         sleep(GRACE)
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+        os.killpg(child.process.pid, signal.SIGKILL)
+    child.process.wait()
+    child.errors.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
 from typing import Any
@@ -64,13 +64,14 @@ class Row:
         return " ".join(words)
 
 
-def rows(models: Iterable[str], axes: Mapping[str, Sequence[Any]], **fixed: Any) -> list[Row]:
+def rows(models: Sequence[str], axes: Mapping[str, Sequence[Any]], **fixed: Any) -> list[Row]:
     """One row for each model and combination of the axes; a resolution of None is the model's own."""
     found = []
     for model in models:
         preset = presets.of(model)
+        inputs = presets.meant_for(model, fixed.get("inputs", ()), models)
         for values in product(*axes.values()):
-            settings = {**fixed, **dict(zip(axes, values, strict=True))}
+            settings = {**fixed, "inputs": inputs, **dict(zip(axes, values, strict=True))}
             settings["resolution"] = settings.get("resolution") or (preset.resolution if preset else None)
             found.append(Row(model=model, **settings))
     return found

@@ -53,7 +53,7 @@ def device_name(device: str) -> str:
 
 @dataclass
 class Measured:
-    """The records of the rows that were measured, and why others failed."""
+    """The records of what was measured, and why other rows failed."""
 
     records: list[Record] = field(default_factory=list)
     failures: list[DimbenchError] = field(default_factory=list)

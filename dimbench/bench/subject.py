@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -18,13 +18,15 @@ from dimbench.counting.bill import trace
 from dimbench.counting.costs import skeleton
 from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import find_process, forms_in_training, mean_loss
+from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
 from dimbench.sampling import decoding
 from dimbench.sampling.image_cost import image_cost, settings_of
-from dimbench.sampling.precision import DTYPES
+from dimbench.sampling.precision import DTYPES, placed
 from dimbench.sampling.run import Run, Settings, cast, check
 from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import checkpoints
+from dimbench.weights.opening import holds_weights
 
 TRAINING_PASSES = 3  # the backward pass computes two products for each of the forward pass
 ADAM_STATES = 2
@@ -33,12 +35,14 @@ _ON_TENSOR_CORES = {"linear", "matmul", "attention", "convolution"}
 
 @dataclass(frozen=True)
 class Cost:
-    """What one image needs by the count: `macs` of a forward pass and of all that the row times, the share of products
-    among them, parameters; bytes of the weights, of inputs and outputs per batch, and at the peak beyond weights; the
-    operators it calls, and the `form` of a Subject."""
+    """What one image needs by the count: `macs` of a forward pass and of all that the row times, these also
+    `by_numbers` that are multiplied ("" for the row's own), the share of products among them, parameters; bytes of the
+    weights, of inputs and outputs per batch, and at the peak beyond weights; the operators it calls, and the `form` of
+    a Subject."""
 
     macs: int
     macs_timed: int
+    by_numbers: Mapping[str, int]
     matmul_share: float
     params: int
     weights: int
@@ -56,6 +60,8 @@ def found(row: Row) -> Backbone:
 def weights_of(row: Row, subject: Backbone) -> str | None:
     """What the network is filled from, None for weights of chance."""
     own = None if row.random_weights else subject.weights
+    if own and not row.weights and not holds_weights(own):
+        raise DimbenchError(f"{own} holds no weights; give --weights, or time it with --random-weights")
     return row.weights or (str(own) if own else None)
 
 
@@ -71,16 +77,18 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
     item = 4 if row.mode == "train" else DTYPES[row.dtype].itemsize
     macs = RULES["macs"].macs(bill) // images
     matmul = sum(line.macs for line in bill.lines if line.operator in _ON_TENSOR_CORES and not line.dead) // images
+    by_numbers: Mapping[str, int] = {}
     passes = TRAINING_PASSES * len(forms_in_training(model))
     timed, calls = (passes * macs, passes) if row.mode == "train" else (macs, 1)
     if row.mode == "sample":
         whole = image_cost(subject, settings(row, subject), decoded=False)
-        timed, calls = whole.macs("macs"), whole.calls
+        timed, calls, by_numbers = whole.macs("macs"), whole.calls, whole.by_numbers
     numbers = sum(p.numel() for p in running.parameters())
     weights = item * numbers * (2 + ADAM_STATES if row.mode == "train" else 1)
     return Cost(
         macs=macs,
         macs_timed=timed,
+        by_numbers=by_numbers or {"": timed},
         matmul_share=matmul / macs if macs else 0.0,
         params=parameters.count(running)["params"],
         weights=weights,
@@ -94,22 +102,28 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
 @dataclass(frozen=True)
 class Subject:
     """`call` runs once what the row times and returns an output to look at; `eager` the same before compilation, None
-    where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained"."""
+    where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained";
+    `notes` what loading the weights chose and left out."""
 
     call: Callable[[], Tensor]
     eager: Callable[[], Tensor] | None
     form: str
     sampler: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
     model = backbone.created(subject)
-    if file := weights_of(row, subject):
-        checkpoints.fill(model, file)
+    file = weights_of(row, subject)
+    notes = tuple(checkpoints.fill(model, file)) if file else ()
+    return replace(_of_network(row, subject, model, batch), notes=notes)
+
+
+def _of_network(row: Row, subject: Backbone, model: nn.Module, batch: int) -> Subject:
     if row.mode == "train":
         return _training(row, subject, model.to(row.device), batch)
-    running = subject.running(model).to(row.device, DTYPES[row.dtype])
+    running = placed(subject.running(model), row.device, DTYPES[row.dtype])
     form = backbone.form_of(model, running)
     network: nn.Module = torch.compile(running) if row.compile else running  # type: ignore[assignment]
     if row.mode == "sample":

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from dimbench import image_size
+from dimbench.bench import parent, running
 from dimbench.bench import rows as plan
-from dimbench.bench import running
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show, table_format
 from dimbench.errors import UsageError
+from dimbench.methods import guided_by
 from dimbench.report import speed
 from dimbench.sampling import decoding
 from dimbench.sampling.request import refuse_if_missing
@@ -54,6 +55,7 @@ def run(
     ] = None,
     sampler: options.Sampler = None,
     with_: options.With = None,
+    guide: options.Guide = None,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     frames: options.Frames = None,
@@ -100,16 +102,17 @@ def run(
         cfg=cfg,
         sampler=sampler,
         inputs=tuple(inputs or ()),
-        methods=tuple(with_ or ()),
+        methods=(*(with_ or ()), *guided_by(guide)),
         autoencoder=_autoencoder() if decode else None,
         weights=str(weights) if weights else None,
         random_weights=random_weights,
         frames=frames,
         budget=budget,
     )
-    running.check(rows)
-    file = output_file(out)
-    ran = running.run(rows, file)
+    with parent.ahead():
+        running.check(rows)
+        file = output_file(out)
+        ran = running.run(rows, file)
     if ran.records:
         show(ran.records, [speed.table(ran.records)], form)
     ran.raise_failures()

@@ -10,14 +10,15 @@ from dimbench import presets, verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
+from dimbench.methods import guided_by
 from dimbench.presets import Recipe
 from dimbench.report import quality
 
-FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor", "with_")  # by a recipe
+FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor", "with_", "guide")  # by a recipe
 DRAWING = (
     "steps", "cfg", "sampler", "num_images", "labels", "seed", "repeats", "batch", "resolution", "dtype", "compile",
     "cuda_graph", "weights", "autoencoder", "stream", "random_weights", "kernel",
-    "with_",
+    "with_", "guide",
 )  # fmt: skip
 
 
@@ -56,6 +57,7 @@ def run(
     compile: options.Compile = False,
     cuda_graph: options.CudaGraph = False,
     with_: options.With = None,
+    guide: options.Guide = None,
     weights: options.Weights = None,
     autoencoder: options.Autoencoder = None,
     reference: options.Reference = None,
@@ -84,7 +86,7 @@ def run(
         images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
         repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
         seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=tuple(with_ or ()),
+        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=(*(with_ or ()), *guided_by(guide)),
     )  # fmt: skip
     if plan:
         typer.echo(task.plan())

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -9,7 +10,7 @@ from dimbench import verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.progress import track
+from dimbench.methods import guided_by
 from dimbench.report import bills
 
 
@@ -59,6 +60,7 @@ def run(
     ] = False,
     sampler: options.Sampler = None,
     with_: options.With = None,
+    guide: options.Guide = None,
     breakdown: Annotated[
         Breakdown | None, typer.Option(help="Show where the multiply-adds are spent.", show_default="none")
     ] = None,
@@ -74,6 +76,10 @@ def run(
     real: Annotated[
         bool, typer.Option("--real", help="Count on real tensors, where the cost depends on values; takes the time.")
     ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="With --real: checkpoint, as for `sample`.", show_default="the initial weights"),
+    ] = None,
     json: options.Json = False,
     csv: options.Csv = False,
     markdown: options.Markdown = False,
@@ -89,14 +95,14 @@ def run(
     if engine is Engine.FVCORE and (rule is not RuleName.MACS or breakdown):
         raise UsageError("--engine fvcore has a rule of its own and knows no modules; leave out --rule and --breakdown")
     chosen = options.chosen(names, set_, fetch)
+    if weights and len(chosen) > 1:
+        raise UsageError(f"--weights {weights} cannot fit {len(chosen)} models; give one model")
     file = output_file(out)
-    records = []
-    for name in track(chosen, "counting"):
-        records += verbs.count(
-            name, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
-            cfg=cfg, sampler=sampler, usual=usual, process=process, engine=engine.value, check=check,
-            bill=breakdown is not None, real=real, methods=tuple(with_ or ()),
-        )  # fmt: skip
+    records = verbs.count(
+        chosen, inputs or (), resolution=resolution, frames=frames, batch=batch, rule=rule.value, steps=steps,
+        cfg=cfg, sampler=sampler, usual=usual, process=process, engine=engine.value, check=check,
+        bill=breakdown is not None, real=real, weights=weights, methods=(*(with_ or ()), *guided_by(guide)),
+    )  # fmt: skip
     if strict and (found := [f"{r.model}: {', '.join(r.details['missing'])}" for r in records if r.details["missing"]]):
         raise DimbenchError(f"--strict: products not counted, for no formula is known ({'; '.join(found)})")
     tables = [bills.summary(records), *bills.text_encoders(records)]

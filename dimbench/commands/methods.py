@@ -8,22 +8,25 @@ import typer
 
 from dimbench.commands import options
 from dimbench.methods import METHODS
-from dimbench.methods.method import Method
+from dimbench.methods.method import Method, said
 from dimbench.report.tables import Table
 
 
 def run(json: options.Json = False) -> None:
-    """List the methods that --with takes: what each does, its settings as they are unless given, and its source."""
+    """List the methods that --with takes: what each does, its settings, its source, and what it lacks here."""
     if json:
         found = [
             {"name": name, "settings": _settings(kind), "does": kind.says, "changes": kind.changes,
-             "wraps": kind.wraps, "source": kind.source, "timed": kind.timed}
+             "wraps": kind.wraps, "source": kind.source, "timed": kind.timed, "missing": kind.absent()}
             for name, kind in METHODS.items()
         ]  # fmt: skip
         typer.echo(json_module.dumps(found, indent=2))
         return
-    rows = [(name, _form(kind), kind.says, kind.wraps, kind.source) for name, kind in METHODS.items()]
-    Table(("method", "settings", "what it does", "wraps", "source"), rows).show()
+    rows = [
+        (name, _form(kind), kind.says, kind.wraps, kind.source, kind.absent() or "yes")
+        for name, kind in METHODS.items()
+    ]
+    Table(("method", "settings", "what it does", "wraps", "source", "runs here"), rows).show()
 
 
 def _settings(kind: type[Method]) -> dict[str, Any]:
@@ -31,4 +34,4 @@ def _settings(kind: type[Method]) -> dict[str, Any]:
 
 
 def _form(kind: type[Method]) -> str:
-    return ",".join(f"{name}={value:g}" for name, value in _settings(kind).items()) or "none"
+    return ",".join(f"{name}={said(value)}" for name, value in _settings(kind).items()) or "none"

@@ -102,9 +102,10 @@ def backbone(
     weights: bool,
 ) -> Backbone:
     """The one that a command's options mean."""
+    from dimbench import presets
     from dimbench.backbone import find
 
-    (text,) = chosen([name], settings, fetch, weights)
+    (text,) = chosen([presets.one(name)], settings, fetch, weights)
     return find(text, resolution, inputs=inputs or (), process=process, frames=frames)
 
 
@@ -193,6 +194,14 @@ With = Annotated[
         "--with",
         help="A method that makes the run cheaper, as `dimbench methods` lists them; may be given again.",
         metavar="METHOD[:KEY=VALUE,...]",
+        show_default="none",
+    ),
+]
+Guide = Annotated[
+    str | None,
+    typer.Option(
+        help="Guide by this worse network in place of the half without a condition, as autoguidance does.",
+        metavar="NAME[:WEIGHTS]",
         show_default="none",
     ),
 ]

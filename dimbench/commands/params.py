@@ -8,7 +8,6 @@ from dimbench import presets, units, verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file, table_format
 from dimbench.presets import Preset
-from dimbench.progress import track
 from dimbench.report import bills
 from dimbench.report.tables import Table
 from dimbench.report.trees import tree
@@ -32,10 +31,7 @@ def run(
     form = table_format(json, csv, markdown)
     chosen = options.chosen(names, set_, fetch)
     file = output_file(out)
-    records = [
-        verbs.parameters(name, inputs or (), resolution=resolution, frames=frames, modules=breakdown)
-        for name in track(chosen, "counting")
-    ]
+    records = verbs.parameters(chosen, inputs or (), resolution=resolution, frames=frames, modules=breakdown)
     columns = ("model", "px", "parameters", "of these dead", "fixed besides", "at inference", "paper prints")
     rows = [_row(presets.of(name), record) for name, record in zip(chosen, records, strict=True)]
     notes = (
@@ -53,7 +49,7 @@ def _tree(record: Record) -> Table:
 
 
 def _row(preset: Preset | None, record: Record) -> tuple[str, ...]:
-    claims = preset.claims_at(record.conditions) if preset else ()
+    claims = preset.claims_at(record.conditions) if preset and preset.name == record.model else ()
     claimed = [claim.params for claim in claims if claim.params]
     names = ("params", "params_dead", "params_fixed", "params_inference")
     numbers = (int(record.metrics[name] or 0) for name in names)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import names, presets
+from dimbench import names
 from dimbench.commands import options
 from dimbench.commands.emit import writing
 from dimbench.errors import UsageError
@@ -17,9 +17,21 @@ from dimbench.report.tables import Table
 class CostOf(StrEnum):
     PASS = "pass"
     IMAGE = "image"
+    SECONDS = "seconds"
+
+
+class Measure(StrEnum):
+    FID = "fid"
+    DRIFT = "drift"
 
 
 ENDINGS = ("png", "svg", "pdf")
+COSTS = (
+    (gallery.gflops_fid, CostOf.PASS),
+    (gallery.gflops_fid, CostOf.IMAGE),
+    (gallery.frontier, CostOf.IMAGE),
+    (gallery.frontier, CostOf.SECONDS),
+)
 
 
 def run(
@@ -28,8 +40,14 @@ def run(
     ] = None,
     models: Annotated[
         list[str] | None,
-        typer.Argument(help="Only these models: names or wildcards.", metavar="MODEL", show_default="all it has"),
+        typer.Argument(
+            help="Only these models: names or wildcards, or networks of your own, as in `dimbench flops`.",
+            metavar="MODEL",
+            show_default="all it has",
+        ),
     ] = None,
+    set_: options.Settings = None,
+    inputs: options.Inputs = None,
     out: Annotated[
         Path | None, typer.Option(help="The picture, .png, .svg or .pdf.", metavar="FILE", show_default="NAME.png")
     ] = None,
@@ -37,9 +55,17 @@ def run(
         int, typer.Option(help="Side of the images in pixels, where costs are counted.", min=1, max=options.MOST_PIXELS)
     ] = 256,
     cost: Annotated[
-        CostOf,
-        typer.Option(help="Of gflops-fid: one pass, or a whole image with all its steps, guidance and decoding."),
-    ] = CostOf.PASS,
+        CostOf | None,
+        typer.Option(
+            help="Of gflops-fid: one pass, or a whole image with all its steps, guidance and decoding. Of frontier: an "
+            "image's multiply-adds, or its seconds.",
+            show_default="pass; of frontier, image",
+        ),
+    ] = None,
+    against: Annotated[
+        Measure | None,
+        typer.Option(help="Of frontier: FID, or how far samples drift from the plain run's.", show_default="fid"),
+    ] = None,
     records: Annotated[
         list[Path] | None,
         typer.Option(
@@ -55,13 +81,18 @@ def run(
         Table(("name", "what"), rows, notes=("`dimbench plot NAME --out FILE.png` draws one.",)).show()
         return
     name, draw = names.find(name, {each: (each, draw) for each, draw in gallery.PLOTS.items()}, "plot")
-    if cost is CostOf.IMAGE and draw is not gallery.gflops_fid:
-        raise UsageError(f"--cost image is a choice of gflops-fid, and {name} was asked for; leave it out")
+    if cost and (draw, cost) not in COSTS:
+        raise UsageError(f"--cost {cost} is no choice of {name}; leave it out")
+    if against and draw is not gallery.frontier:
+        raise UsageError(f"--against {against} is a choice of frontier, and {name} was asked for; leave it out")
     file = out or Path(f"{name}.png")
     ending = file.suffix.removeprefix(".").lower()
     if ending not in ENDINGS:
         raise UsageError(f"--out {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
-    chosen = presets.match(models) if models else []
+    if not models and (set_ or inputs):
+        raise UsageError("--set and --input are of models that are named; name them, or leave the options out")
+    chosen = options.chosen(models, set_) if models else []
     with writing(file, "--out") as temporary:
-        draw(gallery.Asked(chosen, resolution, records, cost is CostOf.IMAGE), temporary, ending)
+        asked = gallery.Asked(chosen, resolution, records, cost or "", against or "fid", inputs or ())
+        draw(asked, temporary, ending)
     typer.echo(f"{file}", err=True)

@@ -9,6 +9,7 @@ from dimbench import verbs
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
+from dimbench.methods import guided_by
 from dimbench.report.tables import Table
 from dimbench.results import Record
 from dimbench.sampling import folder
@@ -49,6 +50,7 @@ def run(
     compile: options.Compile = False,
     cuda_graph: options.CudaGraph = False,
     with_: options.With = None,
+    guide: options.Guide = None,
     weights: options.Weights = None,
     autoencoder: options.Autoencoder = None,
     random_weights: options.RandomWeights = False,
@@ -69,7 +71,7 @@ def run(
         form=form or folder.ImageFormat.NPZ,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
-        compile=compile, cuda_graph=cuda_graph, methods=tuple(with_ or ()),
+        compile=compile, cuda_graph=cuda_graph, methods=(*(with_ or ()), *guided_by(guide)),
     )  # fmt: skip
     if record:
         emit([record], [_table(record)], file, "json" if json else "rich")

@@ -30,6 +30,7 @@ def run(
         typer.Option(help="Models in place of the sweep's; may be given again.", show_default="as the sweep says"),
     ] = None,
     threads: options.Threads = None,
+    with_: options.With = None,
     shard: Annotated[
         str, typer.Option(help="Part i of n as i/n, for the jobs of an array; their files merge with cat.")
     ] = "1/1",
@@ -45,7 +46,13 @@ def run(
         _list()
         return
     sweep = sweeps.find(name)
-    fixed = {"device": device, "threads": threads, "budget": budget, **({"dtype": dtype.value} if dtype else {})}
+    fixed = {
+        "methods": tuple(with_ or ()),
+        "device": device,
+        "threads": threads,
+        "budget": budget,
+        **({"dtype": dtype.value} if dtype else {}),
+    }
     wanted = sweeps.shard(_possible(sweep.rows(model, **fixed)), shard)
     file = output_file(out)
     stored = results.so_far(file)

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from dimbench import preset_files, results
 from dimbench.errors import DimbenchError, UsageError
+
+_PREFIX, _PLACE, _LOCK = "dimbench-", "base", ".lock"  # of a worktree's folder, in it the checkout and who holds it
 
 
 @dataclass(frozen=True)
@@ -57,18 +61,34 @@ def find(folder: Path | None) -> Path:
 
 @contextmanager
 def worktree(repository: Path, ref: str) -> Iterator[tuple[Path, str]]:
-    """A checkout of `ref` in a temporary folder and its commit; removed at the end, whatever that is."""
+    """A checkout of `ref` in a temporary folder and its commit; removed at the end, whatever that is, or by the next
+    comparison where this process is killed."""
     commit = _git(repository, "rev-parse", "--verify", "--quiet", f"{ref}^{{commit}}")
     if not commit:
         raise UsageError(f"{ref} is no commit of the repository at {repository}; give a branch, a tag or a commit")
-    with tempfile.TemporaryDirectory(prefix="dimbench-") as folder:
-        place = Path(folder, "base")
+    _remove_stale(repository)
+    with tempfile.TemporaryDirectory(prefix=_PREFIX) as folder, Path(folder, _LOCK).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until this process ends, however it does
+        place = Path(folder, _PLACE)
         try:
             if _git(repository, "worktree", "add", "--detach", str(place), commit) is None:
                 raise DimbenchError(f"git could not check out {ref} in {folder}; see `git worktree list`")
             yield place, commit[:12]
         finally:
             _git(repository, "worktree", "remove", "--force", str(place))
+
+
+def _remove_stale(repository: Path) -> None:
+    """Remove the worktrees of this repository whose process ended without: of ours alone, and no longer locked."""
+    listed = _git(repository, "worktree", "list", "--porcelain") or ""
+    for line in listed.splitlines():
+        place = Path(line.removeprefix("worktree "))
+        if place.name != _PLACE or not place.parent.name.startswith(_PREFIX) or not (place.parent / _LOCK).is_file():
+            continue
+        with (place.parent / _LOCK).open() as lock, suppress(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _git(repository, "worktree", "remove", "--force", str(place))
+            shutil.rmtree(place.parent, ignore_errors=True)
 
 
 def _git(folder: Path, *words: str) -> str | None:

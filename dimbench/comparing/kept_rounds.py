@@ -47,13 +47,13 @@ class KeptRounds:
 
     def _read(self) -> dict[tuple[bool, str, int], Round]:
         found: dict[tuple[bool, str, int], Round] = {}
-        lines = self.file.read_text(encoding="utf-8").split("\n") if self.file.is_file() else []
+        lines = self.file.read_text(encoding="utf-8", errors="replace").split("\n") if self.file.is_file() else []
         for line in filter(None, lines):
             try:
                 again, model, number, *sides = json.loads(line)
                 base, new = ([results.checked(record, str(self.file)) for record in side] for side in sides)
                 found[bool(again), str(model), int(number)] = base, new
-            except (ValueError, TypeError, DimbenchError):
+            except (ValueError, TypeError, OverflowError, RecursionError, DimbenchError):
                 break  # the kill cut it off; what follows would be glued to it
         if len(found) < len(lines) - 1 or (lines and lines[-1]):
             self.file.write_text("".join(f"{line}\n" for line in lines[: len(found)]), encoding="utf-8")

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import platform
+from collections.abc import Mapping
 from statistics import stdev
+from typing import Any
 
 from dimbench import paths, results
 from dimbench.comparing import pairs
@@ -13,15 +15,25 @@ from dimbench.comparing.estimate import Noise, estimate
 from dimbench.comparing.judge import Pair
 from dimbench.comparing.rounds import Progress, Runner, Series
 from dimbench.errors import DimbenchError
+from dimbench.progress import say
 from dimbench.results import Record
 
 
 def known() -> dict[str, Noise]:
-    """The noise of this host's devices by their name, as they were calibrated last."""
-    found = results.so_far(paths.calibrations_file())
-    here = [entry for entry in found if entry["conditions"].get("host") == platform.node()]
-    deviations = [(entry["conditions"].get("device_name", ""), entry["metrics"].get("deviation")) for entry in here]
-    return {name: Noise(deviation) for name, deviation in deviations if deviation and deviation > 0}
+    """The noise of this host's devices by their name, as they were calibrated last; what is no calibration is left out
+    and said."""
+    file = paths.calibrations_file()
+    entries, damaged = results.sound(file)
+    usable = [entry for entry in entries if _is_usable(entry)]
+    if damaged := damaged + len(entries) - len(usable):
+        say(f"{file}: {damaged} lines are no calibrations and were left out; `dimbench calibrate` measures anew")
+    here = [entry for entry in usable if entry["conditions"].get("host") == platform.node()]
+    return {entry["conditions"].get("device_name", ""): Noise(entry["metrics"]["deviation"]) for entry in here}
+
+
+def _is_usable(entry: Mapping[str, Any]) -> bool:
+    named = isinstance(entry["conditions"].get("device_name", ""), str)
+    return named and (entry["metrics"].get("deviation") or 0) > 0
 
 
 def record(pair: Pair) -> Record:

@@ -180,7 +180,8 @@ class _Ledger:
 
     @contextmanager
     def once(self, module: nn.Module | None) -> Iterator[None]:
-        """Inside, a call of `module` with shapes it had before is booked as that one was, and not made."""
+        """Inside, a call of `module` with shapes it had before is booked as that one was, and not made. Calls whose
+        work differs although their shapes are alike differ in the module's `kind_of_call`."""
         if module is None:
             yield
             return
@@ -188,7 +189,8 @@ class _Ledger:
 
         def called(*args: Any, **kwargs: Any) -> Any:
             leaves, spec = tree_flatten((args, kwargs))
-            key = (spec, tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves))
+            shapes = tuple((x.shape, x.dtype) if isinstance(x, Tensor) else x for x in leaves)
+            key = (spec, shapes, getattr(module, "kind_of_call", None))
             if key not in known or not any(map(_is_shape, leaves)):
                 before = {place: replace(line) for place, line in self.lines.items()}
                 known[key] = forward(*args, **kwargs), self._since(before)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from typing import Any
@@ -29,24 +30,37 @@ class Count(Sums):
         return Sums(**{field.name: getattr(self, field.name) for field in fields(Sums)})
 
 
-def skeleton(backbone: Backbone, real: bool = False) -> tuple[nn.Module, nn.Module]:
-    """The network as it is trained and as it runs at inference, shapes only or, where `real`, with its weights."""
+Fill = Callable[[nn.Module], object]
+"""Puts weights into a network."""
+
+
+def skeleton(backbone: Backbone, real: bool = False, fill: Fill | None = None) -> tuple[nn.Module, nn.Module]:
+    """The network as it is trained and as it runs at inference, shapes only or, where `real`, with weights: its initial
+    ones, or what `fill` puts there."""
     with nullcontext() if real else shapes_only():
         model = created(backbone) if real else backbone.build()
+        if fill:
+            fill(model)
         return model, backbone.running(model)
 
 
 _KNOWN: dict[tuple[Any, ...], Count] = {}
 
 
-def count(backbone: Backbone | str, resolution: Resolution | None = None, batch: int = 1, real: bool = False) -> Count:
-    """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors; made
-    once per process."""
+def count(
+    backbone: Backbone | str,
+    resolution: Resolution | None = None,
+    batch: int = 1,
+    real: bool = False,
+    fill: Fill | None = None,
+) -> Count:
+    """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors, with
+    weights as `skeleton` has them; made once per process."""
     if isinstance(backbone, str):
         backbone = find(backbone, resolution)
-    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real)
+    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real, fill)
     if key not in _KNOWN:
-        model, running = skeleton(backbone, real)
+        model, running = skeleton(backbone, real, fill)
         with nullcontext() if real else shapes_only():
             x, t, given = example(backbone, batch, "cpu" if real else "meta")
         bill = trace(running, lambda: backbone.call(running, x, t, given), batch)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from dimbench.backbone import Backbone, created, example
 from dimbench.counting import parameters, records
 from dimbench.counting.bill import Inputs
-from dimbench.counting.costs import count, skeleton
+from dimbench.counting.costs import Fill, count, skeleton
 from dimbench.counting.rules import RULES
 from dimbench.layers.inputs import Given
 from dimbench.results import Record
@@ -26,11 +26,13 @@ def counted(
     check: bool = False,
     bill: bool = False,
     real: bool = False,
+    fill: Fill | None = None,
 ) -> Record:
     """What one pass costs by `rule`, beside what papers claim of it; by fvcore where `engine` says so. `check` counts
-    with fvcore and torch as well; `bill` keeps the lines; `real` counts on real tensors."""
+    with fvcore and torch as well; `bill` keeps the lines; `real` counts on real tensors, with the initial weights or
+    what `fill` puts there."""
     records.check_rule(rule, backbone.name, backbone.preset)
-    found = count(backbone, batch=batch, real=real)
+    found = count(backbone, batch=batch, real=real, fill=fill)
     record = records.of_pass(found, backbone.preset, rule)
     details: dict[str, Any] = {**record.details, "counted_on": found.bill.counted_on}
     conditions, metrics = dict(record.conditions), dict(record.metrics)

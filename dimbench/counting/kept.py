@@ -18,7 +18,7 @@ from pathlib import Path
 import dimbench
 from dimbench import paths, presets
 from dimbench.counting.summed import Sums
-from dimbench.errors import reason
+from dimbench.errors import DimbenchError, reason
 from dimbench.image_size import Resolution
 from dimbench.progress import say
 
@@ -64,6 +64,18 @@ def sums(name: str, resolution: Resolution | None = None, batch: int = 1) -> Sum
         if key := _keyed(name, resolution, batch, here()):
             _keep(key, found)
     return found
+
+
+def parameters(name: str, resolution: Resolution | None = None) -> Sums | None:
+    """As `sums` where it is kept or can be; else None, for then parameters alone are less to count."""
+    if found := known(name, resolution):
+        return found
+    if not _keyed(name, resolution, 1, here()):
+        return None
+    try:
+        return sums(name, resolution)
+    except DimbenchError:  # its cost may depend on values, its parameters do not
+        return None
 
 
 def write(counted: Iterable[tuple[str, int, Sums]], file: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import names
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.files import json_object
 
 if TYPE_CHECKING:
     from torch import nn
@@ -59,13 +59,15 @@ def read_config(place: Path) -> tuple[str, dict[str, Any]]:
             f"{place} is no folder of diffusers: expected a config.json in it, or below it in transformer or unet"
         )
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        config = json_object(file)
         name = config["_class_name"]
-    except (ValueError, KeyError, TypeError):
+        if not isinstance(name, str):
+            raise ValueError("its class has no name")
+    except (OSError, ValueError, KeyError):
         raise DimbenchError(
             f"{file} names no class of diffusers: expected JSON with _class_name, as save_pretrained writes it"
         ) from None
-    return _FORMERLY.get(config.get("norm_type"), name) if name == "Transformer2DModel" else name, config
+    return _FORMERLY.get(str(config.get("norm_type")), name) if name == "Transformer2DModel" else name, config
 
 
 @contextmanager

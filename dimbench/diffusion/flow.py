@@ -8,6 +8,7 @@ dx_t/dt. Liu et al. 2022 (arXiv 2209.03003); times by a normal's sigmoid: Esser 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,10 +22,9 @@ from dimbench.errors import UsageError
 GRIDS = {name: name for name in ("steps", "points", "leap")}
 
 
-def shift_of(tokens: int, few: int, there: float, many: int, here: float) -> float:
-    """The `shift` of a Flow with noise at time 0 for pictures of so many tokens: e to the minus m, where m goes through
-    `there` at `few` tokens and `here` at `many` on a line."""
-    return math.exp(-(there + (here - there) * (tokens - few) / (many - few)))
+def on_line(place: float, few: float, there: float, many: float, here: float) -> float:
+    """Where a line is at `place` that goes through `there` at `few` and `here` at `many`."""
+    return there + (here - there) * (place - few) / (many - few)
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Flow:
     `prediction`: the network's output is the velocity or the data; data at share n of noise become a velocity by
     division by max(n, `clamp`). `grid`: "steps" are so many even steps from noise to data, "points" as many times, both
     ends included, "leap" as many times and a last step to the data; `stop` is the share of data at which the even part
-    of the last two ends. `shift` s moves each time t to s t / (1 + (s - 1) t). `noise_scale` is the noise's standard
+    of the last two ends. `shift` s moves each time t to s t / (1 + (s - 1) t); with `shift_by_steps`, a line over the
+    number of steps as `on_line` takes it, s is e to the minus what that gives. Times are then stretched so that the
+    last step begins at the share `terminal` of noise, unless that is 0. `noise_scale` is the noise's standard
     deviation, `time_scale` what times are multiplied by for the network. Training draws the sigmoid of a normal of
     `mean` and `std`; with `shift_training` it is shifted too; `cosine` adds one minus the cosine over channels.
     """
@@ -45,6 +47,8 @@ class Flow:
     grid: str = "points"
     stop: float = 1.0
     shift: float = 1.0
+    shift_by_steps: Sequence[float] = ()
+    terminal: float = 0.0
     noise_scale: float = 1.0
     time_scale: float = 1.0
     mean: float = 0.0
@@ -64,10 +68,16 @@ class Flow:
         share = torch.linspace(0, 1, steps + 1) if self.grid == "steps" else torch.linspace(0, self.stop, steps)
         if self.grid == "leap":
             share = torch.cat([share, torch.ones(1)])
-        return self.shifted(1 - share if self.noise_at else share)
+        shift = math.exp(-on_line(steps, *self.shift_by_steps)) if self.shift_by_steps else self.shift
+        times = _shifted(1 - share if self.noise_at else share, shift)
+        if self.terminal and steps > 1:
+            data = 1 - self.noise_share(times)
+            data[:-1] *= (1 - self.terminal) / data[-2]
+            times = 1 - data if self.noise_at else data
+        return times
 
     def shifted(self, t: Tensor) -> Tensor:
-        return self.shift * t / (1 + (self.shift - 1) * t)
+        return _shifted(t, self.shift)
 
     def noise_share(self, t: Tensor) -> Tensor:
         return t if self.noise_at else 1 - t
@@ -95,6 +105,10 @@ class Flow:
     ) -> Tensor:
         self.check(sampler, steps)
         return sample_flow(network, self.noise_scale * x, self, self.times(steps), sampler, on_step)
+
+
+def _shifted(t: Tensor, shift: float) -> Tensor:
+    return shift * t / (1 + (shift - 1) * t)
 
 
 def flow_errors(network: Network, data: Tensor, noise: Tensor, t: Tensor, flow: Flow) -> tuple[Tensor, Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -50,7 +51,7 @@ def mean_loss(
     state, losses = generator.get_state(), []
     for form in forms_in_training(model):
         generator.set_state(state)
-        losses.append(process.loss(lambda x, t, form=form: call(x, t, **form), x, generator).mean())
+        losses.append(process.loss(partial(call, **form), x, generator).mean())
     return torch.stack(losses).sum()
 
 

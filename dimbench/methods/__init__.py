@@ -7,19 +7,46 @@ from dataclasses import fields
 
 from dimbench import names
 from dimbench.errors import UsageError
+from dimbench.methods.attention_backend import AttentionBackend
+from dimbench.methods.autoguidance import Autoguidance
 from dimbench.methods.cfg_cache import CfgCache
 from dimbench.methods.deep import Deep
 from dimbench.methods.fake_quantisation import FakeW4A8, FakeW8A8
+from dimbench.methods.fast_attention import FastAttention
 from dimbench.methods.first_block import FirstBlock
 from dimbench.methods.fora import Fora
+from dimbench.methods.guidance_settings import GuidanceSettings
 from dimbench.methods.interval import Interval
 from dimbench.methods.method import Method
+from dimbench.methods.quantisation import Float8, Int4Weights, Int8, Int8Weights
 from dimbench.methods.state import State
 from dimbench.methods.taylor import Taylor
+from dimbench.methods.tea_cache import TeaCache
 from dimbench.methods.tome import Tome
 
 METHODS: dict[str, type[Method]] = {
-    kind.name: kind for kind in (Fora, Taylor, Deep, FirstBlock, State, Tome, Interval, CfgCache, FakeW8A8, FakeW4A8)
+    kind.name: kind
+    for kind in (
+        Fora,
+        Taylor,
+        Deep,
+        FirstBlock,
+        State,
+        TeaCache,
+        FastAttention,
+        Tome,
+        Interval,
+        GuidanceSettings,
+        Autoguidance,
+        CfgCache,
+        AttentionBackend,
+        Int8Weights,
+        Int8,
+        Int4Weights,
+        Float8,
+        FakeW8A8,
+        FakeW4A8,
+    )
 }
 
 
@@ -36,6 +63,14 @@ def parse(texts: Sequence[str]) -> tuple[Method, ...]:
     return found
 
 
+def guided_by(guide: str | None) -> tuple[str, ...]:
+    """ "dit-digits:w.pt", as --guide takes it -> the text of its method, none for None."""
+    if guide is None:
+        return ()
+    name, _, weights = guide.partition(":")
+    return (f"autoguidance:guide={name}" + (f",weights={weights}" if weights else ""),)
+
+
 def conditions(texts: Sequence[str]) -> dict[str, list[str]]:
     """What a record says of the methods: each in its full form, none where there are none."""
     return {"methods": [str(method) for method in parse(texts)]} if texts else {}
@@ -44,9 +79,11 @@ def conditions(texts: Sequence[str]) -> dict[str, list[str]]:
 def _parse(text: str) -> Method:
     from dimbench.arguments import typed
 
+    """ "attention=math" is short for its first setting, as in attention:backend=math."""
     name, _, rest = text.partition(":")
+    name, sign, first = name.partition("=")
     kind = names.find(name, METHODS, "method", "`dimbench methods` lists them")
-    given = {}
+    given = {fields(kind)[0].name: first} if sign and fields(kind) else {}
     for part in filter(None, rest.split(",")):
         key, sign, value = part.partition("=")
         if not sign:

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dimbench.methods.guiding import Guided, Guiding
-from dimbench.methods.method import OnStep, check_range, no_effect
+from dimbench.methods.method import Method, OnStep, check_range, no_effect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,10 @@ class CfgCache(Guiding):
 
     def __post_init__(self) -> None:
         check_range(self, "every", 1)
+
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(every=every) for every in (2, 4)]
 
     @contextmanager
     def guiding(self, parts: Guided) -> Iterator[tuple[OnStep, Alone]]:

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
-from dimbench.methods.method import Method, OnStep, refuse, replaced
+from dimbench.methods.method import Method, OnStep, replaced
+from dimbench.methods.reuse import linears
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,14 +24,8 @@ class FakeQuantisation(Method):
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
-        from torch import nn
-
-        lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
-        found = {id(m): m for each in lists for m in each.modules() if isinstance(m, nn.Linear)}.values()
-        if not found:
-            raise refuse(self, network, "its blocks hold no linear layer")
         with ExitStack() as stack:
-            for linear in found:
+            for linear in linears(self, network):
                 stack.enter_context(replaced(linear, self._rounding(linear)))
             yield lambda k: None
 

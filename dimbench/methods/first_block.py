@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -22,18 +22,19 @@ class FirstBlock(Method):
     changes: ClassVar[str] = "what the blocks compute"
     says: ClassVar[str] = "all blocks but the first left out while the first one's output changes by under `threshold`"
     wraps: ClassVar[str] = "a chain of blocks that pass on tokens"
+    by_values: ClassVar[bool] = True
     source: ClassVar[str] = "First Block Cache of ParaAttention, after TeaCache, arXiv 2411.19108"
 
     def __post_init__(self) -> None:
         check_range(self, "threshold", 0)
 
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(threshold=threshold) for threshold in (0.1, 0.2, 0.4)]
+
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
-        from torch import nn
-
-        blocks = getattr(network, "blocks", None)
-        if not isinstance(blocks, nn.ModuleList) or len(blocks) < 2:
-            raise refuse(self, network, "it is no chain of two or more blocks")
+        blocks = chain(self, network)
         rest = _Rest(self, network, blocks[0].forward, blocks[-1].forward)
         with ExitStack() as stack:
             stack.enter_context(replaced(blocks[0], rest.first))
@@ -45,6 +46,16 @@ class FirstBlock(Method):
             raise no_effect(self, "the first block's output always changed by more")
         if rest.left_out and rest.left_out == rest.calls - len(rest.known):
             raise no_effect(self, "nothing was computed after the first step, so the threshold is too large")
+
+
+def chain(method: Method, network: nn.Module) -> nn.ModuleList:
+    """The blocks of a network that are called one after the other. UsageError where it is not built so."""
+    from torch import nn
+
+    blocks = getattr(network, "blocks", None)
+    if not isinstance(blocks, nn.ModuleList) or len(blocks) < 2:
+        raise refuse(method, network, "it is no chain of two or more blocks")
+    return blocks
 
 
 class _Rest:

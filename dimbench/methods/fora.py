@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -26,5 +27,9 @@ class Fora(Method):
     def __post_init__(self) -> None:
         check_range(self, "every", 1)
 
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(every=every) for every in (2, 3, 5)]
+
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
-        return reusing(self, branches(self, network), self.every)
+        return reusing(self, network, branches(self, network), self.every)

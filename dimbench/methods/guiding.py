@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from dimbench.methods.method import Method, OnStep
 
@@ -15,18 +15,33 @@ if TYPE_CHECKING:
 
     Halves = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
     Alone = Callable[[Tensor, Tensor], Tensor]
-    Combine = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+    class Combine(Protocol):
+        def __call__(
+            self,
+            x: Tensor,
+            t: Tensor,
+            told: Tensor,
+            untold: Tensor,
+            scale: float | None = None,
+            channels: int | None = None,
+        ) -> Tensor: ...
 
 
 @dataclass(frozen=True)
 class Guided:
     """A guided call in its parts: `halves(x, t)` gives the outputs with and without the condition, `alone` only the
-    first, `combine(x, t, told, untold)` the guided output; `times` are those of the run's calls in their order."""
+    first, `combine(x, t, told, untold)` the guided output, by another scale or number of channels (0: all) where one is
+    given; `times` are those of the run's calls in their order, `sigmas()` the ratios of noise to data there, and
+    `scale` is the run's own. `guide` is another network that is told the same, None where there is none."""
 
     halves: Halves
     alone: Alone
     combine: Combine
     times: tuple[float, ...]
+    sigmas: Callable[[], tuple[float, ...]] = tuple
+    scale: float = 1.0
+    guide: Alone | None = None
 
     def whole(self, x: Tensor, t: Tensor) -> Tensor:
         """As it is without a method."""

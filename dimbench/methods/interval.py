@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dimbench.errors import UsageError
 from dimbench.methods.guiding import Guided, Guiding
-from dimbench.methods.method import OnStep, no_effect
+from dimbench.methods.method import Method, OnStep, no_effect
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,10 @@ class Interval(Guiding):
         if not self.low <= self.high:
             raise UsageError(f"--with interval: low={self.low:g} is above high={self.high:g}; give them in order")
 
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(*_middle(times, share)) for share in (0.8, 0.4)]
+
     @contextmanager
     def guiding(self, parts: Guided) -> Iterator[tuple[OnStep, Alone]]:
         calls = unguided = 0
@@ -47,3 +51,10 @@ class Interval(Guiding):
         if unguided == calls or (not unguided and self != Interval()):
             times = f"{min(parts.times):g} to {max(parts.times):g}"
             raise no_effect(self, f"{'all' if unguided == 0 else 'none'} of the run's times, {times}, lie in it")
+
+
+def _middle(times: Sequence[float], share: float) -> tuple[float, float]:
+    """Bounds halfway between two calls, within which this share of them lies, as many above as below."""
+    ordered = sorted(times)
+    beyond = max(1, min(round((1 - share) / 2 * len(ordered)), (len(ordered) - 1) // 2))
+    return sum(ordered[beyond - 1 : beyond + 1]) / 2, sum(ordered[-beyond - 1 : len(ordered) - beyond + 1]) / 2

@@ -21,7 +21,8 @@ OnStep = Callable[[int], None]
 class Method(ABC):
     """A frozen dataclass of its settings, whose defaults are those that people use. `changes` says what it takes hold
     of: two methods that change the same exclude each other. `timed` is false where only the values are as the method
-    has them, so that its time means nothing."""
+    has them, so that its time means nothing; `by_values` is true where what is left out depends on the images;
+    `numbers` are those in which the blocks' linear layers multiply, where not in the network's own."""
 
     name: ClassVar[str]
     changes: ClassVar[str]
@@ -29,15 +30,32 @@ class Method(ABC):
     wraps: ClassVar[str]
     source: ClassVar[str]
     timed: ClassVar[bool] = True
+    by_values: ClassVar[bool] = False
+    numbers: ClassVar[str] = ""
 
     @abstractmethod
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
         """Inside, `network` runs with the method, for one run of a sampler. Raises UsageError where the method cannot
         wrap the network, and at the end DimbenchError where it did not take effect."""
 
+    @classmethod
+    def absent(cls) -> str:
+        """What is missing here for it to run; "" where nothing is."""
+        return ""
+
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        """Settings to try on a run that calls its network at these times, the mildest first."""
+        return [cls()]
+
     def __str__(self) -> str:
-        settings = ",".join(f"{key}={value:g}" for key, value in asdict(self).items())
+        settings = ",".join(f"{key}={said(value)}" for key, value in asdict(self).items() if value != "")
         return f"{self.name}:{settings}" if settings else self.name
+
+
+def said(value: float | str) -> str:
+    """A setting as people type it."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 @contextmanager

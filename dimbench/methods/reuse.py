@@ -3,71 +3,94 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dimbench.methods.method import Method, OnStep, no_effect, refuse, replaced
+from dimbench.methods.method import Method, OnStep, refuse, replaced
+from dimbench.methods.pace import Pace
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_SELF = re.compile(r"attn1?")
 _BRANCH = re.compile(r"(attn|mlp|ff|spatial_mamba|freq_mamba|mixer|proj)\d*")
 
 
 def branches(method: Method, network: nn.Module) -> list[nn.Module]:
     """The parts of the network's blocks whose outputs are added to its tokens: attention, mixers, feed-forward
     networks. UsageError where there are none by these names."""
-    from torch import nn
+    return branches_of(method, network, _blocks(network))
 
-    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
-    blocks = {id(block): block for each in lists for block in each}.values()
+
+def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Module]:
+    """Those of these blocks of it."""
     found = [part for block in blocks for name, part in block.named_children() if _BRANCH.fullmatch(name)]
     if not found:
         raise refuse(method, network, "none of its blocks has an attention or feed-forward network as a part")
     return found
 
 
+def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
+    """The self-attentions of the network's blocks. UsageError where there are none by that name."""
+    found = [part for block in _blocks(network) for name, part in block.named_children() if _SELF.fullmatch(name)]
+    if not found:
+        raise refuse(method, network, "none of its blocks has a self-attention as a part")
+    return found
+
+
+def linears(method: Method, network: nn.Module) -> list[nn.Linear]:
+    """The linear layers of the network's blocks. UsageError where there are none."""
+    from torch import nn
+
+    found = {id(m): m for block in _blocks(network) for m in block.modules() if isinstance(m, nn.Linear)}
+    if not found:
+        raise refuse(method, network, "its blocks hold no linear layer")
+    return list(found.values())
+
+
+def _blocks(network: nn.Module) -> list[nn.Module]:
+    """The entries of its lists, each once."""
+    from torch import nn
+
+    lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
+    return list({id(block): block for each in lists for block in each}.values())
+
+
 class Reused:
-    """`forward`, called once in `every` steps for each shape of its first argument, and in between predicted from the
-    differences up to `order` of what it gave: sum over i of D^i (m / every)^i / i!, m steps after the last call."""
+    """`forward`, called where `pace` computes, and in between predicted from the differences up to `order` of what it
+    gave: sum over i of D^i (m / every)^i / i!, m steps after the last kept call."""
 
-    def __init__(self, forward: Callable[..., Tensor], every: int, order: int = 0) -> None:
-        self.forward, self.every, self.order = forward, every, order
-        self.step = self.left_out = 0
-        self.known: dict[tuple[int, ...], tuple[int, list[Tensor]]] = {}
+    def __init__(self, forward: Callable[..., Tensor], pace: Pace, order: int = 0) -> None:
+        self.forward, self.pace, self.order = forward, pace, order
+        self.known: dict[tuple[int, ...], list[Tensor]] = {}
 
-    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        at, differences = self.known.get(tuple(x.shape), (-self.every, []))
-        ahead = self.step - at
-        if ahead >= self.every:
-            new = [self.forward(x, *args, **kwargs)]
-            for old in differences[: self.order] if ahead == self.every else []:
+    def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
+        pace = self.pace
+        if not pace.computed:
+            return self._predicted(self.known[pace.shape])
+        output = self.forward(*args, **kwargs)
+        if pace.kept:
+            new = [output]
+            for old in self.known.get(pace.shape, ())[: min(self.order, pace.behind)]:
                 new.append(new[-1] - old)
-            self.known[tuple(x.shape)] = self.step, new
-            return new[0]
-        if ahead == 0:  # a second call within a step, as Heun's
-            return self.forward(x, *args, **kwargs)
-        self.left_out += 1
+            self.known[pace.shape] = new
+        return output
+
+    def _predicted(self, differences: list[Tensor]) -> Tensor:
         output, weight = differences[0], 1.0
         for i, difference in enumerate(differences[1:], start=1):
-            weight *= ahead / self.every / i
+            weight *= self.pace.ahead / self.pace.every / i
             output = output + weight * difference
         return output
 
 
 @contextmanager
-def reusing(method: Method, parts: list[nn.Module], every: int, order: int = 0) -> Iterator[OnStep]:
-    """Inside, each of the `parts` is Reused."""
+def reusing(method: Method, network: nn.Module, parts: list[nn.Module], every: int, order: int = 0) -> Iterator[OnStep]:
+    """Inside, each of the `parts` of `network` is Reused."""
+    pace = Pace(every, most=order + 1)
     with ExitStack() as stack:
-        reused = [Reused(part.forward, every, order) for part in parts]
-        for part, forward in zip(parts, reused, strict=True):
-            stack.enter_context(replaced(part, forward))
-
-        def step(k: int) -> None:
-            for each in reused:
-                each.step = k
-
-        yield step
-    if every > 1 and not any(each.left_out for each in reused):
-        raise no_effect(method, "no step was left out")
+        stack.enter_context(pace.over(method, network))
+        for part in parts:
+            stack.enter_context(replaced(part, Reused(part.forward, pace, order)))
+        yield pace.tell

@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced
+from dimbench.methods.method import Method, OnStep, check_range, refuse, replaced
+from dimbench.methods.pace import Pace
 from dimbench.methods.reuse import Reused
 
 if TYPE_CHECKING:
@@ -33,15 +34,11 @@ class State(Method):
         encode, decode = getattr(network, "encode", None), getattr(network, "decode", None)
         if encode is None or decode is None:
             raise refuse(self, network, "it has no encoder whose state its decoder is given; state wraps DDT")
-        state = Reused(encode, self.every)
+        pace = Pace(self.every)
+        state = Reused(encode, pace)
 
         def forward(x: Tensor, t: Tensor, y: Tensor) -> Tensor:
             return decode(x, state(x, t, y))
 
-        def step(k: int) -> None:
-            state.step = k
-
-        with replaced(network, forward):
-            yield step
-        if self.every > 1 and not state.left_out:
-            raise no_effect(self, "no step was left out")
+        with replaced(network, forward), pace.over(self, network):
+            yield pace.tell

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -28,5 +29,9 @@ class Taylor(Method):
         check_range(self, "every", 1)
         check_range(self, "order", 0, 4)
 
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(every=every) for every in (2, 3, 5)]
+
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
-        return reusing(self, branches(self, network), self.every, self.order)
+        return reusing(self, network, branches(self, network), self.every, self.order)

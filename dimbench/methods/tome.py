@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from math import isqrt
@@ -29,6 +29,10 @@ class Tome(Method):
 
     def __post_init__(self) -> None:
         check_range(self, "ratio", 0, 0.75)
+
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(ratio=ratio) for ratio in (0.25, 0.5)]
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:

@@ -218,7 +218,7 @@ class DyDiT(nn.Module):
     """forward(x (N, C, h, h), t (N,), y (N,)) -> (N, out_channels, h, h); with `complete` the routers are not asked,
     and it is trained so, too."""
 
-    forms_in_training = ({}, {"complete": True})
+    forms_in_training: tuple[dict[str, bool], ...] = ({}, {"complete": True})
 
     def __init__(self, config: Config) -> None:
         super().__init__()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -127,19 +126,19 @@ def find(name: str) -> PaperTable:
 
 
 def _read(file: Path) -> PaperTable:
-    content = tomllib.loads(file.read_text(encoding="utf-8"))
+    content = preset_files.load(file)
+    if faults := list(_faults(content)):
+        raise DimbenchError(f"{file} is no table: {'; '.join(faults)}; mend it there")
     shared: dict[str, Any] = {
         name: content[name] for name in ("rule", "params_rule", "second_hand", "why") if name in content
     }
     conditions = content.get("conditions", {})
     columns = tuple(Column(heading, name) for heading, name in content["columns"].items())
     rows = tuple(_row(row, shared, conditions) for row in content["rows"])
-    table = PaperTable(
+    return PaperTable(
         file.stem, content["title"], content["source"], content.get("survey", False), content.get("note", ""),
         columns, rows,
     )  # fmt: skip
-    _check(table, file)
-    return table
 
 
 def _row(row: Mapping[str, Any], shared: Mapping[str, Any], conditions: Mapping[str, Any]) -> PrintedRow:
@@ -150,16 +149,33 @@ def _row(row: Mapping[str, Any], shared: Mapping[str, Any], conditions: Mapping[
     )
 
 
-def _check(table: PaperTable, file: Path) -> None:
-    if unknown := [column.name for column in table.columns if column.name not in QUANTITIES]:
-        raise DimbenchError(f"{file}: no quantity is called {unknown[0]!r}; known are {', '.join(QUANTITIES)}")
-    for row in table.rows:
-        if len(row.cells) != len(table.columns):
-            raise DimbenchError(
-                f"{file}: {row.label} has {len(row.cells)} cells for {len(table.columns)} columns; give one each"
-            )
-        if row.model and row.model not in presets.all_presets():
-            raise DimbenchError(f"{file}: {row.label} names no model of dimbench: {row.model!r}; see `dimbench list`")
+_NEEDED = {"title": str, "source": str, "columns": dict, "rows": list}
+_SHARED = {"rule": str, "params_rule": str, "second_hand": str, "why": str, "conditions": dict}
+_TABLE = {**_NEEDED, **_SHARED, "survey": bool, "note": str}
+_ROW = {"label": str, "cells": list, **_SHARED, "model": str, "checkpoint": str}
+
+
+def _faults(table: Mapping[str, Any]) -> Iterator[str]:
+    yield from preset_files.mistyped(table, _TABLE, "")
+    yield from (f"it has no {name}" for name in _NEEDED if name not in table)
+    columns, rows = table.get("columns"), table.get("rows")
+    for name in columns.values() if isinstance(columns, dict) else ():
+        if name not in QUANTITIES:
+            yield f"no quantity is called {name!r} (known are {', '.join(QUANTITIES)})"
+    for row in rows if isinstance(rows, list) else ():
+        if not isinstance(row, dict):
+            yield "rows holds something that is no table"
+            continue
+        where = f"row {row.get('label', '')}: "
+        yield from preset_files.mistyped(row, _ROW, where)
+        yield from (f"{where}it has no {name}" for name in ("label", "cells") if name not in row)
+        cells, model = row.get("cells"), row.get("model")
+        if isinstance(cells, list) and not all(isinstance(cell, str) for cell in cells):
+            yield f"{where}cells holds something that is no text"
+        elif isinstance(cells, list) and isinstance(columns, dict) and len(cells) != len(columns):
+            yield f"{where}it has {len(cells)} cells for {len(columns)} columns"
+        if isinstance(model, str) and model and model not in presets.all_presets():
+            yield f"{where}it names no model of dimbench: {model!r} (see `dimbench list`)"
 
 
 def _natural(name: str) -> tuple[tuple[int, str], ...]:

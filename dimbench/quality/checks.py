@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from dimbench.errors import DimbenchError, UsageError
 
 
 def checked(features: Tensor, whose: str = "The", minimum: int = 2) -> Tensor:
-    """The features (N, D) in float64, where they lie; `whose` begins the sentence of the error.
+    """The features (N, D) in float32 if they are, else in float64; `whose` begins the sentence of the error.
 
     Raises UsageError for another shape or fewer than `minimum` images, DimbenchError for NaN or infinite values.
     """
@@ -18,20 +19,22 @@ def checked(features: Tensor, whose: str = "The", minimum: int = 2) -> Tensor:
             "give one row for each image."
         )
     at_least(minimum, len(features), whose)
-    bad = int((~features.isfinite().all(dim=1)).sum())
+    # A sum is finite only where all of its terms are.
+    bad = 0 if features.sum().isfinite() else int((~features.isfinite().all(dim=1)).sum())
     if bad:
         raise DimbenchError(
             f"{whose} features of {bad} of {len(features)} images hold NaN or infinity where numbers were expected: "
             "the model that made the images probably diverged, so look at the images first."
         )
-    return features.double()
+    return features if features.dtype in (torch.float32, torch.float64) else features.double()
 
 
 def checked_pair(generated: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets, checked, and of one dimension."""
+    """Both sets, checked, of one dimension and of the finer precision of the two."""
     generated, reference = checked(generated, "The generated"), checked(reference, "The reference")
     same_dimensions(generated.shape[1], reference.shape[1])
-    return generated, reference
+    precision = torch.promote_types(generated.dtype, reference.dtype)
+    return generated.to(precision), reference.to(precision)
 
 
 def same_dimensions(generated: int, reference: int) -> None:

@@ -118,7 +118,7 @@ class ToDraw:
     def plan(self) -> str:
         """What the task needs; what is here is opened and checked."""
         if not self.missing:
-            return self._plan(drawing.Drawing(self.request), self._comparison())
+            return self._plan(drawing.Drawing(self.request), self.comparison())
         untrained = replace(self.request, random_weights=True, weights=None, autoencoder=None)
         return self._plan(drawing.Drawing(untrained), None)
 
@@ -136,7 +136,8 @@ class ToDraw:
             self.keep,
         ).text()
 
-    def _comparison(self) -> Against:
+    def comparison(self) -> Against:
+        """What the images are compared with."""
         return comparing.Against(
             self.request.size, self.opened, self.networks, self.request.device, dry=self.request.random_weights
         )
@@ -144,7 +145,7 @@ class ToDraw:
     def run(self) -> Evaluated:
         """The records of all sets. DimbenchError where something is missing."""
         requests.refuse_if_missing(f"the FID of {self.request.backbone.name}", self.missing, requests.DRY)
-        comparison, ready = self._comparison(), drawing.Drawing(self.request)
+        comparison, ready = self.comparison(), drawing.Drawing(self.request)
         say(self._plan(ready, comparison))
         if self.keep:
             planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))
@@ -167,12 +168,16 @@ class ToDraw:
     def _measured(self, ready: drawing.Drawing, comparison: Against) -> Record:
         store = ready.store() if self.keep else None
         if store is None:
-            evaluation, pixels = comparison.evaluate(ready.stream(), self.request.num_images)
+            try:
+                evaluation, pixels = comparison.evaluate(ready.stream(), self.request.num_images)
+            except KeyboardInterrupt:
+                say("dimbench: interrupted; --stream keeps no image: the same command begins again")
+                raise
         else:
             with store.claimed():
                 evaluation, pixels = comparison.evaluate(ready.stream(store), self.request.num_images)
             self.stores.append(store)
-        conditions = {**ready.conditions, "uint8": _uint8_rule(), **comparison.conditions}
+        conditions = {**ready.conditions, "uint8": uint8_rule(), **comparison.conditions}
         details: dict[str, Any] = {"protocol": protocol(conditions), "pixels_sha256": pixels}
         warnings = [*ready.warnings, *comparison.warnings, *evaluation.warnings]
         if self.recipe:
@@ -209,7 +214,8 @@ def summarised(records: Sequence[Record]) -> Record:
     return Record("fid", first.model, conditions, metrics, samples=raw, details=details)
 
 
-def _uint8_rule() -> str:
+def uint8_rule() -> str:
+    """How numbers become pixels."""
     from dimbench.data.pixels import UINT8_RULE
 
     return UINT8_RULE
@@ -241,7 +247,7 @@ def _compared(images: Images, name: str, comparison: Against, claim: FolderClaim
         "images_sha256": pixels[:16],
         "resolution": height if height == width else f"{height} x {width}",
         "num_images": images.count,
-        "uint8": _uint8_rule() if drawn else "as given",
+        "uint8": uint8_rule() if drawn else "as given",
         **comparison.conditions,
     }
     details = {"protocol": protocol(conditions), "pixels_sha256": pixels}

@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import torch
+from scipy.linalg import lapack
 from torch import Tensor
 
 from dimbench.quality.checks import same_dimensions
 from dimbench.quality.statistics import Statistics
+from dimbench.quality.symmetric import add_gram
 
 
 def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     """|mu_A - mu_B|^2 + tr(A + B - 2 (A B)^(1/2)), in the squared unit of the features (Heusel et al. 2017, eq. 6).
 
-    With A = R R^T the eigenvalues of A B are those of R^T B R, which is symmetric: two symmetric decompositions in
-    float64, no complex numbers, and singular covariances do no harm. Raises UsageError for unlike dimensions.
+    With A = R R^T and B = S S^T the eigenvalues of A B are those of M^T M, where M = R^T S has as many rows and columns
+    as the covariances have ranks: eigenvalues alone of one symmetric matrix in float64, and none of singular
+    directions, whose rounding noise has large square roots. Raises UsageError for unlike dimensions.
     """
     same_dimensions(len(generated.mu), len(reference.mu))
-    root = _root(generated.sigma)
-    overlap = torch.linalg.eigvalsh(root.T @ reference.sigma @ root).clamp(min=0).sqrt().sum()
+    product = _root(generated.sigma).T @ _root(reference.sigma)
+    fewer = product if product.shape[0] > product.shape[1] else product.T
+    squares = product.new_zeros(fewer.shape[1], fewer.shape[1])
+    add_gram(squares, fewer.numpy())
+    overlap = torch.linalg.eigvalsh(squares).clamp(min=0).sqrt().sum()  # of the lower half
     shift = (generated.mu - reference.mu).square().sum()
     distance = shift + generated.sigma.trace() + reference.sigma.trace() - 2 * overlap
     return max(0.0, distance.item())  # rounding can leave -1e-13 for equal sets
 
 
 def _root(sigma: Tensor) -> Tensor:
-    """R (D, r) with R R^T = sigma, where r is the rank: rounding noise in the null space has a large square root."""
-    values, vectors = torch.linalg.eigh(sigma)
-    kept = values > len(values) * torch.finfo(values.dtype).eps * values.max().clamp(min=0)
-    return vectors[:, kept] * values[kept].sqrt()
+    """R (D, r) with R R^T = sigma, r being the rank to rounding: Cholesky's decomposition with pivots ends where the
+    rest is noise, or the negative part that single precision leaves of a singular covariance."""
+    factor, pivots, rank, _ = lapack.dpstrf(sigma.numpy().T, lower=1)
+    root = torch.zeros(len(sigma), rank, dtype=sigma.dtype)
+    root[torch.from_numpy(pivots).long() - 1] = torch.from_numpy(factor).tril()[:, :rank]
+    return root

@@ -27,7 +27,7 @@ class RunningScore:
 
     def update(self, logits: Tensor) -> None:
         """Add logits (N, K)."""
-        p = checked(logits, minimum=1).softmax(dim=1)
+        p = checked(logits, minimum=1).double().softmax(dim=1)
         if not self.n:
             self.names = torch.zeros(self.splits, p.shape[1], dtype=torch.float64)
         # Split j begins at image j * total // splits.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -12,6 +14,7 @@ from dimbench.quality.checks import checked_pair
 SUBSETS = 100
 SUBSET_SIZE = 1000
 SEED = 2020
+ROWS = 250  # of a subset at once
 
 
 def kernel_distance(
@@ -20,31 +23,59 @@ def kernel_distance(
     """Mean and standard deviation of the squared MMD over random subsets (Binkowski et al. 2018, section 4).
 
     The deviation is None where a subset is the whole of a set. Features (N, D) and (M, D). Subsets are drawn without
-    replacement in torch-fidelity's order and with its default seed, so that both give the same figure. Raises
-    UsageError where a set is smaller than a subset.
+    replacement in torch-fidelity's order and with its default seed, so that both give the same figure. Products of
+    features in float32 are taken in it around the reference's mean, all else in float64: off by 1e-8 or less, where
+    float32 throughout is off by 1e-7. Raises UsageError where a set is smaller than a subset.
     """
     generated, reference = checked_pair(generated, reference)
     smaller = min(len(generated), len(reference))
     if not 2 <= subset_size <= smaller:
         raise UsageError(f"Subsets of {subset_size} images cannot be drawn from {smaller}: give 2 to {smaller}.")
     rng = np.random.RandomState(seed)
-    draws = [
-        _squared_mmd(_draw(rng, generated, subset_size), _draw(rng, reference, subset_size)) for _ in range(subsets)
-    ]
+    centre = reference.mean(dim=0)
+    fakes, reals = Around.centre(centre, generated), Around.centre(centre, reference)
+    draws = [_squared_mmd(fakes.draw(rng, subset_size), reals.draw(rng, subset_size)) for _ in range(subsets)]
     distances = torch.stack(draws)
     return distances.mean().item(), None if subset_size == smaller else distances.std(correction=0).item()
 
 
-def _draw(rng: np.random.RandomState, features: Tensor, size: int) -> Tensor:
-    return features[torch.from_numpy(rng.choice(len(features), size, replace=False))]
+@dataclass(frozen=True)
+class Around:
+    """Features x (N, D) as x - c and, in float64, the rest (N,) of their products by D: x.y is (x - c).(y - c) and
+    D times the rests of x and y."""
+
+    near: Tensor
+    rest: Tensor
+
+    @classmethod
+    def centre(cls, c: Tensor, x: Tensor) -> Around:
+        along = torch.cat([rows.double() @ c.double() for rows in x.split(SUBSET_SIZE)])  # x.c
+        return cls(x - c, (along - c.double().square().sum() / 2) / len(c))
+
+    def draw(self, rng: np.random.RandomState, size: int) -> Around:
+        return self[torch.from_numpy(rng.choice(len(self.rest), size, replace=False))]
+
+    def __getitem__(self, rows: slice | Tensor) -> Around:
+        return Around(self.near[rows], self.rest[rows])
 
 
-def _squared_mmd(x: Tensor, y: Tensor) -> Tensor:
+def _squared_mmd(x: Around, y: Around) -> Tensor:
     """The unbiased estimate from two sets of m features each (Gretton et al. 2012, eq. 3)."""
-    m = len(x)
-    within = sum(kernel.sum() - kernel.trace() for kernel in (_kernel(x, x), _kernel(y, y)))
-    return within / (m * (m - 1)) - 2 * _kernel(x, y).mean()
+    m = len(x.rest)
+    return (_within(x) + _within(y)) / (m * (m - 1)) - 2 * _kernel(x, y).mean()
 
 
-def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    return (x @ y.T / x.shape[1] + 1) ** 3
+def _within(x: Around) -> Tensor:
+    """The sum of the kernel over all ordered pairs of unlike rows, of which it computes one half."""
+    total = torch.zeros((), dtype=torch.float64)
+    for start in range(0, len(x.rest), ROWS):
+        kernel = _kernel(x[start : start + ROWS], x[: start + ROWS])
+        own = kernel[:, start:]
+        total += 2 * kernel.sum() - own.sum() - own.trace()
+    return total
+
+
+def _kernel(x: Around, y: Around) -> Tensor:
+    """(x.y / D + 1)^3 in float64."""
+    products = (x.near @ y.near.T).double()
+    return products.div_(x.near.shape[1]).add_(x.rest[:, None] + 1).add_(y.rest).pow_(3)

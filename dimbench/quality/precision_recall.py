@@ -9,9 +9,12 @@ from dimbench.errors import UsageError
 from dimbench.quality.checks import checked_pair
 
 NEIGHBOURS = 3
-BLOCK = 512  # rows of distances held at once: 200 MB against 50,000 images
+TILE = 1024  # rows and columns of products held at once
+SPARE = 2  # candidates kept beyond the k-th neighbour
+ROWS = 64  # rows of distances in float64 held at once: 26 MB against 50,000 images
 # |a|^2 + |b|^2 - 2 a.b in float64 is off by about this share of the largest |a|^2; a tie must stay a tie.
 ROUNDING = 1e-12
+UNIT = 2**-24  # the rounding of float32
 
 
 def precision_recall(generated: Tensor, reference: Tensor, k: int = NEIGHBOURS) -> tuple[float, float]:
@@ -19,8 +22,9 @@ def precision_recall(generated: Tensor, reference: Tensor, k: int = NEIGHBOURS) 
 
     Around every feature lies a ball that reaches its k-th neighbour in its own set. Precision is the share of
     generated features within a reference ball, recall the share of reference features within a generated one.
-    k = 3 as in ADM's evaluator, whose distances are in float16 where that holds them; these are in float64. Raises
-    UsageError for sets of k images or fewer.
+    k = 3 as in ADM's evaluator, whose distances are in float16 where that holds them. Here products in float32 decide
+    where their error leaves no doubt, and distances in float64 the rest. Raises UsageError for sets of k images or
+    fewer.
     """
     generated, reference = checked_pair(generated, reference)
     if min(len(generated), len(reference)) <= k:
@@ -28,23 +32,99 @@ def precision_recall(generated: Tensor, reference: Tensor, k: int = NEIGHBOURS) 
             f"Precision and recall with {k} neighbours need more than {k} images in each set but got "
             f"{len(generated)} generated and {len(reference)} reference images."
         )
-    centre = reference.mean(dim=0)  # distances stay, rounding shrinks
-    generated, reference = generated - centre, reference - centre
-    slack = ROUNDING * max(generated.square().sum(dim=1).max().item(), reference.square().sum(dim=1).max().item())
-    precision = _share_within(generated, reference, _squared_radii(reference, k) + slack)
-    recall = _share_within(reference, generated, _squared_radii(generated, k) + slack)
+    centre = reference.mean(dim=0).float()  # distances stay, rounding shrinks
+    fakes, reals = Cloud(generated, centre), Cloud(reference, centre)
+    slack = ROUNDING * max(fakes.squares.max().item(), reals.squares.max().item())
+    precision, recall = _shares_within(fakes, fakes.radii(k) + slack, reals, reals.radii(k) + slack)
     return precision, recall
 
 
-def _squared_radii(features: Tensor, k: int) -> Tensor:
-    """(N,) squared distances to the k-th neighbour; the nearest of all is the feature itself."""
-    return torch.cat([_squared_distances(block, features).kthvalue(k + 1).values for block in features.split(BLOCK)])
+class Cloud:
+    """Features (N, D) around a centre (D,), and their squares |a|^2 (N,) in float64.
+
+    With u the rounding of float32, a sum of D products is off by D u |a| |b| at most (Higham 2002, eq. 3.5), so that
+    |a|^2 + |b|^2 - 2 a.b is off by `error` times |a|^2 + |b|^2, the roundings of its terms included.
+    """
+
+    def __init__(self, features: Tensor, centre: Tensor) -> None:
+        self.features, self.centre = features, centre
+        self.squares = torch.cat([self.rows(part).square().sum(dim=1) for part in self.slices(TILE)])
+        self.error = (features.shape[1] + 8) * UNIT
+
+    def slices(self, size: int) -> list[slice]:
+        return [slice(start, start + size) for start in range(0, len(self.features), size)]
+
+    def rows(self, which: slice | Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+        features = self.features[which]
+        if dtype == torch.float64:
+            features = features.double()
+        return (features - self.centre.to(features.dtype)).to(dtype)
+
+    def squared_distances(self, which: slice | Tensor, others: Cloud) -> Tensor:
+        """(n, M) in float64."""
+        a = self.rows(which)
+        products = torch.cat([a @ others.rows(part).T for part in others.slices(TILE)], dim=1)
+        return products.mul_(-2).add_(self.squares[which, None]).add_(others.squares)
+
+    def radii(self, k: int) -> Tensor:
+        """(N,) squared distances to the k-th neighbour; the nearest of all is the feature itself."""
+        lower, nearest = self._candidates(k + 1 + SPARE)
+        radii = torch.empty_like(self.squares)
+        for part in self.slices(ROWS):
+            differences = self.features[part, None].double() - self.features[nearest[part]]
+            radii[part] = differences.square_().sum(dim=2).kthvalue(k + 1).values
+        # Any that was left out is further than `lower`, which settles most rows.
+        doubtful = (radii > lower).nonzero().flatten()
+        for rows in doubtful.split(ROWS):
+            radii[rows] = self.squared_distances(rows, self).kthvalue(k + 1).values.clamp_(min=0)
+        return radii
+
+    def _candidates(self, count: int) -> tuple[Tensor, Tensor]:
+        """The `count` that seem nearest to each (N, count), and what squared distances to others exceed (N,)."""
+        count = min(count, len(self.features))
+        bound = torch.full((len(self.features), count), torch.inf)
+        nearest = torch.zeros(len(self.features), count, dtype=torch.long)
+        least = ((1 - self.error) * self.squares).float()
+
+        def keep(rows: slice, columns: slice, products: Tensor) -> None:
+            found = torch.sub(least[columns], products, alpha=2).topk(min(count, products.shape[1]), largest=False)
+            both = torch.cat([bound[rows], found.values], dim=1)
+            bound[rows], chosen = both.topk(count, largest=False)
+            nearest[rows] = torch.cat([nearest[rows], found.indices + columns.start], dim=1).gather(1, chosen)
+
+        tiles = self.slices(TILE)
+        for number, rows in enumerate(tiles):
+            left = self.rows(rows, torch.float32)
+            for columns in tiles[: number + 1]:
+                products = left @ self.rows(columns, torch.float32).T
+                keep(rows, columns, products)
+                if rows != columns:
+                    keep(columns, rows, products.T)
+        if count == len(self.features):
+            return torch.full_like(self.squares, torch.inf), nearest
+        return bound[:, -1].double() + (1 - self.error) * self.squares, nearest
 
 
-def _share_within(points: Tensor, centres: Tensor, squared_radii: Tensor) -> float:
-    within = [(_squared_distances(block, centres) <= squared_radii).any(dim=1) for block in points.split(BLOCK)]
-    return torch.cat(within).double().mean().item()
+def _shares_within(a: Cloud, radii_a: Tensor, b: Cloud, radii_b: Tensor) -> tuple[float, float]:
+    """The share of a's features in a ball of b, and of b's in a ball of a."""
+    best_a, best_b = (torch.full((len(cloud.features),), torch.inf) for cloud in (a, b))
+    offset_a, offset_b = (a.squares - radii_a).float(), (b.squares - radii_b).float()
+    for rows in a.slices(TILE):
+        left = a.rows(rows, torch.float32)
+        for columns in b.slices(TILE):
+            products = left @ b.rows(columns, torch.float32).T
+            within_b = torch.sub(offset_b[columns], products, alpha=2).amin(dim=1)
+            within_a = torch.sub(offset_a[rows, None], products, alpha=2).amin(dim=0)
+            best_a[rows] = torch.minimum(best_a[rows], within_b)
+            best_b[columns] = torch.minimum(best_b[columns], within_a)
+    return _share_within(a, best_a, b, radii_b), _share_within(b, best_b, a, radii_a)
 
 
-def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
-    return x.square().sum(dim=1)[:, None] + y.square().sum(dim=1) - 2 * x @ y.T  # (N, M)
+def _share_within(points: Cloud, best: Tensor, centres: Cloud, radii: Tensor) -> float:
+    """`best` is the least |c|^2 - r^2 - 2 p.c of each point p over all centres c, from float32."""
+    excess = best.double() + points.squares  # of the squared distance over the squared radius
+    error = points.error * (points.squares + centres.squares.max() + radii.max())
+    within = excess <= 0
+    for rows in (excess.abs() <= error).nonzero().flatten().split(ROWS):
+        within[rows] = (points.squared_distances(rows, centres) <= radii).any(dim=1)
+    return within.double().mean().item()

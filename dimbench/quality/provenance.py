@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dimbench.files import json_object
 from dimbench.quality.features import as_rgb
 from dimbench.quality.summary import pixel_bytes
 from dimbench.sampling import shards
@@ -47,9 +47,9 @@ def claimed(place: Path) -> FolderClaim | None:
     """What is said of the images in the folder `place`, or of the file `place` in one; None where nothing is."""
     folder = place if place.is_dir() else place.parent
     try:
-        said = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        said = json_object(folder / MANIFEST)
+    except (OSError, ValueError):
         return None
-    if not isinstance(said, dict) or not isinstance(said.get("model"), str):
+    if not isinstance(said.get("model"), str):
         return None
     return FolderClaim(folder, {name: value for name, value in said.items() if name not in LAYOUT})

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from dimbench.errors import UsageError
 from dimbench.quality.checks import at_least, checked
+from dimbench.quality.symmetric import add_gram
 
 # What float32 leaves of a covariance, summed or stored, relative to its largest entry, its trace, its largest variance.
 SYMMETRIC = 1e-5
 SEMIDEFINITE = 1e-6
 RANK = 1e-6
+ROWS = 512  # features converted to float64 at once
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,7 @@ class RunningStatistics:
     """
 
     def __init__(self, dimensions: int) -> None:
+        """Of `scatter` the lower half alone is kept."""
         self.n = 0
         self.mean = torch.zeros(dimensions, dtype=torch.float64)
         self.scatter = torch.zeros(dimensions, dimensions, dtype=torch.float64)
@@ -62,10 +66,11 @@ class RunningStatistics:
                 f"Features of {features.shape[1]} dimensions cannot join statistics of {len(self.mean)}: "
                 "use one extractor for all batches."
             )
-        mean = features.mean(dim=0)
-        centred = features - mean
-        self.scatter.addmm_(centred.T, centred)
-        self._shift(len(features), mean)
+        rows = features.numpy()
+        mean = rows.mean(axis=0, dtype=np.float64)
+        for start in range(0, len(rows), ROWS):
+            add_gram(self.scatter, rows[start : start + ROWS] - mean)
+        self._shift(len(rows), torch.from_numpy(mean))
 
     def merge(self, other: RunningStatistics) -> None:
         """Add all that `other` has seen."""
@@ -77,14 +82,20 @@ class RunningStatistics:
         """Account for n features around `mean`, whose own scatter has been added."""
         total = self.n + n
         shift = mean - self.mean
-        self.scatter.addr_(shift, shift, alpha=self.n * n / total)
+        if self.n:
+            self.scatter.addr_(shift, shift, alpha=self.n * n / total)
         self.mean += shift * (n / total)
         self.n = total
 
     def result(self) -> Statistics:
         """Mean and unbiased covariance. Raises UsageError for fewer than 2 images."""
         at_least(2, self.n)
-        return Statistics(self.mean.clone(), self.scatter / (self.n - 1), self.n)
+        sigma = self.scatter / (self.n - 1)
+        for part in torch.arange(len(sigma)).split(ROWS):
+            above, rows = slice(0, int(part[0])), slice(int(part[0]), int(part[-1]) + 1)
+            sigma[above, rows] = sigma[rows, above].T
+            sigma[rows, rows] = sigma[rows, rows].tril() + sigma[rows, rows].tril(-1).T
+        return Statistics(self.mean.clone(), sigma, self.n)
 
 
 def statistics_of(features: Tensor) -> Statistics:

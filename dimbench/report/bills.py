@@ -74,9 +74,11 @@ def _notes(records: Sequence[Record]) -> list[str]:
             calls = ", ".join(f"{name} x {times}" for name, (times, _) in missing.items())
             notes.append(f"{record.model} products not counted, for no formula is known: {calls}")
         if images := record.details["counted_on"]:
+            known = record.conditions.get("weights")
+            how = f"the weights {known}" if known else "the weights it is built with"
             notes.append(
-                f"{record.model} counted on {images} image{'s' * (images != 1)}, with the weights it is "
-                "built with; others may cost more or less."
+                f"{record.model} counted on {images} image{'s' * (images != 1)}, with {how}; others may cost more or "
+                "less."
             )
     if "steps" in records[0].conditions:
         notes += [

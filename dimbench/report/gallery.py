@@ -16,7 +16,7 @@ from dimbench.papers import frame, published
 from dimbench.papers.published import PublishedFid
 from dimbench.presets import Preset, Recipe
 from dimbench.progress import say, track
-from dimbench.report import timings
+from dimbench.report import timings, tradeoffs
 from dimbench.report.crossover import crossings
 from dimbench.report.curves import Curve, TimedPoint
 
@@ -31,24 +31,56 @@ SIDES = (256, 384, 512, 768, 1024, 1536, 2048)
 
 
 class Asked:
-    """What is asked of a plot: `models` (empty: all it can show), the resolution, the record files, and the cost of a
-    whole image in place of that of one pass."""
+    """What is asked of a plot: `models` as backbone.find takes them (none: all it can show), with their `inputs`; the
+    resolution, the record files; `cost` pass, image or seconds, "" for the plot's own; and `against` what, fid or
+    drift."""
 
     def __init__(
-        self, models: Sequence[Preset], resolution: int, files: Sequence[Path] | None, of_image: bool = False
+        self,
+        models: Sequence[str],
+        resolution: int,
+        files: Sequence[Path] | None = None,
+        cost: str = "",
+        against: str = "fid",
+        inputs: Sequence[str] = (),
     ) -> None:
-        self.models = models
+        self.texts = {_name(text): text for text in models}
         self.resolution = resolution
         self.files = files
-        self.of_image = of_image
+        self.cost = cost
+        self.against = against
+        self.inputs = inputs
+
+    @property
+    def models(self) -> list[str]:
+        """Their names, as records have them."""
+        return list(self.texts)
 
     def wants(self, model: str) -> bool:
-        return not self.models or model in {preset.name for preset in self.models}
+        return not self.texts or model in self.texts
+
+    def at_sides(self, name: str) -> Curve:
+        """GMACs of a model by the SIDES that it can be built for."""
+        points = {}
+        for side in SIDES:
+            with suppress(UsageError):
+                macs = self._cost(self.texts.get(name, name), side).macs("macs") / 1e9
+                points[float(side)] = TimedPoint(macs, macs, macs)
+        return points
 
     def costs(self, names: Sequence[str]) -> dict[str, Sums]:
         """The counts of the models, at the resolution asked for."""
         distinct = list(dict.fromkeys(names))
-        return {name: kept.sums(name, self.resolution) for name in track(distinct, "counting")}
+        return {name: self._cost(self.texts.get(name, name), self.resolution) for name in track(distinct, "counting")}
+
+    def _cost(self, text: str, resolution: int) -> Sums:
+        inputs = presets.meant_for(text, self.inputs, list(self.texts.values()))
+        if presets.of(text) and not inputs:
+            return kept.sums(text, resolution)
+        from dimbench.backbone import find
+        from dimbench.counting.costs import count
+
+        return count(find(text, resolution, inputs=inputs))
 
     def fids(self) -> list[PublishedFid]:
         """The published FIDs of these models."""
@@ -56,7 +88,8 @@ class Asked:
 
     def unpublished(self) -> dict[str, str]:
         """For every model asked for by name, why a plot of FIDs might not show it."""
-        return {preset.name: f"no FID at {self.resolution} pixels is published" for preset in self.models}
+        why = f"no FID at {self.resolution} pixels is published"
+        return {name: why if _preset(name) else "no preset states a FID of it" for name in self.texts}
 
 
 def left_out(reasons: Mapping[str, str], shown: Collection[str]) -> str:
@@ -67,7 +100,7 @@ def left_out(reasons: Mapping[str, str], shown: Collection[str]) -> str:
     groups: dict[str, list[str]] = {}
     for model, why in reasons.items():
         if model not in shown:
-            groups.setdefault(why, []).append(presets.find(model).label)
+            groups.setdefault(why, []).append(_label(model))
     said = "; ".join(f"{', '.join(sorted(labels))}: {why}" for why, labels in groups.items())
     if not shown:
         raise DimbenchError(f"there is nothing to draw ({said or 'no model has a figure'}); name other models")
@@ -80,11 +113,11 @@ def gflops_fid(request: Asked, file: Path, form: str) -> None:
     """GFLOPs of one pass, or of a whole image, against published FID, all families counted by one rule."""
     from dimbench.report import plots
 
-    points, reasons = (_by_image if request.of_image else _by_pass)(request)
+    points, reasons = (_by_image if request.cost == "image" else _by_pass)(request)
     absent = left_out({**request.unpublished(), **reasons}, {model for model, _ in points})
     size = f"ImageNet {request.resolution} x {request.resolution}"
     fid = "FID-50K, as published (lower is better)"
-    if request.of_image:
+    if request.cost == "image":
         around = plots.Frame(
             f"Cost of an image and FID, {size}",
             "multiply-adds of an image: all passes with guidance, and decoding (TMACs, rule macs)",
@@ -100,7 +133,8 @@ def gflops_fid(request: Asked, file: Path, form: str) -> None:
             "Filled: 400K training steps of batch 256, no guidance. Hollow: a model's best under other conditions, not "
             f"comparable.{absent}",
         )
-    plots.scatter([dot for _, dot in points], _families(), replace(around, log_x=True, log_y=True), file, form)
+    dots = [dot for _, dot in points]
+    plots.scatter(dots, _families(dots), replace(around, log_x=True, log_y=True), file, form)
 
 
 Placed = tuple[list[tuple[str, "plots.Dot"]], Mapping[str, str]]
@@ -149,7 +183,7 @@ def _dot(model: str, cost: float, fid: float, count: Sums, hollow: bool) -> plot
     """With the whole label where the families that it stands for are not told apart by size."""
     from dimbench.report import plots
 
-    label = presets.find(model).label if hollow else _size(model)
+    label = _label(model) if hollow else _size(model)
     return plots.Dot(cost, fid, _family(model), label, hollow, _kind(count))
 
 
@@ -164,8 +198,9 @@ def params_macs(request: Asked, file: Path, form: str) -> None:
     """Parameters against multiply-adds of one pass, of every size whose cost is printed."""
     from dimbench.report import plots
 
-    listed = request.models or [p for p in presets.all_presets().values() if p.claims and p.resolution == 256]
-    costs = request.costs([preset.name for preset in listed])
+    costs = request.costs(
+        request.models or [p.name for p in presets.all_presets().values() if p.claims and p.resolution == 256]
+    )
     points = [
         plots.Dot(count.params["params"] / 1e6, count.macs("macs") / 1e9, _family(name), _size(name))
         for name, count in costs.items()
@@ -177,17 +212,16 @@ def params_macs(request: Asked, file: Path, form: str) -> None:
         log_x=True,
         log_y=True,
     )
-    plots.scatter(points, _families(), around, file, form)
+    plots.scatter(points, _families(points), around, file, form)
 
 
 def macs_operator(request: Asked, file: Path, form: str) -> None:
     """Where multiply-adds go: linear layers, attention, convolution, scan."""
     from dimbench.report import plots
 
-    names = [preset.name for preset in request.models] or LARGEST
     bars = {
-        presets.find(name).label: {part.replace("_", " "): macs / 1e9 for part, macs in count.by_operator.items()}
-        for name, count in request.costs(names).items()
+        _label(name): {part.replace("_", " "): macs / 1e9 for part, macs in count.by_operator.items()}
+        for name, count in request.costs(request.models or LARGEST).items()
     }
     size = request.resolution
     around = plots.Frame(f"Where the work is, {size} x {size}", "multiply-adds of one pass (GMACs, rule macs)", "")
@@ -198,14 +232,14 @@ def macs_resolution(request: Asked, file: Path, form: str) -> None:
     """Multiply-adds of one pass from 256 to 2048 pixels, with the resolutions where one model overtakes another."""
     from dimbench.report import plots
 
-    names = [preset.name for preset in request.models] or list(GROWING)
-    counted = {name: _at_sides(name) for name in track(names, "counting")}
+    names = request.models or list(GROWING)
+    counted = {name: request.at_sides(name) for name in track(names, "counting")}
     curves = {name: curve for name, curve in counted.items() if len(curve) > 1}
     absent = left_out(dict.fromkeys(names, "it draws no two of these sizes"), curves)
     crossed = timings.overtakings(curves, "px")
     series = [
         plots.Curve(
-            presets.find(name).label,
+            _label(name),
             [plots.Mark(side, point.value) for side, point in curve.items()],
             crossed.get(name, ()),
             _growth(curve),
@@ -224,19 +258,9 @@ def macs_resolution(request: Asked, file: Path, form: str) -> None:
     plots.lines(series, around, file, form, {side: f"{side}\n{(side // 16) ** 2:,}" for side in SIDES})
 
 
-def _at_sides(name: str) -> Curve:
-    """GMACs by the sizes that the network can be built for."""
-    points = {}
-    for side in SIDES:
-        with suppress(UsageError):
-            macs = kept.sums(name, side).macs("macs") / 1e9
-            points[float(side)] = TimedPoint(macs, macs, macs)
-    return points
-
-
 def _overtaken(curves: Mapping[str, Curve]) -> str:
     """In words, where one model comes to need less than another."""
-    label = {name: presets.find(name).label for name in curves}
+    label = {name: _label(name) for name in curves}
     found = [crossing for pair in combinations(curves, 2) for crossing in crossings(*pair, curves)]
     said = [f"{label[c.winner]} below {label[c.loser]} from {c.at:,.0f} px" for c in sorted(found, key=lambda c: c.at)]
     return f"Circled: {'; '.join(said)}." if said else "No two cross."
@@ -256,9 +280,13 @@ def pareto(request: Asked, file: Path, form: str) -> None:
     known = request.fids()
     best = {(e.model, e.passes): e for e in sorted(known, key=lambda entry: -entry.fid) if e.checkpoint}
     placed = [entry for entry in best.values() if entry.passes]
+    unread = {
+        recipe.model: "its FID stands in no table of its family; gflops-fid --cost image shows it"
+        for recipe in _best_recipes(request).values()
+    }
     unplaced = {entry.model: "a FID is published, but no checkpoint that has it" for entry in known}
     uncounted = {model: "its passes per image are not published" for model, _ in best}
-    absent = left_out({**request.unpublished(), **unplaced, **uncounted}, {entry.model for entry in placed})
+    absent = left_out({**request.unpublished(), **unread, **unplaced, **uncounted}, {entry.model for entry in placed})
     costs = request.costs([entry.model for entry in placed])
     points = [
         plots.Dot((entry.passes or 0) * costs[entry.model].macs("macs") / 1e12, entry.fid, _family(entry.model),
@@ -274,7 +302,7 @@ def pareto(request: Asked, file: Path, form: str) -> None:
         log_x=True,
         log_y=True,
     )
-    plots.scatter(points, _families(), around, file, form, front=timings.front(points))
+    plots.scatter(points, _families(points), around, file, form, front=timings.front(points))
 
 
 def latency_resolution(request: Asked, file: Path, form: str) -> None:
@@ -293,6 +321,41 @@ def throughput_batch(request: Asked, file: Path, form: str) -> None:
     _timed(request, "batch", "images_per_second", around, file, form)
 
 
+def frontier(request: Asked, file: Path, form: str) -> None:
+    """Cost of an image under methods against FID or drift, a panel per network, with the front of the best."""
+    from dimbench.report import plots
+
+    known = [r for r in frame.known_records(request.files) if r["command"] == "frontier" and request.wants(r["model"])]
+    groups = tradeoffs.panels(known, _COST_OF[request.cost][0], request.against)
+    if not groups:
+        raise DimbenchError("no records of methods beside their plain run; `dimbench frontier NAME` makes them")
+    panels = [
+        plots.Facet(
+            presets.find(panel.model).label if presets.of(panel.model) else panel.model,
+            [plots.Dot(p.x, p.y, p.group, p.label, hollow=not p.sure) for p in panel.points],
+            timings.front([point for point in panel.points if point.sure]),
+        )
+        for panel in groups
+    ]
+    names = dict.fromkeys(point.group for panel in groups for point in panel.points)
+    around = plots.Frame(
+        "Methods: what an image costs and how good it is" if request.against == "fid" else "Methods: cost and drift",
+        _COST_OF[request.cost][1],
+        tradeoffs.AGAINST[request.against],
+        f"{tradeoffs.shared([panel.conditions for panel in groups])} Line: the front, which nothing beats in both. "
+        "Numbers: a method's first setting. Hollow: rounded numbers computed as the plain network computes, so that "
+        "their cost means nothing.",
+        log_y=request.against == "fid",
+    )
+    plots.facets(panels, sorted(names, key=lambda name: name != tradeoffs.PLAIN), around, file, form)
+
+
+_COST_OF = {
+    "": ("run_macs", "multiply-adds of an image as executed (MACs, rule macs)"),
+    "image": ("run_macs", "multiply-adds of an image as executed (MACs, rule macs)"),
+    "seconds": ("seconds", "seconds of an image, median"),
+}
+
 PLOTS: dict[str, Callable[[Asked, Path, str], None]] = {
     "gflops-fid": gflops_fid,
     "params-macs": params_macs,
@@ -301,6 +364,7 @@ PLOTS: dict[str, Callable[[Asked, Path, str], None]] = {
     "pareto": pareto,
     "latency-resolution": latency_resolution,
     "throughput-batch": throughput_batch,
+    "frontier": frontier,
 }
 
 
@@ -316,31 +380,53 @@ def _timed(request: Asked, axis: str, metric: str, around: plots.Frame, file: Pa
         )
     timed = [record["model"] for record in known if record["command"] == "bench"]
     reasons = dict.fromkeys(timed, f"it has no two records of unlike {axis}s under the conditions shown")
-    reasons |= {m.name: "it has no records" for m in request.models if m.name not in reasons}
+    reasons |= {model: "it has no records" for model in request.models if model not in reasons}
     absent = left_out(reasons, set(sweep.models.values()))
     crossed = timings.overtakings(sweep.curves, "px") if axis == "resolution" else {}
     series = []
     for name, curve in sweep.curves.items():
         model = sweep.models[name]
         marks = [plots.Mark(x, found.value, found.low, found.high, found.doubtful) for x, found in curve.items()]
-        label = presets.find(model).label + name.removeprefix(model)
-        series.append(plots.Curve(label, marks, crossed.get(name, ())))
+        series.append(plots.Curve(_label(model) + name.removeprefix(model), marks, crossed.get(name, ())))
     ticks = {place: f"{place:g}" for place in sorted({place for curve in sweep.curves.values() for place in curve})}
     plots.lines(series, replace(around, caption=sweep.says + absent, log_x=True, log_y=True), file, form, ticks)
 
 
-def _families() -> list[str]:
-    """Every family in the order of its year, so that each keeps its colour in every plot."""
+def _families(dots: Sequence[plots.Dot]) -> list[str]:
+    """Every family in the order of its year, so that each keeps its colour in every plot; then what else is shown."""
     ordered = sorted(presets.all_presets().values(), key=lambda preset: preset.year)
-    return [presets.family_label(family) for family in dict.fromkeys(preset.family for preset in ordered)]
+    known = [presets.family_label(family) for family in dict.fromkeys(preset.family for preset in ordered)]
+    return list(dict.fromkeys([*known, *(dot.group for dot in dots)]))
+
+
+def _name(text: str) -> str:
+    """What records call that which backbone.find takes."""
+    if presets.of(text):
+        return text
+    from dimbench.backbone import find
+
+    return find(text).name
+
+
+def _preset(model: str) -> Preset | None:
+    """That of a record's model; None where it is none, or is known to nobody here."""
+    return presets.all_presets().get(presets.split(model)[0])
+
+
+def _label(model: str) -> str:
+    """How the field writes it, with its settings; what is no preset as it is called."""
+    preset = _preset(model)
+    return preset.label + model.removeprefix(preset.name) if preset else model
 
 
 def _family(model: str) -> str:
-    """How the field writes the family: the label up to its size."""
-    return presets.family_label(presets.find(model).family)
+    """How the field writes the family: the label up to its size; what is no preset is a family of its own."""
+    preset = _preset(model)
+    return presets.family_label(preset.family) if preset else presets.split(model)[0]
 
 
 def _size(model: str) -> str:
-    """The label without its family: "XL/2"."""
-    preset = presets.find(model)
-    return preset.label.removeprefix(presets.family_label(preset.family)).lstrip("-")
+    """The label without its family: "XL/2"; of what is no preset the name without its place."""
+    if _preset(model) is None:
+        return model.rpartition(":")[2]
+    return _label(model).removeprefix(_family(model)).lstrip("-,") or _label(model)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,6 +114,66 @@ def scatter(
         _legend(axes, keys)
         colours = [_look(groups.index(point.group))[0] for point in points]
         _label(figure, axes, points, colours, steps=[(point.x, point.y) for point in front])
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One of several scatters in a figure, with its `front`."""
+
+    title: str
+    points: Sequence[Dot]
+    front: Sequence[Any]
+
+
+def facets(panels: Sequence[Facet], groups: Sequence[str], frame: Frame, file: Path, form: str) -> None:
+    """Labelled points in a panel each, two beside each other, with one legend; the first of `groups` is marked by a
+    line through all of each panel."""
+    across = min(2, len(panels))
+    down = -(-len(panels) // across)
+    with mpl.rc_context(_STYLE):
+        figure, grid = pyplot.subplots(
+            down, across, figsize=(_SIZE[0], 0.9 + 2.5 * down), dpi=_DPI, layout="constrained", squeeze=False
+        )
+        try:
+            for axes in grid.flat[len(panels) :]:
+                axes.set_visible(False)
+            for axes, panel in zip(grid.flat, panels, strict=False):
+                _facet(axes, panel, groups, frame.log_y)
+                axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+            for axes in grid.flat[max(0, len(panels) - across) : len(panels)]:
+                axes.set_xlabel(frame.x, fontsize=7.5)
+            figure.suptitle(frame.title, fontsize=10, x=0.01, ha="left")
+            figure.supylabel(frame.y, fontsize=9)
+            figure.supxlabel(textwrap.fill(frame.caption, 122), fontsize=7.5, color="#444444", x=0.01, ha="left")
+            keys = [_key(name, index) for index, name in enumerate(groups)]
+            figure.legend(handles=keys, loc="outside right upper", fontsize=7.5)
+            for axes, panel in zip(grid.flat, panels, strict=False):
+                colours = [_look(groups.index(point.group))[0] for point in panel.points]
+                _label(figure, axes, panel.points, colours, steps=[(point.x, point.y) for point in panel.front])
+            figure.savefig(file, format=form)
+        finally:
+            pyplot.close(figure)
+
+
+def _facet(axes: Axes, panel: Facet, groups: Sequence[str], log_y: bool) -> None:
+    for point in panel.points:
+        colour, marker = _look(groups.index(point.group))
+        fill = "white" if point.hollow else colour
+        axes.plot(point.x, point.y, marker, color=colour, markersize=5, zorder=3, markerfacecolor=fill)
+        if point.group == groups[0]:
+            axes.axhline(point.y, color=colour, lw=0.6, ls=":", zorder=1)
+            axes.axvline(point.x, color=colour, lw=0.6, ls=":", zorder=1)
+    axes.step([p.x for p in panel.front], [p.y for p in panel.front], where="post", color="#999999", lw=1, zorder=1)
+    axes.set_title(panel.title)
+    axes.margins(0.1)
+    axes.set_xlim(left=0)
+    if log_y:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+    else:
+        axes.set_ylim(bottom=0)
 
 
 def lines(series: Sequence[Curve], frame: Frame, file: Path, form: str, ticks: Mapping[float, str]) -> None:

@@ -191,7 +191,7 @@ def _legend(records: Sequence[Record]) -> list[str]:
 def _warnings(records: Sequence[Record]) -> list[str]:
     """Each piece of advice once, below it what was seen of which row; the sentences of older records as they are."""
     about: dict[str, dict[str, list[str]]] = {}
-    notes = []
+    notes = [f"{title(record)}: {note}" for record in records for note in record.details.get("weights", ())]
     for record in records:
         for doubt in record.details.get("doubts", ()):
             about.setdefault(doubt["advice"], {}).setdefault(title(record), []).append(doubt["seen"])

@@ -6,6 +6,8 @@ import hashlib
 import json
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, contextmanager
+from copy import copy
+from dataclasses import replace
 from functools import cached_property, partial
 from pathlib import Path
 from time import perf_counter
@@ -49,6 +51,19 @@ class Drawing:
         self.autoencoder = self._autoencoder()
         self.batches = self._batches()
 
+    def under(self, texts: Sequence[str]) -> Drawing:
+        """The same network and weights, by these methods. Samples are left as the network draws them."""
+        from dimbench.sampling import run
+        from dimbench.sampling.image_cost import settings_of
+
+        request = replace(self.request, methods=tuple(texts), latents=True)
+        other = copy(self)
+        other.request, other.autoencoder = request, None
+        other.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg, request.methods)
+        run.check(other.settings, self.process, self.backbone)
+        other.batches = other._batches()
+        return other
+
     def _backbone(self) -> Backbone:
         """As the weights need it, with the labels asked for."""
         found = self.request.fitted
@@ -86,7 +101,7 @@ class Drawing:
 
         device, dtype = self.request.device, precision.DTYPES[self.request.dtype]
         precision.set_precision(self.request.dtype)
-        network: Any = self.backbone.running(self.model).to(device, dtype)
+        network: Any = precision.placed(self.backbone.running(self.model), device, dtype)
         if self.request.compile:
             network = torch.compile(network)
         decode = None
@@ -139,8 +154,15 @@ class Drawing:
             "cuda_graph": self.request.cuda_graph,
             "device": self.request.device.partition(":")[0],
             **({"kernels": self.kernels} if self.kernels else {}),
+            **({} if self._drawn_as_ours else {"process": dict(self.backbone.diffusion)}),
             **methods.conditions(self.request.methods),
         }
+
+    @property
+    def _drawn_as_ours(self) -> bool:
+        """Whether the model's name says how it is drawn, as it does of every network of ours."""
+        preset = self.backbone.preset
+        return preset is not None and preset.is_native
 
     @cached_property
     def kernels(self) -> dict[str, str]:

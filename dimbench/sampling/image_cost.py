@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
@@ -20,6 +20,7 @@ from dimbench.diffusers_networks.latent_space import LatentSpace, latent_space
 from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
+from dimbench.methods.reuse import linears
 from dimbench.results import Record
 from dimbench.sampling import run
 from dimbench.sampling.run import ADAPTIVE, Run, Settings
@@ -30,11 +31,13 @@ USUAL = "sd-vae-ft-ema"  # of most published models
 
 @dataclass(frozen=True)
 class ImageCost:
-    """The bill of a run of `bill.batch` images; its calls of the network; passes per image: two in a guided call."""
+    """The bill of a run of `bill.batch` images; its calls of the network; passes per image: two in a guided call.
+    `by_numbers`: multiply-adds per image by rule macs of what multiplies int8 or the like, and "" of the rest."""
 
     bill: Bill
     calls: int
     passes: int
+    by_numbers: Mapping[str, int]
 
     def macs(self, rule: str) -> int:
         """Multiply-adds per image by the rule of that name."""
@@ -77,9 +80,11 @@ def usual_settings(backbone: Backbone, with_: Sequence[str] = ()) -> Settings:
     return settings_of(backbone, usual.get("sampler"), usual["steps"], usual["cfg"], with_)
 
 
-def image_cost(backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None) -> ImageCost:
-    """Counted on shapes alone, or where `images` says how many on real tensors; where `decoded`, with the published
-    autoencoder. UsageError for an adaptive sampler on shapes."""
+def image_cost(
+    backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None, fill: costs.Fill | None = None
+) -> ImageCost:
+    """Counted on shapes alone, or where `images` says how many on real tensors, with the initial weights or what
+    `fill` puts there; where `decoded`, with the published autoencoder. UsageError for an adaptive sampler on shapes."""
     real = images is not None
     if settings.sampler == ADAPTIVE and not real:
         raise UsageError(
@@ -88,14 +93,30 @@ def image_cost(backbone: Backbone, settings: Settings, decoded: bool, images: in
         )
     process = find_process(backbone.diffusion)
     run.check(settings, process, backbone)
-    _, network = costs.skeleton(backbone, real)
+    _, network = costs.skeleton(backbone, real, fill)
     with nullcontext() if real else shapes_only():
         decoder = _decoder(backbone) if decoded else None
     whole = Run(backbone, network, process, settings, decoder)
     rows = range(images or 1)
     noise = SampleNoise(0, rows, "cpu" if real else "meta")
-    alike = None if settings.methods else network  # a method leaves out of one call what it did in another
-    return ImageCost(trace(whole, lambda: whole(noise), len(rows), alike=alike), whole.calls, whole.passes)
+    return traced(whole, noise)
+
+
+def traced(whole: Run, noise: SampleNoise) -> ImageCost:
+    """The cost of the run's images of this noise, counted while they are drawn."""
+    bill = trace(whole, lambda: whole(noise), len(noise.rows), alike=whole.network)
+    return ImageCost(bill, whole.calls, whole.passes, _by_numbers(whole, bill))
+
+
+def _by_numbers(whole: Run, bill: Bill) -> dict[str, int]:
+    total = RULES["macs"].macs(bill) // bill.batch
+    found = next((method for method in whole.settings.methods if method.numbers), None)
+    if found is None:
+        return {"": total}
+    layers = {id(layer) for layer in linears(found, whole.network)}
+    places = {f"network.{path}" for path, module in whole.network.named_modules() if id(module) in layers}
+    macs = sum(line.macs for line in bill.lines if line.module in places and not line.dead) // bill.batch
+    return {"": total - macs, found.numbers: macs}
 
 
 def _decoder(backbone: Backbone) -> nn.Module:
@@ -113,12 +134,17 @@ def _decoder(backbone: Backbone) -> nn.Module:
 
 
 def image_record(
-    of_pass: Record, backbone: Backbone, settings: Settings, rule: str, images: int | None = None
+    of_pass: Record,
+    backbone: Backbone,
+    settings: Settings,
+    rule: str,
+    images: int | None = None,
+    fill: costs.Fill | None = None,
 ) -> Record:
     """The record of a pass with what a whole image costs: `run_macs` of network, guidance and decoding; and in its
     details what one text costs in each text encoder, None where those cannot be counted here."""
     decoded = backbone.stride > 1
-    found = image_cost(backbone, settings, decoded, images)
+    found = image_cost(backbone, settings, decoded, images, fill)
     macs = found.macs(rule)
     metrics = {
         **of_pass.metrics,
@@ -131,8 +157,9 @@ def image_record(
     how = {"sampler": settings.sampler, "steps": settings.steps, "guided": settings.guided, "decoded": decoded}
     if settings.methods:
         how["methods"] = list(map(str, settings.methods))
-        plain = image_cost(backbone, replace(settings, methods=()), decoded, images).macs(rule)
+        plain = image_cost(backbone, replace(settings, methods=()), decoded, images, fill).macs(rule)
         metrics["share_of_plain"] = macs / plain if plain else None
+        metrics |= {f"run_macs_{name}": part for name, part in found.by_numbers.items() if name}
     details = {**of_pass.details, "text_encoders": _texts(backbone)}
     return replace(of_pass, conditions={**of_pass.conditions, **how}, metrics=metrics, details=details)
 

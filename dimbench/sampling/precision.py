@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from dimbench.errors import UsageError
 
@@ -13,6 +14,13 @@ def set_precision(dtype: str) -> None:
     """Let float32 products of this process run in TF32 or not. cuDNN's own default would be TF32 for convolutions."""
     torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+
+
+def placed(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:
+    """`network` there and in that type. Networks of diffusers warn of any type they are told; only what should stay in
+    float32 and does not is worth it."""
+    idle = dtype == torch.float32 or not getattr(network, "_keep_in_fp32_modules", None)
+    return nn.Module.to(network, device, dtype) if idle else network.to(device, dtype)
 
 
 def check_device(place: str) -> None:

@@ -101,6 +101,12 @@ class Request:
         if self.checkpoint is None and not self.random_weights:
             published = " or ".join(f"{c.file} from {c.url or c.page or 'an unknown address'}" for c in self.published)
             missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
+        elif self.weights is None and self.known is None and not self.random_weights:
+            from dimbench.weights.opening import holds_weights
+
+            folder = self.backbone.weights
+            if folder and not holds_weights(folder):
+                missing.append(f"--weights FILE: the checkpoint, of which {folder} holds none")
         return missing + (decoding.missing(self.decoder) if self.decoder else [])
 
     def _check_latents(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -17,8 +18,10 @@ from dimbench.diffusion.guidance import ConditionedNetwork, Scale, guided, stack
 from dimbench.diffusion.process import Process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.layers.inputs import Given
+from dimbench.methods.autoguidance import Autoguidance
 from dimbench.methods.guiding import Guided, Guiding
 from dimbench.methods.method import Method, check_wraps
+from dimbench.sampling import guides, noise_levels
 from dimbench.sampling.sample_noise import SampleNoise
 
 OnStep = Callable[[int], None]
@@ -68,6 +71,10 @@ class Run(nn.Module):
         self.call: ConditionedNetwork = lambda x, t, given: backbone.call(network, x, t, given)
         self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
         self.calls = self.passes = self._rows = 0
+        self.guide: nn.Module | None = None
+        for method in settings.methods:
+            if isinstance(method, Autoguidance):
+                self.guided_by, self.guide = guides.opened(method, backbone, network)
 
     def forward(self, noise: SampleNoise) -> Tensor:
         x = self.sample(noise)
@@ -92,6 +99,11 @@ class Run(nn.Module):
                     on_step(k)
 
             x = self.process.sample(network, start, noise, settings.sampler, settings.steps, on_step=follow)
+        if settings.methods and not x.is_meta and not x.isfinite().all():
+            given = " and ".join(map(str, settings.methods))
+            raise DimbenchError(
+                f"--with {given} makes samples that are not finite; leave it out or give milder settings"
+            )
         self.calls, self.passes = network.calls, self._rows // len(noise.rows)
         state = self.backbone.state
         return x if x.shape[1:] == state else x[:, : prod(state)].reshape(-1, *state)
@@ -108,18 +120,34 @@ class Run(nn.Module):
             if isinstance(method, Guiding):
                 alone, halves, combine = self._halves(noise)
                 times = times_of_calls(self.process, settings, denoised(self.backbone))
-                tell, network = stack.enter_context(method.guiding(Guided(halves, alone, combine, times)))
+                levels = partial(noise_levels.of_times, self.process, times)
+                guide = self._guide(noise) if self.guide else None
+                parts = Guided(halves, alone, combine, times, levels, settings.cfg, guide)
+                tell, network = stack.enter_context(method.guiding(parts))
                 told.append(tell)
                 return network
         return self._bound(noise)
+
+    def _guide(self, noise: SampleNoise) -> Network:
+        """(x, t) -> what the guide makes of it, told what the network is told."""
+        given = cast(self.guided_by.given(noise.rows, noise.device), self.dtype)
+        return lambda x, t: self.guided_by.call(self.guide, x.to(self.dtype), t, given).to(x.dtype)  # type: ignore[arg-type]
 
     def _halves(self, noise: SampleNoise) -> tuple[Any, Any, Any]:
         """A guided call in its parts, as methods.guiding.Guided has them."""
         given = cast(self.backbone.given(noise.rows, noise.device), self.dtype)
         both = stacked(given, cast(self.backbone.given(noise.rows, noise.device, null=True), self.dtype))
 
-        def combine(x: Tensor, t: Tensor, told: Tensor, untold: Tensor) -> Tensor:
-            pair = guided(lambda *_: torch.cat([told, untold]), self._scale, self.settings.guided_channels or None)
+        def combine(
+            x: Tensor,
+            t: Tensor,
+            told: Tensor,
+            untold: Tensor,
+            scale: float | None = None,
+            channels: int | None = None,
+        ) -> Tensor:
+            count = self.settings.guided_channels if channels is None else channels
+            pair = guided(lambda *_: torch.cat([told, untold]), self._scale if scale is None else scale, count or None)
             return pair(torch.cat([x, x]), torch.cat([t, t]), None)[: len(x)]
 
         def halves(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from dimbench.errors import DimbenchError, reason
-from dimbench.files import replacing
+from dimbench.files import json_object, replacing
 
 OnShard = Callable[[int], None]
 
@@ -56,8 +56,9 @@ class Shards:
         self._known: dict[int, Path] = {}
 
     @contextmanager
-    def claimed(self) -> Iterator[None]:
-        """Inside, the folder is this run's alone; it is made, or its manifest must be of the same run."""
+    def claimed(self, said: bool = True) -> Iterator[None]:
+        """Inside, the folder is this run's alone; it is made, or its manifest must be of the same run. What an
+        interruption leaves in it is `said`."""
         fresh = not self.folder.exists()
         try:
             self._check_place()
@@ -76,7 +77,8 @@ class Shards:
             try:
                 yield
             except KeyboardInterrupt:
-                self._say_kept(fresh)
+                if said:
+                    self._say_kept(fresh)
                 raise
 
     def _say_kept(self, fresh: bool) -> None:
@@ -107,8 +109,8 @@ class Shards:
                 temporary.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
             return
         try:
-            found = dict(json.loads(self._manifest.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            found = json_object(self._manifest)
+        except (OSError, ValueError):
             raise DimbenchError(f"{self._manifest} is damaged; delete the folder or give another --out") from None
         keys = [key for key in {**found, **self.manifest} if found.get(key) != self.manifest.get(key)]
         if keys:

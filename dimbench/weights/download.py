@@ -18,6 +18,7 @@ from urllib.request import Request, build_opener
 
 from dimbench import __version__
 from dimbench.errors import DimbenchError, plain, reason
+from dimbench.files import json_object
 
 OnBytes = Callable[[int, int | None], None]
 
@@ -47,6 +48,10 @@ class Version:
     etag: str
     modified: str
     total: int
+
+    def __post_init__(self) -> None:
+        if [type(value) for value in (self.url, self.etag, self.modified, self.total)] != [str, str, str, int]:
+            raise TypeError(f"{self} is no version of a file")
 
     @property
     def condition(self) -> str:
@@ -210,7 +215,7 @@ def _note(part: Path) -> Path:
 def _begun(part: Path, url: str) -> Version | None:
     """The version that `part` is the beginning of, if it is of this address and can be told from another."""
     try:
-        version = Version(**json.loads(_note(part).read_text(encoding="utf-8")))
+        version = Version(**json_object(_note(part)))
     except (OSError, ValueError, TypeError):
         return None
     return version if part.is_file() and version.url == url and version.condition else None

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from dimbench.errors import DimbenchError
-from dimbench.files import digest, replacing
+from dimbench.files import digest, json_object, replacing
 from dimbench.presets import Published
 from dimbench.weights.first_bytes import SUFFIXES, kind_of
+
+_NOTED = {"sha256": str, "size": int, "mtime_ns": int, "source": str, "arrived": str}
 
 
 def note_of(path: Path) -> Path:
@@ -29,9 +31,11 @@ def recorded(path: Path) -> dict[str, Any] | None:
     if not note.is_file():
         return None
     try:
-        content = json.loads(note.read_text(encoding="utf-8"))
-        return {name: content[name] for name in ("sha256", "size", "mtime_ns", "source", "arrived")}
-    except (ValueError, KeyError, TypeError):
+        content = json_object(note)
+        if not all(isinstance(content.get(name), kind) for name, kind in _NOTED.items()):
+            raise ValueError("it is no note")
+        return {name: content[name] for name in _NOTED}
+    except (OSError, ValueError):
         raise DimbenchError(f"{note} is damaged; delete it, and `dimbench weights check` writes a new one") from None
 
 

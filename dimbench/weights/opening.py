@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 
 from dimbench import hub
 from dimbench.errors import DimbenchError, plain
+from dimbench.files import json_object
 from dimbench.weights.first_bytes import SUFFIXES, FileKind, kind_of
 from dimbench.weights.unpickling import damaged, read_pickle
 
@@ -49,6 +49,14 @@ def open_checkpoint(path: Path, inside: Sequence[str] = NETWORKS) -> Opened:
     if kind_of(file) is FileKind.JSON:
         return _parts(file, notes)
     return Opened(_read(file), (file,), notes)
+
+
+def holds_weights(folder: Path) -> bool:
+    """Whether a folder, or hf:owner/name, has weights that `open_checkpoint` would look for."""
+    try:
+        return bool(files_of(folder))
+    except DimbenchError:
+        return False
 
 
 def files_of(path: Path) -> tuple[Path, ...]:
@@ -112,12 +120,9 @@ def _weight_map(index: Path) -> dict[str, str]:
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DimbenchError(f"{file} cannot be read as JSON ({plain(error)}); fetch it again") from None
-    if not isinstance(content, dict):
-        raise DimbenchError(f"{file} holds a {type(content).__name__}, not a JSON object; fetch it again")
-    return content
+        return json_object(file)
+    except (OSError, ValueError) as error:
+        raise DimbenchError(f"{file} cannot be read as a JSON object ({plain(error)}); fetch it again") from None
 
 
 def config_beside(file: Path) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ struct Haar {
     int64_t bands_batch, bands_row;                 // strides of the rows of the bands
     const int64_t* slots;                           // (f^2) which band a pixel's place in its tile becomes
     const int64_t* places;                          // (tokens) row of the bands by row of the layout; none: a row per tile
-    float gain;
+    double gain;
 };
 
 struct Tile {
@@ -74,7 +74,7 @@ template <class T>
 void write_image(const Tile& at, const float* tile) {
     for (int64_t p = 0; p < at.h.side * at.h.side; p++)
         in_vectors(at.h.channels, [&](int64_t c, int lanes) {
-            store(at.pixel<T>(p) + c, at.h.gain * load(tile + at.h.slots[p] * at.h.channels + c, lanes), lanes);
+            store(at.pixel<T>(p) + c, float(at.h.gain) * load(tile + at.h.slots[p] * at.h.channels + c, lanes), lanes);
         });
 }
 
@@ -85,14 +85,14 @@ void write_bands(const Tile& at, const float* tile) {
     if (!at.h.places) {
         T* row = at.row<T>(at.down * at.h.across + at.across);
         return in_vectors(pixels * at.h.channels, [&](int64_t n, int lanes) {
-            store(row + n, at.h.gain * load(tile + n, lanes), lanes);
+            store(row + n, float(at.h.gain) * load(tile + n, lanes), lanes);
         });
     }
     for (int64_t p = 0; p < pixels; p++)
         in_vectors(at.h.channels, [&](int64_t c, int lanes) {
             vec value{};
             for (int lane = 0; lane < lanes; lane++) value[lane] = tile[(c + lane) * pixels + p];
-            store(at.token<T>(p) + c, at.h.gain * value, lanes);
+            store(at.token<T>(p) + c, float(at.h.gain) * value, lanes);
         });
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import struct
 from functools import cache
 from pathlib import Path
 
@@ -12,29 +13,13 @@ from torch import Tensor
 
 from dimbench.kernels import native
 
-
-class _Haar(ctypes.Structure):
-    """`Haar` of cpu.cpp; `kept` holds what it points to."""
-
-    kept: tuple[object, ...]
-    _fields_ = (
-        *((name, ctypes.c_int64) for name in ("batch", "down", "across", "channels", "side")),
-        *((name, ctypes.c_int64) for name in ("image_batch", "image_row", "image_column")),
-        *((name, ctypes.c_void_p) for name in ("image", "bands")),
-        *((name, ctypes.c_int64) for name in ("bands_batch", "bands_row")),
-        *((name, ctypes.c_void_p) for name in ("slots", "places")),
-        ("gain", ctypes.c_float),
-    )
-
-
-def _library() -> ctypes.CDLL:
-    return native.load(Path(__file__).with_name("cpu.cpp"))
+_SOURCE = Path(__file__).with_name("cpu.cpp")
 
 
 def why_not(x: Tensor, places: Tensor | None = None) -> str | None:
     if reason := native.why_not((x,), (places,)):
         return reason
-    _library()
+    native.load(_SOURCE)
     return None
 
 
@@ -80,16 +65,15 @@ def _run(
     batch, height, width, channels = image.shape
     side, slots = 2**levels, _slots(levels, first_slowest=places is not None)
     places = None if places is None else places.contiguous()
-    haar = _Haar(
+    haar = [
         *(batch, height // side, width // side, channels, side),
         *image.stride()[:3],
         *(image.data_ptr(), bands.data_ptr()),
         *bands.stride()[:2],
-        *(ctypes.addressof(slots), None if places is None else places.data_ptr()),
-        gain / side,  # what makes the sums of 4^levels terms orthonormal
-    )
-    haar.kept = (slots, places)
-    native.call(_library(), function, image.dtype, haar)
+        *(ctypes.addressof(slots), 0 if places is None else places.data_ptr()),
+        *struct.unpack("q", struct.pack("d", gain / side)),  # what makes the sums of 4^levels terms orthonormal
+    ]  # `Haar` of cpu.cpp
+    native.call(_SOURCE, function, image.dtype, haar)
 
 
 @cache

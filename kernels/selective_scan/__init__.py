@@ -40,17 +40,16 @@ def selective_scan(
             "(E, N)"
         )
     (batch, length, channels), states = u.shape, A.shape[1]
-    expected = {
-        "delta": (delta, (batch, length, channels)),
-        "A": (A, (channels, states)),
-        "B": (B, (batch, length, states)),
-        "C": (C, (batch, length, states)),
-        "D": (D, (channels,)),
-        "z": (z, (batch, length, channels)),
-        "delta_bias": (delta_bias, (channels,)),
-    }
-    for name, (tensor, shape) in expected.items():
-        if tensor is not None and tuple(tensor.shape) != shape:
+    for name, tensor, shape in (
+        ("delta", delta, (batch, length, channels)),
+        ("A", A, (channels, states)),
+        ("B", B, (batch, length, states)),
+        ("C", C, (batch, length, states)),
+        ("D", D, (channels,)),
+        ("z", z, (batch, length, channels)),
+        ("delta_bias", delta_bias, (channels,)),
+    ):
+        if tensor is not None and tensor.shape != shape:
             raise ValueError(
                 f"selective_scan got {name} of shape {tuple(tensor.shape)} beside u {tuple(u.shape)} and A "
                 f"{tuple(A.shape)}; expected {shape}"
@@ -105,8 +104,9 @@ def _remember(ctx: Any, inputs: tuple[Tensor | None, ...], output: Tensor) -> No
 
 
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grads = iter(_gradients(grad, *ctx.saved_tensors))
-    return tuple(None if t is None else next(grads) for t in ctx.saved_tensors)
+    inputs = ctx.saved_tensors  # read once: under checkpointing a second time is an error
+    grads = iter(_gradients(grad, *inputs))
+    return tuple(None if t is None else next(grads) for t in inputs)
 
 
 _operator.register_autograd(_backward, setup_context=_remember)

@@ -62,3 +62,10 @@ def test_the_roof_is_the_lower_of_the_two() -> None:
     assert (compute.utilisation, compute.roof_share, compute.ridge, compute.bound) == (0.25, 0.25, 20.0, "compute")
     memory = roofline.position(macs=100.0, seconds=2.0, traffic=10.0, macs_per_second=200.0, bytes_per_second=10.0)
     assert (memory.utilisation, memory.roof_share, memory.bound) == (0.25, 0.5, "memory")
+
+
+def test_a_mixture_of_numbers_has_the_time_of_its_parts() -> None:
+    found = replace(FOUND, macs_per_second={"fp32": 1e9, "int8": 4e9})
+    assert found.rate({"fp32": 100}) == 1e9
+    assert found.rate({"fp32": 100, "int8": 400}) == 500 / (100 / 1e9 + 400 / 4e9)
+    assert found.rate({"fp32": 100, "fp8": 400}) is None

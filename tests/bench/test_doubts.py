@@ -11,7 +11,7 @@ from dimbench.bench.timing import Timed, WarmUp
 
 QUIET = Host(8, 8, 0.1, None, "performance", True, 1, 10**10)
 COOL = GpuState(1.9e9, 1.98e9, 2.6e9, 50, 400.0, (), {})
-STEADY = [1.0 + 0.001 * (k % 5) for k in range(40)]
+STEADY = [1.0 + 0.001 * (k % 5) for k in range(60)]
 
 
 def of(seconds: list[float], reason: str = "interval", stable: bool = True) -> list[Doubt]:
@@ -24,14 +24,15 @@ def test_a_good_series_raises_no_doubt() -> None:
 
 
 def test_each_fault_of_a_series_is_said_with_what_helps() -> None:
-    wide = [1.0, 2.0] * 20
+    wide = [1.0, 2.0] * 30
     for found, kind, words in (
         (of(STEADY, stable=False), DoubtKind.WARM_UP, "still changed after a warm-up"),
         (of([1.0] * 3), DoubtKind.FEW, "3 samples gave no interval"),
+        (of(STEADY[:49]), DoubtKind.FEW, "49 samples do not tell whether calls were alike"),
         (of(wide, "budget"), DoubtKind.WIDE, "± 33.3 %, above 2.0 %, when the budget was used up"),
         (of(wide, "settled"), DoubtKind.WIDE, "more samples did not narrow it"),
         (of(wide), DoubtKind.SPREAD, "differed strongly"),
-        (of([*STEADY, 9.0]), DoubtKind.OUTLIERS, "1 of 41 samples were severe outliers, which are kept"),
+        (of([*STEADY, 9.0]), DoubtKind.OUTLIERS, "1 of 61 samples were severe outliers, which are kept"),
         (
             of([1.0 + k / 1e4 for k in range(400)]),
             DoubtKind.ALIKE,

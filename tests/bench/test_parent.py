@@ -103,6 +103,30 @@ def test_an_interruption_leaves_no_child(tmp_path: Path) -> None:
     assert not _alive(int(note.read_text()))
 
 
+def test_the_first_row_goes_to_the_child_that_was_started_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parent, "CHILD", child({**DONE, "details": {}}, first="sys.stdin.readline()"))
+    with parent.ahead():
+        (started,) = parent._spares
+        for _ in range(2):  # the second gets one of its own
+            assert parent.measure(ROW, lambda *_: None, parent.CHILD).metrics["seconds"] == 0.5
+            assert not parent._spares
+        assert started.process.returncode is not None
+
+
+def test_a_child_started_ahead_of_a_row_that_is_refused_goes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parent, "CHILD", child(then="time.sleep(60)"))
+
+    def refused() -> None:
+        with parent.ahead():
+            started.extend(parent._spares)
+            raise UsageError("no such row")
+
+    started: list[parent._Child] = []
+    with pytest.raises(UsageError):
+        refused()
+    assert started[0].process.returncode is not None
+
+
 def test_a_child_leaves_with_its_parent() -> None:
     reading, writing = os.pipe()
     pid = os.posix_spawn(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -80,3 +82,11 @@ def test_a_call_and_a_run_give_finite_images(name: str) -> None:
 def test_branches_are_merged_for_inference_only() -> None:
     assert build(Row("udit-t48", 128), 1).form == "merged"
     assert build(Row("udit-t48", 128, mode="train"), 1).form == "as trained"
+
+
+def test_what_loading_the_weights_chose_is_kept(tmp_path: Path) -> None:
+    trained = subject.backbone.created(subject.found(Row("dit-digits", 8))).state_dict()
+    torch.save({"model": trained, "ema": {name: 2 * tensor for name, tensor in trained.items()}}, tmp_path / "w.pt")
+    (note,) = build(Row("dit-digits", 8, weights=str(tmp_path / "w.pt")), 1).notes
+    assert "'ema' were taken" in note
+    assert build(Row("dit-digits", 8), 1).notes == ()

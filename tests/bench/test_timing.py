@@ -91,16 +91,20 @@ def test_no_garbage_is_collected_between_the_marks() -> None:
     assert gc.isenabled()
 
 
-@pytest.mark.parametrize(("seconds", "alike"), [(0.02, 0.0), (0.02, 0.9), (0.2, 0.9)])
+@pytest.mark.parametrize(
+    ("seconds", "alike", "given"),
+    [(0.02, 0.0, 0.9), (0.02, 0.9, 0.9), (0.2, 0.9, 0.9), (1.0, 0.0, 0.9), (1.0, 0.9, 0.1)],
+)
 def test_the_interval_holds_the_median_of_calls_that_are_alike(
-    seconds: float, alike: float, monkeypatch: pytest.MonkeyPatch
+    seconds: float, alike: float, given: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """90 % are asked for; of 100 series the standard error is at most 0.03, and two of them are left to chance. The
-    interval for independent samples holds it in about half of those that are alike."""
+    """90 % of those that are given are asked for; the standard error is at most 0.04 of 60 series, and two of them are
+    left to chance. The interval for independent samples holds it in about half of those that are alike. Calls of a
+    second, few and alike, seldom get an interval: that is said."""
     monkeypatch.setattr(gc, "collect", lambda: None)  # takes longer than all the calls of a series
-    found = interval_coverage.coverage(seconds, alike, 100)
-    assert found["held"] >= 0.84
-    assert found["given"] > 0.7
+    found = interval_coverage.coverage(seconds, alike, 400 if given < 0.5 else 60)
+    assert found["held"] >= 0.82
+    assert found["given"] > given
     assert found["plain"] < 0.6 or not alike
 
 

@@ -42,3 +42,9 @@ def finish(process: subprocess.Popen[str]) -> str:
     printed, said = process.communicate(timeout=300)
     assert process.returncode == 0, said
     return printed
+
+
+def worktrees(repository: Path) -> int:
+    """How many git knows, the repository itself among them."""
+    listed = subprocess.run(["git", "-C", repository, "worktree", "list"], capture_output=True, text=True, check=True)
+    return len(listed.stdout.splitlines())

@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 
 from dimbench import paths, results
-from dimbench.comparing import checkouts
+from dimbench.comparing import checkouts, noise
 from dimbench.comparing.checkouts import Side
 from dimbench.errors import DimbenchError
 from dimbench.results import Record
+from tests.commands.processes import worktrees
 from tests.comparing.rounds_of import entry
 from tests.console import dimbench, refused
 
@@ -170,6 +171,19 @@ def test_calibration_widens_the_margin_on_this_host_alone(fake: Callable[..., Fa
     assert dimbench("compare", "dit-digits", "--b", "slow").code == 3
 
 
+def test_damaged_calibrations_are_left_out_and_said(fake: Callable[..., FakeBench]) -> None:
+    fake()
+    dimbench("calibrate", "--rounds", 4)
+    whole = paths.calibrations_file().read_text()
+    (record,) = results.read(paths.calibrations_file())
+    damaged = ("[[", "{}", "\ufffd", *(json.dumps(record | {"metrics": {"deviation": bad}}) for bad in (0, None, "a")))
+    paths.calibrations_file().write_text("\n".join(damaged) + "\n" + whole)
+    ran = dimbench("compare", "dit-digits", "--b", "slow", "--json")
+    assert ran.code == 0
+    assert f"{len(damaged)} lines are no calibrations and were left out" in ran.stderr
+    assert noise.known() == {record["conditions"]["device_name"]: noise.Noise(record["metrics"]["deviation"])}
+
+
 def test_calibrate_needs_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(checkouts, "bench", lambda side, model, budget: [entry(seconds=None)])
     assert "measured no time of dit-digits" in refused(1, "calibrate")
@@ -192,11 +206,6 @@ def repository(tmp_path: Path) -> Path:
     git("commit", "-q", "-m", "broken")
     git("tag", "broken")
     return root
-
-
-def worktrees(repository: Path) -> int:
-    listed = subprocess.run(["git", "-C", repository, "worktree", "list"], capture_output=True, text=True, check=True)
-    return len(listed.stdout.splitlines())
 
 
 def test_a_commit_against_a_checkout(repository: Path, fake: Callable[..., FakeBench]) -> None:
@@ -226,6 +235,20 @@ def test_an_interruption_removes_the_worktree(repository: Path, fake: Callable[.
     assert worktrees(repository) == 1
     assert [side.root for side, _ in bench.calls if side.root.exists()] != []
     assert all(side.root == repository or not side.root.exists() for side, _ in bench.calls)
+
+
+def test_a_worktree_in_use_is_left_and_one_of_a_dead_process_removed(repository: Path) -> None:
+    with checkouts.worktree(repository, "broken") as (first, _):
+        with checkouts.worktree(repository, "broken"):
+            assert worktrees(repository) == 3
+        others = repository.parent / "base"
+        subprocess.run(["git", "-C", repository, "worktree", "add", "-q", "--detach", others], check=True)
+        (first.parent / ".lock").unlink()
+        (first.parent / ".lock").touch()  # that nobody holds
+        with checkouts.worktree(repository, "broken"):
+            assert not first.parent.exists()
+            assert others.exists()
+            first.parent.mkdir()
 
 
 def test_commits_and_folders_that_are_not_there(repository: Path, tmp_path: Path) -> None:

@@ -212,6 +212,37 @@ def test_counting_on_real_tensors_says_on_how_many() -> None:
     assert "counted on 2 images" in dimbench("flops", "dit-digits", "--real", "--batch", 2).stdout
 
 
+ROUTED = """
+import torch
+from torch import nn
+
+class Routed(nn.Module):
+    in_channels, input_size = 3, 8
+
+    def __init__(self):
+        super().__init__()
+        self.gate, self.mix = nn.Parameter(torch.zeros(())), nn.Conv2d(3, 3, 1, bias=False)
+
+    def forward(self, x, t):
+        return self.mix(self.mix(x)) if self.gate > 0 else self.mix(x)
+"""
+
+
+def test_what_depends_on_the_weights_is_counted_with_those_of_a_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(ROUTED)
+    torch.save({"gate": torch.ones(()), "mix.weight": torch.ones(3, 3, 1, 1)}, tmp_path / "open.pt")
+    words = ("flops", f"{tmp_path}/net.py:Routed", "--process", "flow", "--sampler", "euler", "--steps", 3)
+    trained = ("--weights", tmp_path / "open.pt")
+    (shut,) = json.loads(dimbench(*words, "--real", "--json").stdout)
+    (opened,) = json.loads(dimbench(*words, "--real", *trained, "--json").stdout)
+    for name in ("macs", "run_macs"):
+        assert opened["metrics"][name] == 2 * shut["metrics"][name] > 0
+    assert len(opened["conditions"]["weights"]) == 16
+    assert f"with the weights {opened['conditions']['weights']}" in dimbench(*words, "--real", *trained).stdout
+    assert "or give --real" in refused(2, *words, *trained)
+    assert "cannot fit 2 models" in refused(2, *words, "dit-s8", "--real", *trained)
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

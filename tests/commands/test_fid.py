@@ -70,6 +70,16 @@ def nhwc(images: Tensor) -> np.ndarray:
     return images.permute(0, 2, 3, 1).numpy()
 
 
+def test_an_interrupted_stream_says_that_nothing_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(self: Drawing, store: object = None) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Drawing, "stream", interrupted)
+    ran = dimbench(*SMALL, "--stream")
+    assert ran.code == 130
+    assert ran.stderr.count("interrupted; --stream keeps no image") == 1
+
+
 def test_a_folder_and_an_npz_give_the_figures_of_their_images(tmp_path: Path) -> None:
     images = nhwc(digit_images("train")[:60])
     np.savez(tmp_path / "real.npz", arr_0=images)

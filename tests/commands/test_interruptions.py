@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands.processes import start, wait_for
+from tests.commands.processes import start, wait_for, worktrees
 from tests.comparing.rounds_of import entry
 
 EXITS = {signal.SIGINT: 130, signal.SIGTERM: 143}
@@ -56,15 +56,15 @@ def test_compare_leaves_no_worktree(number: signal.Signals, tmp_path: Path) -> N
     wait_for((tmp_path / "calls").exists, process)
     assert "interrupted; no round was finished" in stopped(process, number)
     assert not list(temporary.glob("dimbench-*"))
-    listed = subprocess.run(["git", "-C", repository, "worktree", "list"], capture_output=True, text=True, check=True)
-    assert len(listed.stdout.splitlines()) == 1
+    assert worktrees(repository) == 1
     assert not (tmp_path / "records.jsonl").exists()
 
 
 def test_a_killed_compare_goes_on_with_its_finished_rounds(tmp_path: Path) -> None:
     repository, calls = checkout(tmp_path, seconds=0.2), tmp_path / "calls"
+    (temporary := tmp_path / "temporary").mkdir()
     words = ("compare", "--run", "HEAD", "--new", repository, "dit-digits", "--rounds", 8, "--json")
-    process = start(tmp_path, *words)
+    process = start(tmp_path, *words, TMPDIR=str(temporary))
     wait_for(lambda: calls.exists() and len(calls.read_text()) > 7, process)
     process.kill()
     process.communicate()
@@ -72,13 +72,16 @@ def test_a_killed_compare_goes_on_with_its_finished_rounds(tmp_path: Path) -> No
     finished = len(kept.read_text().splitlines())
     kept.write_text(kept.read_text() + '[false, "dit-di')  # as a kill in the middle of a line leaves it
     calls.unlink()
-    again = start(tmp_path, *words)
+    assert list(temporary.glob("dimbench-*/base"))
+    again = start(tmp_path, *words, TMPDIR=str(temporary))
     printed, said = again.communicate(timeout=60)
     assert again.returncode == 0, said
     assert f"{finished} finished rounds of the same comparison, which did not end" in said
     assert len(calls.read_text()) == 2 * (8 - finished)
     assert {len(record["samples"]["base"]) for record in json.loads(printed)} == {8}
     assert not kept.exists()
+    assert not list(temporary.glob("dimbench-*"))
+    assert worktrees(repository) == 1
 
 
 def test_a_killed_sweep_goes_on_with_the_rows_that_are_missing(tmp_path: Path) -> None:

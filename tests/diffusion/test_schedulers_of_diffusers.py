@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from math import prod
+from typing import Any
+
 import pytest
 import torch
 from diffusers import DDIMScheduler, DDPMScheduler, FlowMatchEulerDiscreteScheduler
@@ -83,6 +86,64 @@ def test_flux_shifts_by_the_size_of_the_picture(side: int) -> None:
     torch.testing.assert_close(1 - flow.times(STEPS), scheduler.sigmas, rtol=0, atol=1e-6)
     plain = find_process(backbone.find("flux1-schnell", side).diffusion)
     torch.testing.assert_close(plain.times(STEPS), torch.linspace(0, 1, STEPS + 1))
+
+
+def scheduled(mu: float | None = None, **settings: Any) -> Tensor:
+    """The shares of noise of diffusers' scheduler, handed even steps as most of its pipelines do."""
+    scheduler = FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=mu is not None, **settings)
+    scheduler.set_timesteps(sigmas=torch.linspace(1, 1 / STEPS, STEPS).tolist(), mu=mu)
+    return scheduler.sigmas
+
+
+def noise_shares(name: str, side: int | None = None, frames: int | None = None) -> Tensor:
+    flow = find_process(backbone.find(name, side, frames=frames).diffusion)
+    assert isinstance(flow, Flow)
+    return 1 - flow.times(STEPS)
+
+
+@pytest.mark.parametrize(
+    ("name", "shift"),
+    [
+        ("sana-0.6b", 3.0),
+        ("lumina-image-2", 6.0),
+        ("z-image-turbo", 3.0),
+        ("hunyuan-video", 7.0),
+        ("wan2.1-1.3b", 3.0),
+        ("wan2.1-14b", 5.0),
+    ],
+)
+def test_a_fixed_shift_is_that_of_the_pipeline(name: str, shift: float) -> None:
+    torch.testing.assert_close(noise_shares(name), scheduled(shift=shift), rtol=0, atol=1e-6)
+
+
+def test_auraflow_walks_the_times_of_its_scheduler() -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=1.73)
+    scheduler.set_timesteps(STEPS)
+    torch.testing.assert_close(noise_shares("auraflow"), scheduler.sigmas, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("side", [512, 1024])
+def test_qwen_image_and_flux2_shift_by_the_size_of_the_picture(side: int) -> None:
+    from diffusers.pipelines.flux2.pipeline_flux2 import compute_empirical_mu
+    from diffusers.pipelines.qwenimage.pipeline_qwenimage import calculate_shift
+
+    tokens = (side // 16) ** 2
+    theirs = scheduled(calculate_shift(tokens, 256, 8192, 0.5, 0.9), shift_terminal=0.02)
+    torch.testing.assert_close(noise_shares("qwen-image", side), theirs, rtol=0, atol=1e-6)
+    theirs = scheduled(compute_empirical_mu(tokens, STEPS))
+    torch.testing.assert_close(noise_shares("flux2-dev", side), theirs, rtol=0, atol=1e-6)
+    theirs = scheduled(compute_empirical_mu(9216, STEPS))
+    torch.testing.assert_close(noise_shares("flux2-dev", 1536), theirs, rtol=0, atol=1e-6)
+
+
+def test_ltx_video_shifts_by_the_size_of_the_clip() -> None:
+    from diffusers.pipelines.ltx.pipeline_ltx import calculate_shift
+
+    theirs = scheduled(calculate_shift(21 * 16 * 22, 1024, 4096, 0.95, 2.05), shift_terminal=0.1)
+    torch.testing.assert_close(noise_shares("ltx-video-2b"), theirs, rtol=0, atol=1e-6)
+    tokens = prod(backbone.find("ltx-video-2b", 256, frames=25).state[1:])
+    theirs = scheduled(calculate_shift(tokens, 1024, 4096, 0.95, 2.05), shift_terminal=0.1)
+    torch.testing.assert_close(noise_shares("ltx-video-2b", 256, 25), theirs, rtol=0, atol=1e-6)
 
 
 def test_a_process_is_set_in_its_name() -> None:

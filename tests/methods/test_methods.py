@@ -4,6 +4,8 @@ cannot wrap or what had no effect is refused."""
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -11,15 +13,19 @@ from torch import Tensor, nn
 
 from dimbench import backbone, methods
 from dimbench.backbone import Backbone
+from dimbench.counting.bill import _Ledger
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.methods.fake_quantisation import rounded
 from dimbench.methods.guiding import Guided
+from dimbench.methods.pace import Pace
 from dimbench.methods.reuse import Reused
 from dimbench.methods.tome import matching
 from dimbench.sampling.image_cost import image_cost, settings_of
+from dimbench.sampling.noise_levels import sigma
 from dimbench.sampling.run import Run
 from dimbench.sampling.sample_noise import SampleNoise
+from dimbench.weights import catalog, checkpoints
 
 NEUTRAL = {
     "fora": "fora:every=1",
@@ -30,6 +36,10 @@ NEUTRAL = {
     "tome": "tome:ratio=0",
     "interval": "interval",
     "cfg-cache": "cfg-cache:every=1",
+    "teacache": "teacache:threshold=0",
+    "fast-attn": "fast-attn:plan=f",
+    "attention": "attention=flash",  # of a CPU
+    "guidance": "guidance",
 }
 
 
@@ -51,7 +61,7 @@ def drawn(found: Backbone, network: nn.Module, *texts: str, steps: int = 7) -> T
         return Run(found, network, find_process(found.diffusion), how)(SampleNoise(3, range(2)))
 
 
-@pytest.mark.parametrize("name", [name for name in methods.METHODS if not name.startswith("fake")])
+@pytest.mark.parametrize("name", sorted(NEUTRAL))
 def test_a_neutral_setting_changes_no_bit(name: str) -> None:
     found, network = network_for(name)
     plain = drawn(found, network)
@@ -60,7 +70,10 @@ def test_a_neutral_setting_changes_no_bit(name: str) -> None:
     assert torch.equal(drawn(found, network), plain), "something of the method is left in the network"
 
 
-@pytest.mark.parametrize("name", list(methods.METHODS))
+HERE = [name for name, kind in methods.METHODS.items() if not kind.absent() and name not in ("int4-weights", "fp8")]
+
+
+@pytest.mark.parametrize("name", HERE)
 def test_an_effect_is_seen_and_the_same_in_each_run(name: str) -> None:
     found, network = network_for(name)
     once = drawn(found, network, _effective(name))
@@ -69,7 +82,13 @@ def test_an_effect_is_seen_and_the_same_in_each_run(name: str) -> None:
 
 
 def _effective(name: str) -> str:
-    return {"interval": "interval:low=300,high=700", "first-block": "first-block:threshold=0.8"}.get(name, name)
+    return {
+        "interval": "interval:low=300,high=700",
+        "first-block": "first-block:threshold=0.8",
+        "teacache": "teacache:threshold=0.9",
+        "guidance": "guidance:scale=3",
+        "autoguidance": "autoguidance:guide=udit-digits",
+    }.get(name, name)
 
 
 def count(name: str, steps: int, *texts: str, cfg: float = 1.5) -> int:
@@ -153,14 +172,17 @@ def test_cfg_cache_adds_the_difference_that_it_kept() -> None:
 def test_a_series_is_exact_for_its_own_polynomials() -> None:
     """Values on a line are continued exactly by order 1, those on a parabola not by order 0."""
     now = [0.0]
-    reused = Reused(lambda x: x + now[0], every=2, order=1)
+    pace = Pace(every=2, most=2)
+    reused = Reused(lambda x: x + now[0], pace, order=1)
     x = torch.zeros(3)
     got = []
     for step in range(8):
-        now[0], reused.step = float(step), step
+        now[0] = float(step)
+        pace.tell(step)
+        pace.begin(tuple(x.shape))
         got.append(reused(x)[0].item())
     assert got == [0, 0, 2, 3, 4, 5, 6, 7]
-    assert reused.left_out == 4
+    assert pace.left_out == 4
 
 
 def test_merged_tokens_come_back_at_their_places() -> None:
@@ -242,3 +264,154 @@ def test_what_took_no_effect_is_an_error(text: str, steps: int) -> None:
 def test_guidance_methods_need_guidance() -> None:
     with pytest.raises(UsageError, match="unguided"):
         count("dit-digits", 4, "interval", cfg=1.0)
+
+
+@pytest.mark.parametrize(
+    ("name", "texts"),
+    [
+        ("dit-digits", ["fora:every=3"]),
+        ("sit-digits", ["taylor:every=3,order=2"]),  # two calls in each step
+        ("udit-digits", ["deep", "cfg-cache:every=3"]),
+        ("dit-digits", ["tome", "fora:every=2", "interval:low=200,high=800"]),
+    ],
+)
+def test_calls_of_one_kind_cost_the_same(name: str, texts: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def bill() -> dict[str, int]:
+        found = backbone.find(name)
+        return image_cost(found, settings_of(found, None, 13, 1.5, texts), decoded=False).bill.by_operator
+
+    short = bill()
+    monkeypatch.setattr(_Ledger, "once", lambda self, module: nullcontext())
+    assert short == bill()
+
+
+def share(name: str, steps: int, *texts: str) -> float:
+    return count(name, steps, *texts) / count(name, steps)
+
+
+def test_attention_in_a_window_costs_its_neighbours() -> None:
+    """dit-s2: 256 tokens in stretches of 64 see 128, 192, 192 and 128 of them; the projections stay."""
+    depth, width, tokens = 12, 384, 256
+    core, projections = 2 * tokens**2 * width, 4 * tokens * width**2
+    plain = count("dit-s2", 4, cfg=1.0)
+    near = core * 640 / 1024
+    assert count("dit-s2", 4, "fast-attn:plan=fw", cfg=1.0) - plain == 2 * depth * near + 2 * depth * (near - core)
+    assert plain - count("dit-s2", 4, "fast-attn:plan=fs", cfg=1.0) == 2 * depth * (core + projections)
+    guided = count("dit-s2", 4)
+    assert guided - count("dit-s2", 4, "fast-attn:plan=fc") == 2 * depth * (core + projections)
+
+
+def test_a_window_as_wide_as_the_image_changes_nothing_but_roundings() -> None:
+    found, network = network_for("fora")
+    assert torch.allclose(
+        drawn(found, network, "fast-attn:plan=fw,window=16"), drawn(found, network), atol=1e-2, rtol=1e-2
+    )
+    narrow = drawn(found, network, "fast-attn:plan=fw,window=4")
+    assert not torch.allclose(narrow, drawn(found, network), atol=1e-2, rtol=1e-2)
+
+
+def test_a_greedy_plan_takes_what_was_near_enough() -> None:
+    found, network = network_for("fora")
+    strict = "fast-attn:plan=greedy,threshold=1e-9,window=4"
+    with pytest.raises(DimbenchError, match="every attention was whole"):
+        drawn(found, network, strict)
+    assert not torch.equal(drawn(found, network, "fast-attn:plan=greedy,threshold=5"), drawn(found, network))
+
+
+@pytest.mark.parametrize("backend", ["efficient", "cudnn", "flex", "sage"])
+def test_a_kernel_of_attention_that_cannot_run_is_refused(backend: str) -> None:
+    found, network = network_for("fora")
+    with pytest.raises(UsageError, match=r"attention cannot wrap DiT: .*(cpu|GPU|not installed)"):
+        drawn(found, network, f"attention={backend}")
+
+
+def test_attention_by_math_runs_no_other_kernel() -> None:
+    found, network = network_for("fora")
+    with torch.profiler.profile() as seen:
+        drawn(found, network, "attention=math")
+    names = {event.name for event in seen.events()}
+    assert "aten::_scaled_dot_product_attention_math" in names
+    assert not any("flash" in name for name in names)
+    with torch.profiler.profile() as seen:
+        drawn(found, network)
+    assert any("flash" in event.name for event in seen.events())
+
+
+def test_a_network_without_attention_has_no_kernel_of_it() -> None:
+    found = backbone.find("dico-s")
+    with pytest.raises(DimbenchError, match="calls no scaled_dot_product_attention"):
+        image_cost(found, settings_of(found, None, 2, 1.0, ["attention=math"]), decoded=False)
+
+
+def test_noise_levels_of_processes() -> None:
+    diffusion = find_process(backbone.find("dit-digits").diffusion)
+    assert sigma(diffusion, 999) == pytest.approx(157.4, rel=1e-3)  # linear betas, 1e-4 to 0.02
+    assert sigma(diffusion, 0) == pytest.approx(0.01, rel=1e-3)
+    flow = find_process(backbone.find("sit-digits").diffusion)
+    assert sigma(flow, 0.75) == pytest.approx(1 / 3)
+    with pytest.raises(UsageError, match="not known here"):
+        sigma(find_process(backbone.find("dim-digits").diffusion), 0.5)
+
+
+def test_guidance_between_two_noise_levels_is_that_between_their_times() -> None:
+    found, network = network_for("interval")
+    by_time = drawn(found, network, "interval:low=200,high=700")
+    process = find_process(found.diffusion)
+    low, high = sigma(process, 200), sigma(process, 700)
+    assert torch.equal(drawn(found, network, f"guidance:low={low},high={high}"), by_time)
+
+
+def test_guidance_settings_take_the_place_of_the_runs_own() -> None:
+    found, network = network_for("interval")
+    how = settings_of(found, None, 7, 3.0)
+    with torch.inference_mode():
+        noise, process = SampleNoise(3, range(2)), find_process(found.diffusion)
+        expected = Run(found, network, process, how)(noise)
+    assert torch.equal(drawn(found, network, "guidance:scale=3"), expected)
+    assert share("dit-digits", 7, "guidance:scale=1") == 0.5
+    assert not torch.equal(drawn(found, network, "guidance:power=2"), drawn(found, network))
+
+
+@pytest.mark.parametrize("text", ["guidance:scale=0.5", "guidance:low=3,high=2", "fast-attn:plan=swf", "attention=foo"])
+def test_settings_of_guidance_and_attention_are_checked(text: str) -> None:
+    with pytest.raises(UsageError, match=r"give|known are"):
+        methods.parse([text])
+
+
+@pytest.mark.skipif(find_spec("torchao") is not None, reason="torchao is there")
+def test_without_torchao_its_methods_are_refused() -> None:
+    found, network = network_for("fora")
+    with pytest.raises(UsageError, match="torchao is not installed"):
+        drawn(found, network, "int8")
+
+
+def test_products_of_int8_stand_apart() -> None:
+    found = backbone.find("dit-s2")
+    cost = image_cost(found, settings_of(found, None, 3, 1.0, ["int8"]), decoded=False)
+    depth, width, tokens = 12, 384, 256
+    assert cost.by_numbers["int8"] == 3 * depth * (12 * tokens * width**2 + 6 * width**2)  # with the modulation
+    assert cost.by_numbers[""] + cost.by_numbers["int8"] == cost.macs("macs")
+
+
+def test_autoguidance_asks_a_worse_network_the_same() -> None:
+    found = backbone.find("dit-digits")
+    network = backbone.created(found)
+    checkpoints.fill(network, catalog.path_of(found.preset.checkpoints[0]))
+    itself = drawn(found, network, "autoguidance:guide=dit-digits")
+    how, process = settings_of(found, None, 7, 1.0), find_process(found.diffusion)
+    with torch.inference_mode():
+        plain = Run(found, network, process, how)(SampleNoise(3, range(2)))
+    assert torch.allclose(itself, plain, atol=1e-4), "nothing moves it away from itself"
+    other = drawn(found, network, "autoguidance:guide=udit-digits")
+    assert not torch.allclose(other, plain, atol=1e-2)
+    alone, guide = count("dit-digits", 7, cfg=1.0), count("udit-digits", 7, cfg=1.0)
+    assert count("dit-digits", 7, "autoguidance:guide=udit-digits") == alone + guide
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("autoguidance", "names no guide"), ("autoguidance:guide=dit-digits", "give a guide of the same samples")],
+)
+def test_a_guide_has_to_draw_the_same(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        count("dit-s2", 3, text)

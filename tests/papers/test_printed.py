@@ -72,9 +72,15 @@ def test_a_table_is_added_by_a_file(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        (('cells = ["0.36", ""]', 'cells = ["0.36"]'), "A has 1 cells for 2 columns"),
+        (('cells = ["0.36", ""]', 'cells = ["0.36"]'), "row A: it has 1 cells for 2 columns"),
         (('"fid"', '"fide"'), "no quantity is called 'fide'"),
         (("dit-s8", "dit-s9"), "names no model of dimbench: 'dit-s9'"),
+        (("title", "titel"), "'titel' is unknown .*; it has no title"),
+        (
+            ('label = "B", cells', 'lable = "B", cell'),
+            "'lable' is unknown .*; row : it has no label; row : it has no cells",
+        ),
+        (("rows = [", "rows = "), "is no TOML file"),
     ],
 )
 def test_a_broken_file_says_what_is_wrong(folder: Path, change: tuple[str, str], sentence: str) -> None:

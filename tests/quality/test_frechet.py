@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import linalg
 
 from dimbench.quality.frechet import frechet_distance
 from dimbench.quality.statistics import Statistics, statistics_of
@@ -55,9 +56,30 @@ def test_one_image_repeated_is_a_point() -> None:
 
 @pytest.mark.parametrize(("rank", "tolerance"), [(None, 1e-10), (7, SINGULAR)])
 def test_the_product_square_root_of_scipy_agrees(rank: int | None, tolerance: float) -> None:
-    linalg = pytest.importorskip("scipy.linalg")
     a, b = gaussian(24, rank=rank), gaussian(24, seed=1)
     root = np.real(linalg.sqrtm((a.sigma @ b.sigma).numpy()))
     expected = ((a.mu - b.mu).square().sum() + a.sigma.trace() + b.sigma.trace()).item() - 2 * np.trace(root)
     assert frechet_distance(a, b) == pytest.approx(expected, rel=tolerance)
     assert frechet_distance(b, a) == pytest.approx(expected, rel=tolerance)
+
+
+def test_a_covariance_that_single_precision_made_indefinite() -> None:
+    """Stored in float32 a singular covariance has negative eigenvalues that are no rounding of float64."""
+    a, b = gaussian(40, rank=9), gaussian(40, seed=1)
+    stored = Statistics(a.mu, a.sigma.float().double(), None)
+    assert torch.linalg.eigvalsh(stored.sigma).min() < -1e-9
+    # An eigenvalue off by 1e-7 has a root off by 3e-4, and a dozen of them are seen.
+    assert frechet_distance(stored, b) == pytest.approx(frechet_distance(a, b), abs=5e-3)
+    assert frechet_distance(b, stored) == pytest.approx(frechet_distance(a, b), abs=5e-3)
+
+
+def test_fewer_images_than_dimensions() -> None:
+    """Sets in planes that meet at a right angle share nothing: the distance is the sum of the traces."""
+    features = normal(20, 30)
+    a, b = features.clone(), features.clone()
+    a[:, 15:] = 0
+    b[:, :15] = 0
+    a, b = a - a.mean(dim=0), b - b.mean(dim=0)
+    first, second = statistics_of(a), statistics_of(b)
+    expected = (first.sigma.trace() + second.sigma.trace()).item()
+    assert frechet_distance(first, second) == pytest.approx(expected, rel=EXACT)

@@ -51,6 +51,13 @@ def test_torch_fidelity_agrees() -> None:
     assert kernel_distance(x, y, 50, 20) == pytest.approx(tuple(theirs.values()), rel=EXACT)
 
 
+def test_features_in_float32_give_the_figure_of_float64() -> None:
+    """Of the kind that Inception's are: not negative, with means well away from zero."""
+    x, y = (normal(600, 2048, seed).relu().float() + mean for seed, mean in ((0, 0.0), (1, 0.05)))
+    exact = kernel_distance(x.double(), y.double(), 500, 2)
+    assert kernel_distance(x, y, 500, 2) == pytest.approx(exact, abs=1e-8)
+
+
 @pytest.mark.parametrize("size", [1, 31])
 def test_subsets_must_fit(size: int) -> None:
     with pytest.raises(UsageError, match=f"Subsets of {size} images cannot be drawn from 30: give 2 to 30"):

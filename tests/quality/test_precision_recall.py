@@ -21,12 +21,53 @@ def by_loops(generated: Tensor, reference: Tensor, k: int) -> tuple[float, float
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_plain_loops_agree(monkeypatch: pytest.MonkeyPatch, k: int) -> None:
-    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setattr(module, "TILE", 7)
     generated, reference = normal(30, 3, mean=1), normal(40, 3, seed=1)
     ours = precision_recall(generated, reference, k)
     assert ours == by_loops(generated, reference, k)
     assert min(ours) > 0
     assert max(ours) < 1
+
+
+def in_float64(generated: Tensor, reference: Tensor, k: int) -> tuple[float, float]:
+    """By differences, of which none is rounded for whole numbers."""
+
+    def within(points: Tensor, centres: Tensor) -> float:
+        radii = (centres[:, None] - centres).square().sum(dim=2).kthvalue(k + 1).values
+        return ((points[:, None] - centres).square().sum(dim=2) <= radii).any(dim=1).double().mean().item()
+
+    return within(generated, reference), within(reference, generated)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ties_are_decided_as_in_float64(monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype) -> None:
+    """On a grid far from zero nearly all distances are ties, and float32 cannot tell them from their neighbours."""
+    monkeypatch.setattr(module, "TILE", 50)
+    monkeypatch.setattr(module, "ROWS", 9)
+    generator = torch.Generator().manual_seed(0)
+    generated, reference = (torch.randint(4, (n, 12), generator=generator).to(dtype) + 3000 for n in (120, 130))
+    generated[0] += 5000  # one far away makes all others' errors large
+    reference[:3] = generated[1]
+    ours = precision_recall(generated, reference)
+    assert ours == in_float64(generated.double(), reference.double(), 3)
+    assert 0.1 < min(ours) < max(ours) < 1
+
+
+def test_neighbours_that_float32_cannot_order() -> None:
+    """Steps of a thousandth, two hundred and more from the centre: squares differ by 1e-6 of 6e4."""
+    generator = torch.Generator().manual_seed(0)
+    generated, reference = (torch.randint(30, (200, 6), generator=generator).double() / 1024 for _ in range(2))
+    sign = torch.arange(200)[:, None] % 2 * 200.0 - 100
+    ours = precision_recall(generated + sign, reference + sign)
+    assert ours == in_float64(generated + sign, reference + sign, 3)
+    assert 0.1 < min(ours) < max(ours) < 1
+
+
+@pytest.mark.parametrize("gap", [1e-7, -1e-7])
+def test_a_gap_that_float32_cannot_see_decides(gap: float) -> None:
+    reference = torch.tensor([[0.0, 0.0], [1.0, 0.0], [1.0, 50.0], [0.0, 50.0]]).double()  # balls of radius 1
+    generated = torch.tensor([[0.0, -1.0 - gap], [10.0, 0.0]]).double()
+    assert precision_recall(generated, reference, k=1)[0] == (0.5 if gap < 0 else 0)
 
 
 def test_a_line_has_a_closed_form() -> None:

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.quality import statistics as module
 from dimbench.quality.statistics import (
     RunningStatistics,
     Statistics,
@@ -26,7 +27,8 @@ def same(a: Statistics, b: Statistics, tolerance: float = ROUNDING) -> bool:
 
 
 @pytest.mark.parametrize("batch", [1, 7, 100])
-def test_statistics_are_numpys_whatever_the_batch(batch: int) -> None:
+def test_statistics_are_numpys_whatever_the_batch(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    monkeypatch.setattr(module, "ROWS", 2)
     features = normal(100, 5)
     running = RunningStatistics(5)
     for part in features.split(batch):

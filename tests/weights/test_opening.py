@@ -74,8 +74,8 @@ def test_what_else_a_file_is_is_named(tmp_path: Path) -> None:
         b"GGUF\x03\0\0\0": "GGUF",
         b"": "is empty",
         b"{}": "no index of weights",
-        b"[1]": "not a JSON object",
-        b'{"weight_map"': "cannot be read as JSON",
+        b"[1]": "a list, not an object",
+        b'{"weight_map"': "cannot be read as a JSON object",
     }
     for k, (content, words) in enumerate(others.items()):
         file = tmp_path / f"{k}.safetensors"

@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from dimbench.commands import options
+from dimbench.commands.emit import emit, output_file, table_format
+from dimbench.papers import gpu_days
+from dimbench.report import training_costs
+
+app = typer.Typer(help="What training costs, counted.", no_args_is_help=True, add_completion=False)
+
+
+@app.callback()
+def _group() -> None:
+    """What training costs, counted."""
+
+
+@app.command()
+def train(
+    name: options.Name,
+    iterations: Annotated[int, typer.Option(min=1, help="Training steps.")],
+    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 256,
+    gpu: Annotated[
+        str, typer.Option(help=f"Whose ceiling: {', '.join(gpu_days.CEILINGS)}, as its maker names it.")
+    ] = "a100-bf16",
+    mfu: Annotated[float, typer.Option(min=0.001, max=1, help="Share of the ceiling that is reached.")] = 0.4,
+    resolution: options.Resolution = None,
+    set_: options.Settings = None,
+    inputs: options.Inputs = None,
+    json: options.Json = False,
+    csv: options.Csv = False,
+    markdown: options.Markdown = False,
+    out: options.Out = None,
+) -> None:
+    """Count a training step, with its activations kept or checkpointed, and say what GPU-days many take."""
+    from dimbench import verbs
+
+    form = table_format(json, csv, markdown)
+    found = options.backbone(name, resolution, set_, inputs, None, None, False, False)
+    record = verbs.training_cost(found, iterations, batch, gpu, mfu)
+    emit([record], [training_costs.table(record)], output_file(out), form)
+
+
+@app.command()
+def claims(
+    json: options.Json = False, csv: options.Csv = False, markdown: options.Markdown = False, out: options.Out = None
+) -> None:
+    """Check what sources print of GPU-days, and of what methods save, against counts of the networks they name."""
+    from dimbench import verbs
+
+    form = table_format(json, csv, markdown)
+    records = verbs.cost_claims()
+    emit(records, training_costs.claims(records), output_file(out), form)

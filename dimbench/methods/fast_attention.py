@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from dimbench.errors import UsageError
+from dimbench.methods.method import Method, OnStep, check_range, no_effect, replaced
+from dimbench.methods.pace import first_of
+from dimbench.methods.reuse import attentions
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+GREEDY = "greedy"
+# The cheapest first, as the calibration tries them.
+SAVINGS = {"s": "the last step's output again", "c": "the guided half's output for both", "w": "a window and what the "
+           "window left out when attention was last whole"}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class FastAttention(Method):
+    """Yuan et al. 2024, for the attention of every block: in step k the letter k of `plan`, over and over. f is whole
+    attention; w attention within `window` tokens plus what that left out when attention was last whole; s what the last
+    step gave; c, in a guided call, what the half with a condition gave for both. "greedy" finds a letter for each
+    attention in the first `trials` steps, which are whole: the cheapest whose output was off by less than `threshold`,
+    relative L2; every `trials`-th step is whole after that."""
+
+    plan: str = "fws"
+    window: int = 64
+    threshold: float = 0.1
+    trials: int = 3
+
+    name: ClassVar[str] = "fast-attn"
+    changes: ClassVar[str] = "what the blocks compute"
+    says: ClassVar[str] = "attention in a window, from the last step, or from the guided half, by a plan or greedily"
+    wraps: ClassVar[str] = "blocks with self-attention as a part"
+    source: ClassVar[str] = "DiTFastAttn, arXiv 2406.08552"
+
+    def __post_init__(self) -> None:
+        if self.plan != GREEDY and (not self.plan or set(self.plan) - set("fwsc") or self.plan[0] != "f"):
+            raise UsageError(
+                f"--with {self.name}: plan={self.plan} is not understood; give letters f, w, s and c, f "
+                f"first, such as fws, or {GREEDY}"
+            )
+        check_range(self, "window", 1)
+        check_range(self, "threshold", 0)
+        check_range(self, "trials", 2)
+
+    @property
+    def by_values(self) -> bool:  # type: ignore[override]
+        return self.plan == GREEDY
+
+    @classmethod
+    def points(cls, times: Sequence[float]) -> list[Method]:
+        return [cls(plan="fs"), cls(plan="fc"), cls(plan=GREEDY)]
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[OnStep]:
+        parts = [_Part(self, part.forward) for part in attentions(self, network)]
+        now = _Now(self)
+        forward = network.forward
+
+        def whole(*args: Any, **kwargs: Any) -> Any:
+            now.begin(first_of(args, kwargs))
+            vars(network)["kind_of_call"] = now.kind
+            return forward(*args, **kwargs)
+
+        with ExitStack() as stack:
+            stack.enter_context(replaced(network, whole))
+            for part, module in zip(parts, attentions(self, network), strict=True):
+                stack.enter_context(replaced(module, part.bound(now)))
+            try:
+                yield now.tell
+            finally:
+                vars(network).pop("kind_of_call", None)
+        if self.plan != "f" * len(self.plan) and not any(part.saved for part in parts):
+            raise no_effect(self, "every attention was whole")
+
+
+class _Now:
+    """The running call: its step, whether it is the first of its shape in it, and the letter of the plan, "" where
+    each attention has its own."""
+
+    def __init__(self, method: FastAttention) -> None:
+        self.method = method
+        self.step = 0
+        self.letter = "f"
+        self.shape: tuple[int, ...] = ()
+        self._began: dict[tuple[int, ...], int] = {}
+
+    def tell(self, step: int) -> None:
+        self.step = step
+
+    def begin(self, x: Tensor) -> None:
+        self.shape = tuple(x.shape)
+        first = self._began.setdefault(self.shape, self.step)
+        plan = self.method.plan
+        if plan == GREEDY:
+            since = self.step - first
+            self.letter = "f" if since < self.method.trials or since % self.method.trials == 0 else ""
+        else:
+            self.letter = plan[self.step % len(plan)]
+            if first == self.step:
+                self.letter = "f"  # nothing is known yet
+
+    @property
+    def kind(self) -> str:
+        return self.letter
+
+
+@dataclass
+class _Part:
+    """One attention: for each shape of a call its last output, what the window left out of the weighted values, and how
+    far off each saving was while attention was whole."""
+
+    method: FastAttention
+    forward: Callable[..., Tensor]
+    saved: int = 0
+    last: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+    beyond: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
+    errors: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict)
+
+    def bound(self, now: _Now) -> Callable[..., Tensor]:
+        def call(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            letter = now.letter or self._chosen(now.shape)
+            self.saved += letter != "f"
+            output = {"f": self._whole, "w": self._window, "s": self._again, "c": self._half}[letter](
+                now, x, args, kwargs
+            )
+            self.last[now.shape] = output
+            return output
+
+        return call
+
+    def _whole(self, now: _Now, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+        tries = self.method.plan == GREEDY
+
+        def both(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            def call(*args: Any, **kwargs: Any) -> Tensor:
+                output, near = attend(*args, **kwargs), windowed(attend, self.method.window)(*args, **kwargs)
+                if tries and now.shape in self.beyond:
+                    self._note(now.shape, "w", near + self.beyond[now.shape], output)
+                self.beyond[now.shape] = output - near
+                return output
+
+            return call
+
+        with instead(both) if tries or "w" in self.method.plan else nullcontext():
+            output = self.forward(x, *args, **kwargs)
+        if tries and now.shape in self.last:
+            self._note(now.shape, "s", self.last[now.shape], output)
+            if len(output) % 2 == 0:
+                self._note(now.shape, "c", output.chunk(2)[0].repeat(2, *[1] * (output.ndim - 1)), output)
+        return output
+
+    def _note(self, shape: tuple[int, ...], letter: str, guess: Tensor, output: Tensor) -> None:
+        """The largest relative L2 error that this saving had so far."""
+        errors = self.errors.setdefault(shape, {})
+        errors[letter] = max(errors.get(letter, 0.0), float((guess - output).norm() / output.norm()))
+
+    def _chosen(self, shape: tuple[int, ...]) -> str:
+        errors = self.errors.get(shape, {})
+        return next((letter for letter in SAVINGS if errors.get(letter, 1e9) < self.method.threshold), "f")
+
+    def _window(self, now: _Now, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+        beyond = self.beyond[now.shape]
+        with instead(lambda attend: lambda *a, **k: windowed(attend, self.method.window)(*a, **k) + beyond):
+            return self.forward(x, *args, **kwargs)
+
+    def _again(self, now: _Now, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+        return self.last[now.shape]
+
+    def _half(self, now: _Now, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+        if len(x) % 2:
+            return self.forward(x, *args, **kwargs)
+        output = self.forward(x[: len(x) // 2], *args, **kwargs)
+        return output.repeat(2, *[1] * (output.ndim - 1))
+
+
+def instead(of: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> AbstractContextManager[Any]:
+    """Inside, what `of` makes of scaled_dot_product_attention is called in its place."""
+    from torch.overrides import TorchFunctionMode
+
+    class Instead(TorchFunctionMode):
+        def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+            if getattr(func, "__name__", "") == "scaled_dot_product_attention":
+                func = of(func)
+            return func(*args, **(kwargs or {}))
+
+    return Instead()
+
+
+def windowed(attend: Callable[..., Tensor], window: int) -> Callable[..., Tensor]:
+    """Attention (N, heads, T, d) in stretches of `window` tokens, each of which sees itself and its two neighbours."""
+
+    def call(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        import torch
+
+        count = query.shape[2]
+        near = [slice(max(0, at - window), at + 2 * window) for at in range(0, count, window)]
+        parts = [
+            attend(query[:, :, at : at + window], key[:, :, seen], value[:, :, seen], *args, **kwargs)
+            for at, seen in zip(range(0, count, window), near, strict=True)
+        ]
+        return torch.cat(parts, dim=2)
+
+    return call

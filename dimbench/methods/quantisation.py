@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, ClassVar
+from weakref import WeakKeyDictionary
+
+from dimbench.methods.method import Method, OnStep, refuse, replaced
+from dimbench.methods.reuse import linears
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_MADE: WeakKeyDictionary[nn.Module, dict[str, nn.Module]] = WeakKeyDictionary()
+
+
+class Quantisation(Method):
+    """The blocks' linear layers by torchao, which computes in the `numbers` that it says. The network's own weights
+    stay beside the rounded ones, so that a run without the method can follow."""
+
+    changes: ClassVar[str] = "the numbers of the linear layers"
+    wraps: ClassVar[str] = "blocks with linear layers; needs the extra `quant`"
+    source: ClassVar[str] = "torchao"
+    config: ClassVar[str]
+
+    @classmethod
+    def absent(cls) -> str:
+        return "" if find_spec("torchao") else 'torchao is not installed; pip install "dimbench[quant]"'
+
+    @contextmanager
+    def applied(self, network: nn.Module) -> Iterator[OnStep]:
+        found = linears(self, network)
+        with ExitStack() as stack:
+            for linear in found:
+                if not linear.weight.is_meta:  # of shapes alone the products are as many
+                    stack.enter_context(replaced(linear, self._made(network, linear).forward))
+            yield lambda k: None
+
+    def _made(self, network: nn.Module, linear: nn.Linear) -> nn.Module:
+        """The layer rounded, made once. UsageError where that cannot be here, in torchao's words."""
+        known = _MADE.setdefault(linear, {})
+        if self.name not in known:
+            if missing := self.absent():
+                raise refuse(self, network, missing)
+            from torch import nn
+            from torchao import quantization
+
+            whole = nn.Sequential(copy.deepcopy(linear))
+            vars(whole[0]).pop("forward", None)
+            try:
+                quantization.quantize_(whole, getattr(quantization, self.config)())
+            except (ImportError, AssertionError, RuntimeError, NotImplementedError, ValueError) as error:
+                why = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
+                raise refuse(self, network, f"torchao cannot do it on {linear.weight.device.type} ({why})") from None
+            if type(whole[0].weight) is type(linear.weight):
+                raise refuse(self, network, "torchao left its linear layers as they are")
+            known[self.name] = whole[0]
+        return known[self.name]
+
+
+class Int8Weights(Quantisation):
+    name: ClassVar[str] = "int8-weights"
+    says: ClassVar[str] = "weights kept in 8 bits, products in the network's own numbers"
+    config: ClassVar[str] = "Int8WeightOnlyConfig"
+
+
+class Int8(Quantisation):
+    name: ClassVar[str] = "int8"
+    says: ClassVar[str] = "weights and, token by token, activations in 8 bits: products of int8"
+    config: ClassVar[str] = "Int8DynamicActivationInt8WeightConfig"
+    numbers: ClassVar[str] = "int8"
+
+
+class Int4Weights(Quantisation):
+    name: ClassVar[str] = "int4-weights"
+    says: ClassVar[str] = "weights kept in 4 bits, products in the network's own numbers"
+    config: ClassVar[str] = "Int4WeightOnlyConfig"
+
+
+class Float8(Quantisation):
+    name: ClassVar[str] = "fp8"
+    says: ClassVar[str] = "weights and activations in 8-bit floats, on a GPU that has them"
+    config: ClassVar[str] = "Float8DynamicActivationFloat8WeightConfig"
+    numbers: ClassVar[str] = "fp8"

@@ -1,0 +1,66 @@
+"""Tables of what training costs and of what sources claim of costs, from `cost` records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dimbench import units
+from dimbench.report.tables import Table
+from dimbench.results import Record
+
+_KEPT = {
+    "none": "all activations kept",
+    "reentrant": "blocks checkpointed, reentrant",
+    "non-reentrant": "blocks checkpointed, non-reentrant",
+}
+
+
+def table(record: Record) -> Table:
+    """A row for each way to keep activations."""
+    conditions, metrics = record.conditions, record.metrics
+    forward = metrics["forward_macs"] or 1
+    rows = []
+    for variant, said in _KEPT.items():
+        macs, days = metrics[f"step_macs_{variant}"] or 0, metrics[f"gpu_days_{variant}"] or 0
+        rows.append((said, units.short(macs), f"{macs / forward:.3f}", f"{days:,.1f}"))
+    notes = (
+        f"{record.model} at {conditions['resolution']} pixels: {units.exact(conditions['iterations'])} steps of "
+        f"{conditions['batch']} images, at {units.share(conditions['mfu'], 1)} of {conditions['gpu']}'s "
+        f"{units.short(conditions['ceiling'])} MACs/s, as its maker names them.",
+        "MACs: forward and backward of the network by torch's counter, on shapes; loss, optimiser, autoencoder and the "
+        "gradients of scans are not in them.",
+    )
+    return Table((record.model, "MACs per image and step", "of a forward pass", "GPU-days"), rows, notes=notes)
+
+
+def claims(records: Sequence[Record]) -> list[Table]:
+    """Of GPU-days, then of what methods save."""
+    days = [record for record in records if "claimed_days" in record.metrics]
+    saved = [record for record in records if record not in days]
+    return [
+        Table(
+            ("model", "px", "printed", "steps", "what it needs of the ceiling", "source"),
+            [
+                (r.model, str(r.conditions["resolution"]), r.details["printed"], r.details["steps"], _needs(r),
+                 r.details["source"])
+                for r in days
+            ],
+            notes=("Steps of 256 images: forward and backward by trace; more than 100 % cannot be.",),
+        ),
+        Table(
+            ("method", "setting", "printed", "executed MACs of the plain run", "time", "source"),
+            [
+                (r.details["paper"], r.details["setting"], r.details["printed"],
+                 f"{r.metrics['executed_share']:.3f}", units.NOT_MEASURED, r.details["source"])
+                for r in saved
+            ],
+            notes=("Executed: multiply-adds of a whole image by rule macs, without decoding.",),
+        ),
+    ]  # fmt: skip
+
+
+def _needs(record: Record) -> str:
+    found = {name: share for name, share in record.metrics.items() if name.startswith("needs_")}
+    if not found:
+        return "not checkable: no iterations are printed"
+    return ", ".join(f"{units.share(share or 0, 1)} of {name.removeprefix('needs_')}" for name, share in found.items())

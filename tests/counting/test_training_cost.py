@@ -1,0 +1,73 @@
+"""Multiply-adds of a training step: by hand where that is easy, and what checkpointing repeats."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from dimbench import backbone
+from dimbench.counting.training_cost import training_step
+from dimbench.papers import gpu_days, saved_claims
+from tests.console import dimbench, refused
+
+
+class TwoBlocks(nn.Module):
+    """Two linear layers in a list, the second of which ends in an addition that needs no output of it."""
+
+    def __init__(self, groups: int = 1) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(4, 4, 3, padding=1, groups=groups)
+        self.blocks = nn.ModuleList(Residual() for _ in range(2))
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+class Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.two = nn.Linear(4, 8), nn.Linear(8, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.two(torch.relu(self.one(x)))
+
+
+@pytest.mark.parametrize("groups", [1, 4])
+def test_a_step_is_the_sum_of_its_products(groups: int) -> None:
+    found = backbone.find(TwoBlocks(groups), inputs=("x=4x8x8", "t=scalar"))
+    step = training_step(found, batch=2)
+    stem, one, two = 64 * 4 * 9 * 4 // groups, 64 * 4 * 8, 64 * 8 * 4
+    assert step.forward == stem + 2 * (one + two)
+    # the image itself gets no gradient
+    assert step.by_variant["none"] == 2 * stem + 3 * 2 * (one + two)
+    assert step.by_variant["reentrant"] == step.by_variant["none"] + 2 * (one + two)
+    assert step.by_variant["non-reentrant"] == step.by_variant["none"] + 2 * one, "what nothing reads is not repeated"
+
+
+def test_gpu_days_are_multiply_adds_over_a_rate(tmp_path: Path) -> None:
+    words = ["cost", "train", "dit-s2", "--iterations", 400_000, "--batch", 256, "--mfu", 0.5, "--gpu", "a100-bf16"]
+    ran = dimbench(*words, "--out", tmp_path / "c.jsonl", "--json")
+    (record,) = json.loads(ran.stdout)
+    macs, days = record["metrics"]["step_macs_none"], record["metrics"]["gpu_days_none"]
+    assert macs == pytest.approx(3 * 6.0557e9, rel=1e-3)
+    assert days == pytest.approx(macs * 400_000 * 256 / (0.5 * 156e12) / 86400)
+    assert "did you mean" in refused(2, *words[:-1], "a100-bf61")
+
+
+def test_a_claim_of_days_needs_a_share_of_each_ceiling() -> None:
+    claim = gpu_days.TrainingClaim("dit-s2", 256, "v100", 1.0, 1000, 10, "")
+    found = gpu_days.implied(int(7.85e12 * 86.4 / 10), claim)
+    assert found["v100-fp32"] == pytest.approx(1e-3 * 1000, rel=1e-6)
+    assert found.keys() == {"v100-fp32", "v100-fp16"}
+
+
+def test_what_a_method_saves_is_what_its_run_executes() -> None:
+    claim = saved_claims.SavedClaim("", "dit-s2", "dit-s2", 256, 9, 1.5, ("fora:every=3",), "", "")
+    assert 1 / 3 < saved_claims.executed(claim) < 0.36
