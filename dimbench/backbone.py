@@ -9,13 +9,14 @@ from functools import cached_property
 from importlib import import_module
 from math import prod
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, get_type_hints, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
-from dimbench import arguments, names, presets
+from dimbench import arguments, image_size, names, presets
 from dimbench.errors import UsageError
+from dimbench.image_size import Resolution
 from dimbench.layers.inputs import Given
 from dimbench.presets import Preset
 
@@ -91,7 +92,7 @@ class Registered:
     those that a checkpoint needs."""
 
     preset: Preset
-    resolution: int
+    resolution: Resolution
     settings: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     labels: LabelOf | None = None
@@ -106,7 +107,8 @@ class Registered:
 
     @property
     def conditions(self) -> dict[str, Any]:
-        return {"resolution": self.resolution, **self.preset.conditions}
+        height, width = image_size.sides(self.resolution)
+        return {"resolution": height} | ({"width": width} if width != height else {}) | dict(self.preset.conditions)
 
     @property
     def state(self) -> tuple[int, ...]:
@@ -142,13 +144,19 @@ class Registered:
         """The family's Config. UsageError for an unknown setting, or a size that does not fit."""
         preset = self.preset
         own = arguments.typed(self.settings, self.family.Config, preset.name)
-        if self.resolution < 1 or self.resolution % preset.latent_stride:
+        if any(side < 1 or side % preset.latent_stride for side in image_size.sides(self.resolution)):
             raise UsageError(
                 f"resolution {self.resolution} does not fit {preset.name}, whose latents have one side per "
                 f"{preset.latent_stride} pixels; give a positive multiple of {preset.latent_stride}"
             )
-        side = self.resolution // preset.latent_stride
-        settings = {"input_size": side, **preset.config, **self.options, **own}
+        height, width = (side // preset.latent_stride for side in image_size.sides(self.resolution))
+        if height != width and get_type_hints(self.family.Config)["input_size"] is int:
+            raise UsageError(
+                f"resolution {self.resolution} does not fit {preset.name}, whose family draws squares alone; give one "
+                "side, such as 256"
+            )
+        size = height if height == width else (height, width)
+        settings = {"input_size": size, **preset.config, **self.options, **own}
         try:
             return self.family.Config(**settings)
         except UsageError as error:
@@ -203,13 +211,14 @@ def example(backbone: Backbone, batch: int, device: str = "cpu") -> tuple[Tensor
 
 def find(
     what: str | nn.Module | Backbone,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     settings: Mapping[str, Any] | None = None,
     inputs: Sequence[str] | Any = (),
     process: str | None = None,
     frames: int | None = None,
 ) -> Backbone:
-    """The backbone that `what` means, at `resolution` pixels per side and for clips of `frames` (None: its own).
+    """The backbone that `what` means, at `resolution` pixels per side, or as "160x320" of height and width, and for
+    clips of `frames` (None: its own).
 
     `what` is a preset's name; `file.py:NAME` or `package.module:NAME` of a class or factory; a folder or config.json
     that diffusers wrote, `diffusers:CLASS` or `hf:OWNER/NAME`; a module; or a Backbone. A name may set arguments:
@@ -232,7 +241,7 @@ def _of_length(found: Backbone, frames: int) -> Backbone:
 
 def _found(
     what: str | nn.Module | Backbone,
-    resolution: int | None,
+    resolution: Resolution | None,
     settings: Mapping[str, Any] | None,
     inputs: Sequence[str] | Any,
     process: str | None,
@@ -276,7 +285,11 @@ def _is_texts(inputs: Any) -> bool:
 
 
 def _of_preset(
-    preset: Preset, resolution: int | None, settings: Mapping[str, Any], inputs: Sequence[str], process: str | None
+    preset: Preset,
+    resolution: Resolution | None,
+    settings: Mapping[str, Any],
+    inputs: Sequence[str],
+    process: str | None,
 ) -> Backbone:
     if process and preset.diffusion:
         raise UsageError(
@@ -315,10 +328,10 @@ def created(backbone: Backbone, seed: int = 0) -> nn.Module:
         return backbone.build()
 
 
-def create_model(name: str, *, resolution: int | None = None, seed: int = 0, **overrides: Any) -> nn.Module:
+def create_model(name: str, *, resolution: Resolution | None = None, seed: int = 0, **overrides: Any) -> nn.Module:
     """The network `name` in eval mode with the official initialisation drawn from `seed`; forward(x, t, y).
 
-    `resolution` is the image's side in pixels (None: the preset's own, 256 for most published models); `overrides` are
-    fields of the family's Config. Raises UsageError for an unknown name, setting or size.
+    `resolution` is as `find` takes it (None: the preset's own, 256 for most published models); `overrides` are fields
+    of the family's Config. Raises UsageError for an unknown name, setting or size.
     """
     return created(find(name, resolution, overrides), seed)

@@ -21,6 +21,7 @@ from dimbench.diffusers_networks import Kind, Size, packing
 from dimbench.diffusers_networks.loading import quietly
 from dimbench.diffusion.flow import on_line
 from dimbench.foreign import CLASS, Source
+from dimbench.image_size import Resolution, sides
 from dimbench.layers.inputs import Given
 from dimbench.presets import Preset
 
@@ -33,7 +34,7 @@ class FromDiffusers:
     class_name: str
     config: Mapping[str, Any]
     settings: Mapping[str, Any] = field(default_factory=dict)
-    resolution: int | None = None
+    resolution: Resolution | None = None
     preset: Preset | None = None
     process: Mapping[str, Any] = field(default_factory=dict)
     labels: LabelOf | None = None
@@ -71,7 +72,7 @@ class FromDiffusers:
         side = self.all_settings.get("sample_size")
         if usual is None:  # pixels
             side = self.resolution or side or presets.all_presets()["dit-s2"].resolution
-            return Size((side, side) if isinstance(side, int) else tuple(side), stride=1)
+            return Size(sides(side) if isinstance(side, (int, str)) else tuple(side), stride=1)
         own = side * usual.latent_stride if isinstance(side, int) and not self.preset else None
         return networks.size_of(usual, self.resolution or own, self.frames)
 
@@ -135,7 +136,9 @@ class FromDiffusers:
         return dataclasses.replace(self, settings={**self.settings, **options})
 
 
-def find(head: str, settings: Mapping[str, Any], resolution: int | None, process: Mapping[str, Any]) -> FromDiffusers:
+def find(
+    head: str, settings: Mapping[str, Any], resolution: Resolution | None, process: Mapping[str, Any]
+) -> FromDiffusers:
     """The network that `head` names, for which `is_of_diffusers` holds."""
     if head.startswith(CLASS):
         name: str = head.removeprefix(CLASS)
@@ -146,7 +149,7 @@ def find(head: str, settings: Mapping[str, Any], resolution: int | None, process
 
 
 def of_preset(
-    preset: Preset, settings: Mapping[str, Any], resolution: int | None, process: Mapping[str, Any]
+    preset: Preset, settings: Mapping[str, Any], resolution: Resolution | None, process: Mapping[str, Any]
 ) -> FromDiffusers:
     """The preset's network."""
     name = preset.backbone.removeprefix(CLASS)

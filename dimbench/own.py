@@ -16,6 +16,7 @@ from dimbench.arguments import Arguments, Input, arguments, by_name, tensor_of
 from dimbench.backbone import Classes, LabelOf, with_settings
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.foreign import refused, skeleton_of
+from dimbench.image_size import Resolution
 from dimbench.layers.inputs import Given
 from dimbench.meta import shapes_only
 from dimbench.presets import Preset
@@ -59,7 +60,7 @@ class Own:
     maker: Maker
     settings: Mapping[str, Any] = field(default_factory=dict)
     inputs: Mapping[str, Input] = field(default_factory=dict)
-    resolution: int | None = None
+    resolution: Resolution | None = None
     preset: Preset | None = None
     process: Mapping[str, Any] = field(default_factory=dict)
     labels: LabelOf | None = None
@@ -103,10 +104,19 @@ class Own:
             return self.inputs
         return {name: Input.of(value) for name, value in self._beside(1, "meta").items()}
 
+    @property
+    def _pixels(self) -> int:
+        if isinstance(self.resolution, str):
+            raise UsageError(
+                f"--resolution {self.resolution} of {self.name}, which is asked for squares alone; give one side, or "
+                "one sample's shape such as --input x=4x20x40"
+            )
+        return self.resolution or RESOLUTION
+
     def _beside(self, batch: int, device: str) -> dict[str, Tensor]:
         assert self.maker.inputs is not None
         with refused(f"inputs() beside {self.name} fails"):
-            made = self.maker.inputs(batch, self.resolution or RESOLUTION, device)
+            made = self.maker.inputs(batch, self._pixels, device)
         return by_name(self.shape, made)
 
     @cached_property
@@ -119,7 +129,7 @@ class Own:
         channels = int(_said(self.shape, ("in_channels",)) or CHANNELS)
         size = _said(self.shape, _SIZES)
         if self.resolution is not None or size is None:
-            size = (self.resolution or RESOLUTION) // self._stride_of(channels)
+            size = self._pixels // self._stride_of(channels)
         return (channels, *(size if isinstance(size, (tuple, list)) else (int(size),) * 2))
 
     @property

@@ -117,6 +117,12 @@ class Preset:
     recipes: tuple[Recipe, ...]
     inputs: tuple[str, ...] = ()
 
+    def claims_at(self, conditions: Mapping[str, Any]) -> tuple[Claim, ...]:
+        """What is claimed of it at the size that a record's conditions name."""
+        if conditions.get("width") != self.conditions.get("width"):
+            return ()
+        return tuple(claim for claim in self.claims if claim.resolution == conditions.get("resolution"))
+
     @property
     def is_native(self) -> bool:
         """Whether the network is one of ours, in models/."""

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from dimbench.diffusion.process import Process
+from dimbench.diffusion.process import Process, mean_loss
 from dimbench.errors import DimbenchError, UsageError, plain, reason
 from dimbench.files import replacing
 from dimbench.weights.checkpoints import check_kinds, mismatches, shapes
@@ -88,7 +88,9 @@ class Training:
         y = labels[chosen]
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.lr_at(self.step)
-        loss = self.process.loss(lambda x, t: self.model(x, t, y), images[chosen], generator).mean()
+        loss = mean_loss(
+            self.process, self.model, lambda x, t, **form: self.model(x, t, y, **form), images[chosen], generator
+        )
         value = loss.item()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()

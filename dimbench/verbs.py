@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import presets, results
 from dimbench.errors import UsageError
+from dimbench.image_size import Resolution
 from dimbench.progress import track
 from dimbench.results import Record
 
@@ -31,7 +32,7 @@ def count(
     what: Whats,
     inputs: Any = (),
     *,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     frames: int | None = None,
     batch: int = 1,
     rule: str = "macs",
@@ -97,7 +98,7 @@ def parameters(
     what: Whats,
     inputs: Any = (),
     *,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     frames: int | None = None,
     modules: bool = False,
 ) -> list[Record]:
@@ -123,7 +124,7 @@ def bench(
     inputs: Sequence[str] | Any = (),
     *,
     file: Path | None = None,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     **row: Any,
 ) -> list[Record]:
     """Seconds of one call, of a training step or of a whole run, memory and rates, each row in a process of its own.
@@ -155,7 +156,7 @@ def sample(
     inputs: Any = (),
     *,
     form: str = "npz",
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     **request: Any,
 ) -> Record | None:
     """Draw images onto one sheet (`to` ends in .png) or into a folder, as npz, png or latents; goes on after any
@@ -205,7 +206,7 @@ def fid_task(
     keep: bool = True,
     num_images: int | None = None,
     device: str = "cpu",
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     inputs: Any = (),
     **request: Any,
 ) -> OnDisk | ToDraw:
@@ -325,7 +326,7 @@ def _meant(what: Whats) -> list[What]:
 
 
 def _found(
-    what: What, resolution: int | None, inputs: Any, process: str | None = None, frames: int | None = None
+    what: What, resolution: Resolution | None, inputs: Any, process: str | None = None, frames: int | None = None
 ) -> Backbone:
     from dimbench.backbone import find
 

@@ -10,6 +10,7 @@ from typing import Any
 from dimbench import presets
 from dimbench.bench import hardware
 from dimbench.errors import UsageError
+from dimbench.image_size import Resolution
 
 BEST = "best"
 
@@ -22,7 +23,7 @@ class Row:
     means, if any and not `random_weights`; `methods` texts that methods.parse takes; `budget` in seconds."""
 
     model: str
-    resolution: int | None = None
+    resolution: Resolution | None = None
     batch: int | str = 1
     mode: str = "inference"
     device: str = "cpu"

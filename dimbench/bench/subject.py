@@ -17,7 +17,7 @@ from dimbench.counting import parameters
 from dimbench.counting.bill import trace
 from dimbench.counting.costs import skeleton
 from dimbench.counting.rules import RULES
-from dimbench.diffusion.process import find_process
+from dimbench.diffusion.process import find_process, forms_in_training, mean_loss
 from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
 from dimbench.sampling import decoding
@@ -78,7 +78,8 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
     macs = RULES["macs"].macs(bill) // images
     matmul = sum(line.macs for line in bill.lines if line.operator in _ON_TENSOR_CORES and not line.dead) // images
     by_numbers: Mapping[str, int] = {}
-    timed, calls = (TRAINING_PASSES * macs, TRAINING_PASSES) if row.mode == "train" else (macs, 1)
+    passes = TRAINING_PASSES * len(forms_in_training(model))
+    timed, calls = (passes * macs, passes) if row.mode == "train" else (macs, 1)
     if row.mode == "sample":
         whole = image_cost(subject, settings(row, subject), decoded=False)
         timed, calls, by_numbers = whole.macs("macs"), whole.calls, whole.by_numbers
@@ -153,7 +154,9 @@ def _training(row: Row, subject: Backbone, model: nn.Module, batch: int) -> Subj
     def call_of(network: Any) -> Callable[[], Tensor]:
         def call() -> Tensor:
             with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
-                loss = process.loss(lambda x, t: subject.call(network, x, t, given), x, generator).mean()
+                loss = mean_loss(
+                    process, model, lambda x, t, **form: subject.call(network, x, t, {**given, **form}), x, generator
+                )
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from dimbench import image_size
 from dimbench.bench import parent, running
 from dimbench.bench import rows as plan
 from dimbench.commands import options
@@ -86,7 +87,7 @@ def run(
     rows = plan.rows(
         chosen,
         {
-            "resolution": plan.whole_numbers("--resolution", resolution, options.MOST_PIXELS) if resolution else [None],
+            "resolution": image_size.several(resolution, options.MOST_PIXELS) if resolution else [None],
             "batch": plan.whole_numbers("--batch", batch, options.MOST_IMAGES, (plan.BEST,)),
         },
         mode=Mode.TRAIN.value if mode is Mode.TRAIN else "sample" if steps else "inference",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dimbench import image_size
 from dimbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,12 +57,18 @@ Fetch = Annotated[
 ]
 # Of a side, in one call, of a CPU: far beyond what runs, and far below where sizes overflow.
 MOST_PIXELS, MOST_IMAGES, MOST_THREADS = 16_384, 2**24, 4096
+
+
+def _resolution(text: str | None) -> image_size.Resolution | None:
+    return None if text is None else image_size.parse(text, MOST_PIXELS)
+
+
 Resolution = Annotated[
-    int | None,
+    str | None,
     typer.Option(
-        min=1,
-        max=MOST_PIXELS,
-        help="Side of the images in pixels.",
+        callback=_resolution,
+        help="Side of the images in pixels; of networks that draw any shape also height and width, as 160x320.",
+        metavar="PIXELS",
         show_default="the model's own, 256 for published models",
     ),
 ]
@@ -86,7 +93,7 @@ def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, we
 
 def backbone(
     name: str,
-    resolution: int | None,
+    resolution: image_size.Resolution | None,
     settings: list[str] | None,
     inputs: list[str] | None,
     process: str | None,

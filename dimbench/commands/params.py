@@ -49,9 +49,8 @@ def _tree(record: Record) -> Table:
 
 
 def _row(preset: Preset | None, record: Record) -> tuple[str, ...]:
-    resolution = record.conditions.get("resolution")
-    claims = preset.claims if preset and preset.name == record.model else ()
-    claimed = [claim.params for claim in claims if claim.resolution == resolution and claim.params]
+    claims = preset.claims_at(record.conditions) if preset and preset.name == record.model else ()
+    claimed = [claim.params for claim in claims if claim.params]
     names = ("params", "params_dead", "params_fixed", "params_inference")
     numbers = (int(record.metrics[name] or 0) for name in names)
     return (record.model, bills.size(record), *map(units.exact, numbers), ", ".join(claimed) or "nothing")

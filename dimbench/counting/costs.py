@@ -15,6 +15,7 @@ from dimbench.counting.bill import trace
 from dimbench.counting.lines import Bill
 from dimbench.counting.rules import RULES
 from dimbench.counting.summed import Sums
+from dimbench.image_size import Resolution
 from dimbench.meta import shapes_only
 
 
@@ -48,7 +49,7 @@ _KNOWN: dict[tuple[Any, ...], Count] = {}
 
 def count(
     backbone: Backbone | str,
-    resolution: int | None = None,
+    resolution: Resolution | None = None,
     batch: int = 1,
     real: bool = False,
     fill: Fill | None = None,

@@ -19,6 +19,7 @@ import dimbench
 from dimbench import paths, presets
 from dimbench.counting.summed import Sums
 from dimbench.errors import DimbenchError, reason
+from dimbench.image_size import Resolution
 from dimbench.progress import say
 
 SHIPPED = Path(__file__).with_name("kept.tsv")
@@ -43,7 +44,7 @@ _MOST_BYTES = 2**22  # of the file in the cache; then it begins anew
 Versions = Mapping[str, str | None]
 
 
-def known(name: str, resolution: int | None = None, batch: int = 1) -> Sums | None:
+def known(name: str, resolution: Resolution | None = None, batch: int = 1) -> Sums | None:
     """The count of the preset of that name, settings behind it, if it is kept; UsageError where there is none."""
     key = _keyed(name, resolution, batch, here())
     return _find(SHIPPED, key) or _find(_own(), key)
@@ -54,7 +55,7 @@ def elsewhere(name: str) -> Sums | None:
     return _find(SHIPPED, _keyed(name, None, 1, shipped_with()))
 
 
-def sums(name: str, resolution: int | None = None, batch: int = 1) -> Sums:
+def sums(name: str, resolution: Resolution | None = None, batch: int = 1) -> Sums:
     """As `known`; what is not kept is counted, and kept where it can be."""
     found = known(name, resolution, batch)
     if found is None:
@@ -66,7 +67,7 @@ def sums(name: str, resolution: int | None = None, batch: int = 1) -> Sums:
     return found
 
 
-def parameters(name: str, resolution: int | None = None) -> Sums | None:
+def parameters(name: str, resolution: Resolution | None = None) -> Sums | None:
     """As `sums` where it is kept or can be; else None, for then parameters alone are less to count."""
     if found := known(name, resolution):
         return found
@@ -103,7 +104,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _keyed(name: str, resolution: int | None, batch: int, versions: Versions) -> str:
+def _keyed(name: str, resolution: Resolution | None, batch: int, versions: Versions) -> str:
     """The key of a count; "" where code decides it that nobody here knows."""
     head, settings = presets.split(name)
     preset = presets.find(head)

@@ -28,8 +28,9 @@ def of_pass(found: Sums, preset: Preset | None, rule: str) -> Record:
         "dead_macs": found.dead_macs // found.batch,
         "claims": [
             {"prints": claim.gflops, "rule": claim.rule, "macs": found.macs(claim.rule)}
-            for claim in (preset.claims if preset and preset.name == found.model else ())  # not with other settings
-            if claim.resolution == found.conditions.get("resolution") and claim.gflops
+            # not with other settings
+            for claim in (preset.claims_at(found.conditions) if preset and preset.name == found.model else ())
+            if claim.gflops
         ],
     }
     conditions = {**found.conditions, "batch": found.batch, "rule": rule, "engine": "ours", "form": found.form}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dimbench import names
 from dimbench.diffusers_networks.kind import Size
 from dimbench.diffusers_networks.loading import build
+from dimbench.image_size import Resolution, sides
 from dimbench.preset_files import folder, load
 from dimbench.presets import Preset
 
@@ -68,16 +69,22 @@ def _all() -> dict[str, LatentSpace]:
     return {name: LatentSpace(name, **whole(name)) for name in listed}
 
 
-def size_of(preset: Preset, resolution: int | None = None, frames: int | None = None) -> Size:
-    """What the preset draws, at its own resolution and length where none is given. The resolution is the height of what
-    is not square; the width goes with it."""
+def size_of(preset: Preset, resolution: Resolution | None = None, frames: int | None = None) -> Size:
+    """What the preset draws, at its own resolution and length where none is given. One side is the height of what is
+    not square; the width goes with it."""
     conditions, space = preset.conditions, latent_space(preset.conditions["autoencoder"])
-    height, usual = resolution or preset.resolution, preset.resolution
-    step = 2 * space.stride  # two latents, as most networks take together
-    width = round(height * conditions.get("width", usual) / usual / step) * step if height != usual else None
     return space.size(
-        (height, width or conditions.get("width", usual)),
+        _picture(preset, resolution or preset.resolution, space.stride),
         frames=conditions.get("frames", 1) if frames is None else frames,
         text_tokens=conditions.get("text_tokens", 0),
         guidance=preset.sampling.get("embedded_guidance", 1.0),
     )
+
+
+def _picture(preset: Preset, resolution: Resolution, stride: int) -> tuple[int, int]:
+    """Height and width in pixels."""
+    own = preset.resolution, preset.conditions.get("width", preset.resolution)
+    if isinstance(resolution, str):
+        return sides(resolution)
+    step = 2 * stride  # two latents, as most networks take together
+    return own if resolution == own[0] else (resolution, round(resolution * own[1] / own[0] / step) * step)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dimbench.diffusion import dpm_solver, vp_sde
 from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose, evaluate
@@ -40,6 +41,23 @@ class Process(Protocol):
 
     def check(self, sampler: str, steps: int) -> None:
         """Raise the UsageError that `sample` would, before any work is done."""
+
+
+def mean_loss(
+    process: Process, model: nn.Module, call: Callable[..., Tensor], x: Tensor, generator: torch.Generator
+) -> Tensor:
+    """The mean loss on data x (B, C, ...) of call(x, t, **form), added up over the forms that `model` is trained in,
+    all on the same times and noise."""
+    state, losses = generator.get_state(), []
+    for form in forms_in_training(model):
+        generator.set_state(state)
+        losses.append(process.loss(partial(call, **form), x, generator).mean())
+    return torch.stack(losses).sum()
+
+
+def forms_in_training(model: nn.Module) -> Sequence[Mapping[str, Any]]:
+    """What `model` is told besides in each of its passes of a training step; most have one, and are told nothing."""
+    return getattr(model, "forms_in_training", ({},))
 
 
 @dataclass(frozen=True)

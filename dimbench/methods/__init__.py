@@ -19,6 +19,7 @@ from dimbench.methods.guidance_settings import GuidanceSettings
 from dimbench.methods.interval import Interval
 from dimbench.methods.method import Method
 from dimbench.methods.quantisation import Float8, Int4Weights, Int8, Int8Weights
+from dimbench.methods.state import State
 from dimbench.methods.taylor import Taylor
 from dimbench.methods.tea_cache import TeaCache
 from dimbench.methods.tome import Tome
@@ -30,6 +31,7 @@ METHODS: dict[str, type[Method]] = {
         Taylor,
         Deep,
         FirstBlock,
+        State,
         TeaCache,
         FastAttention,
         Tome,

@@ -215,7 +215,10 @@ class Block(nn.Module):
 
 
 class DyDiT(nn.Module):
-    """forward(x (N, C, h, h), t (N,), y (N,)) -> (N, out_channels, h, h); with `complete` the routers are not asked."""
+    """forward(x (N, C, h, h), t (N,), y (N,)) -> (N, out_channels, h, h); with `complete` the routers are not asked,
+    and it is trained so, too."""
+
+    forms_in_training: tuple[dict[str, bool], ...] = ({}, {"complete": True})
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -255,7 +258,7 @@ class DyDiT(nn.Module):
         return unpatchify(self.final_layer(tokens, c), self.config.patch_size)
 
     def _masked(self, tokens: Tensor, c: Tensor, time: Tensor) -> Tensor:
-        """In training with the loss of the ratio; the authors' further one, of the complete network, is left out."""
+        """In training with the loss of the ratio."""
         masks: list[Masks] = []
         for block in self.blocks:
             tokens = block(tokens, c, time, masks)

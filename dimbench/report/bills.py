@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dimbench import units
 from dimbench.report.tables import Table
 from dimbench.report.trees import tree
+from dimbench.report.wording import pixels
 from dimbench.results import Record
 
 
@@ -53,7 +54,7 @@ def text_encoders(records: Sequence[Record]) -> list[Table]:
 def size(record: Record) -> str:
     """The resolution, or where there is none what the network was called with; and the frames of a clip."""
     conditions = record.conditions
-    said = str(conditions.get("resolution") or conditions.get("inputs") or "its own")
+    said = pixels(conditions) or str(conditions.get("inputs") or "its own")
     return f"{said}, {frames} frames" if (frames := conditions.get("frames")) else said
 
 

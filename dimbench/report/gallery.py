@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dimbench import presets
 from dimbench.counting import kept
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.papers import frame, published
 from dimbench.papers.published import PublishedFid
 from dimbench.presets import Preset, Recipe
 from dimbench.progress import say, track
 from dimbench.report import timings, tradeoffs
+from dimbench.report.crossover import crossings
+from dimbench.report.curves import Curve, TimedPoint
 
 if TYPE_CHECKING:
     from dimbench.counting.summed import Sums
     from dimbench.report import plots
 
 LARGEST = ("dit-xl2", "sit-xl2", "udit-l", "dim-h2", "dimsum-l2")
+# Attention, convolutions, scans and linear attention, as far as 2K pixels.
+GROWING = ("adm-256", "jit-h16", "dimsum-xl2", "dit-xl2", "udit-l", "dim-h2", "zigma-b1", "dico-xl", "sana-0.6b")
+SIDES = (256, 384, 512, 768, 1024, 1536, 2048)
 
 
 class Asked:
@@ -52,19 +59,28 @@ class Asked:
     def wants(self, model: str) -> bool:
         return not self.texts or model in self.texts
 
+    def at_sides(self, name: str) -> Curve:
+        """GMACs of a model by the SIDES that it can be built for."""
+        points = {}
+        for side in SIDES:
+            with suppress(UsageError):
+                macs = self._cost(self.texts.get(name, name), side).macs("macs") / 1e9
+                points[float(side)] = TimedPoint(macs, macs, macs)
+        return points
+
     def costs(self, names: Sequence[str]) -> dict[str, Sums]:
         """The counts of the models, at the resolution asked for."""
         distinct = list(dict.fromkeys(names))
-        return {name: self._cost(self.texts.get(name, name)) for name in track(distinct, "counting")}
+        return {name: self._cost(self.texts.get(name, name), self.resolution) for name in track(distinct, "counting")}
 
-    def _cost(self, text: str) -> Sums:
+    def _cost(self, text: str, resolution: int) -> Sums:
         inputs = presets.meant_for(text, self.inputs, list(self.texts.values()))
         if presets.of(text) and not inputs:
-            return kept.sums(text, self.resolution)
+            return kept.sums(text, resolution)
         from dimbench.backbone import find
         from dimbench.counting.costs import count
 
-        return count(find(text, self.resolution, inputs=inputs))
+        return count(find(text, resolution, inputs=inputs))
 
     def fids(self) -> list[PublishedFid]:
         """The published FIDs of these models."""
@@ -212,6 +228,51 @@ def macs_operator(request: Asked, file: Path, form: str) -> None:
     plots.stacked(bars, around, file, form)
 
 
+def macs_resolution(request: Asked, file: Path, form: str) -> None:
+    """Multiply-adds of one pass from 256 to 2048 pixels, with the resolutions where one model overtakes another."""
+    from dimbench.report import plots
+
+    names = request.models or list(GROWING)
+    counted = {name: request.at_sides(name) for name in track(names, "counting")}
+    curves = {name: curve for name, curve in counted.items() if len(curve) > 1}
+    absent = left_out(dict.fromkeys(names, "it draws no two of these sizes"), curves)
+    crossed = timings.overtakings(curves, "px")
+    series = [
+        plots.Curve(
+            _label(name),
+            [plots.Mark(side, point.value) for side, point in curve.items()],
+            crossed.get(name, ()),
+            _growth(curve),
+        )
+        for name, curve in curves.items()
+    ]
+    around = plots.Frame(
+        "Cost of one pass against resolution",
+        "image side (pixels), and its tokens of 16 x 16 pixels",
+        "multiply-adds of one pass (GMACs, rule macs)",
+        f"{_overtaken(curves)} Between counted sizes costs are taken as powers of the side; a network without a size "
+        f"was not made for it.{absent}",
+        log_x=True,
+        log_y=True,
+    )
+    plots.lines(series, around, file, form, {side: f"{side}\n{(side // 16) ** 2:,}" for side in SIDES})
+
+
+def _overtaken(curves: Mapping[str, Curve]) -> str:
+    """In words, where one model comes to need less than another."""
+    label = {name: _label(name) for name in curves}
+    found = [crossing for pair in combinations(curves, 2) for crossing in crossings(*pair, curves)]
+    said = [f"{label[c.winner]} below {label[c.loser]} from {c.at:,.0f} px" for c in sorted(found, key=lambda c: c.at)]
+    return f"Circled: {'; '.join(said)}." if said else "No two cross."
+
+
+def _growth(curve: Curve) -> str:
+    """Whether the cost grows as the number of tokens does, or beyond it."""
+    first, last = min(curve), max(curve)
+    beyond = curve[last].value / curve[first].value > 1.05 * (last / first) ** 2
+    return "faster than tokens" if beyond else "as tokens, or slower"
+
+
 def pareto(request: Asked, file: Path, form: str) -> None:
     """Cost of a whole image, guidance and steps included, against published FID, with the front of the best."""
     from dimbench.report import plots
@@ -300,6 +361,7 @@ PLOTS: dict[str, Callable[[Asked, Path, str], None]] = {
     "gflops-fid": gflops_fid,
     "params-macs": params_macs,
     "macs-operator": macs_operator,
+    "macs-resolution": macs_resolution,
     "pareto": pareto,
     "latency-resolution": latency_resolution,
     "throughput-batch": throughput_batch,
@@ -327,7 +389,7 @@ def _timed(request: Asked, axis: str, metric: str, around: plots.Frame, file: Pa
         model = sweep.models[name]
         marks = [plots.Mark(x, found.value, found.low, found.high, found.doubtful) for x, found in curve.items()]
         series.append(plots.Curve(_label(model) + name.removeprefix(model), marks, crossed.get(name, ())))
-    ticks = sorted({place for curve in sweep.curves.values() for place in curve})
+    ticks = {place: f"{place:g}" for place in sorted({place for curve in sweep.curves.values() for place in curve})}
     plots.lines(series, replace(around, caption=sweep.says + absent, log_x=True, log_y=True), file, form, ticks)
 
 

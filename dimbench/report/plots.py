@@ -84,11 +84,13 @@ class Mark:
 
 @dataclass(frozen=True)
 class Curve:
-    """Points joined in the order of x; `crossings` are marked on it, each with its label."""
+    """Points joined in the order of x; `crossings` are marked on it, each with its label. In the legend curves stand
+    below their `kind`, if any."""
 
     label: str
     points: Sequence[Mark]
     crossings: Sequence[tuple[float, float, str]] = field(default_factory=tuple)
+    kind: str = ""
 
 
 def scatter(
@@ -111,7 +113,7 @@ def scatter(
             keys += [_key(name, index) for index, name in enumerate(groups) if name in shown]
         _legend(axes, keys)
         colours = [_look(groups.index(point.group))[0] for point in points]
-        _label(figure, axes, points, colours, [(point.x, point.y) for point in front])
+        _label(figure, axes, points, colours, steps=[(point.x, point.y) for point in front])
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def facets(panels: Sequence[Facet], groups: Sequence[str], frame: Frame, file: P
             figure.legend(handles=keys, loc="outside right upper", fontsize=7.5)
             for axes, panel in zip(grid.flat, panels, strict=False):
                 colours = [_look(groups.index(point.group))[0] for point in panel.points]
-                _label(figure, axes, panel.points, colours, [(point.x, point.y) for point in panel.front])
+                _label(figure, axes, panel.points, colours, steps=[(point.x, point.y) for point in panel.front])
             figure.savefig(file, format=form)
         finally:
             pyplot.close(figure)
@@ -174,9 +176,10 @@ def _facet(axes: Axes, panel: Facet, groups: Sequence[str], log_y: bool) -> None
         axes.set_ylim(bottom=0)
 
 
-def lines(series: Sequence[Curve], frame: Frame, file: Path, form: str, ticks: Sequence[float] = ()) -> None:
-    """One line per series with a marker and its interval at each measured point, and its crossings circled."""
-    with _figure(frame, file, form) as (_, axes):
+def lines(series: Sequence[Curve], frame: Frame, file: Path, form: str, ticks: Mapping[float, str]) -> None:
+    """One line per series with a marker and its interval at each measured point, and its crossings circled. `ticks`
+    are the places along x that are named."""
+    with _figure(frame, file, form) as (figure, axes):
         for index, line in enumerate(series):
             colour, marker = _look(index)
             points = sorted(line.points, key=lambda point: point.x)
@@ -186,15 +189,21 @@ def lines(series: Sequence[Curve], frame: Frame, file: Path, form: str, ticks: S
                     axes.vlines(point.x, point.low, point.high, color=colour, lw=3, alpha=0.5)
                 fill = "white" if point.hollow else colour
                 axes.plot(point.x, point.y, marker, color=colour, markersize=5, zorder=3, markerfacecolor=fill)
-            for x, y, said in line.crossings:
-                axes.plot(x, y, "o", markersize=12, markerfacecolor="none", color="black", zorder=4)
-                text = axes.annotate(said, (x, y), (0, -16), textcoords="offset points", ha="center", zorder=5)
-                text.set(fontsize=8, bbox=_GROUND)
-        if ticks:
-            axes.xaxis.set_major_locator(ticker.FixedLocator(list(ticks)))
-            axes.xaxis.set_minor_locator(ticker.NullLocator())
+            for x, y, _ in line.crossings:
+                axes.plot(x, y, "o", markersize=8, markerfacecolor="none", color="black", zorder=4)
+        axes.xaxis.set_major_locator(ticker.FixedLocator(list(ticks)))
+        axes.xaxis.set_major_formatter(ticker.FixedFormatter(list(ticks.values())))
+        axes.xaxis.set_minor_locator(ticker.NullLocator())
         axes.margins(0.08)
-        _legend(axes, [_key(line.label, index, joined=True) for index, line in enumerate(series)])
+        keys = []
+        for kind in dict.fromkeys(line.kind for line in series):
+            keys += [_heading(kind)] if kind else []
+            keys += [_key(line.label, index, joined=True) for index, line in enumerate(series) if line.kind == kind]
+        _legend(axes, keys)
+        crossings = [Dot(x, y, "", said) for line in series for x, y, said in line.crossings]
+        _label(
+            figure, axes, crossings, ["black"] * len(crossings), [(p.x, p.y) for line in series for p in line.points]
+        )
 
 
 def stacked(bars: Mapping[str, Mapping[str, float]], frame: Frame, file: Path, form: str) -> None:
@@ -274,13 +283,20 @@ def _legend(axes: Axes, handles: Sequence[Any]) -> None:
 
 
 def _label(
-    figure: Figure, axes: Axes, points: Sequence[Dot], colours: Sequence[str], steps: Sequence[tuple[float, float]]
+    figure: Figure,
+    axes: Axes,
+    points: Sequence[Dot],
+    colours: Sequence[str],
+    others: Sequence[tuple[float, float]] = (),
+    steps: Sequence[tuple[float, float]] = (),
 ) -> None:
-    """Name every point where its name covers no other name, no point and no step, and stays within the axes."""
+    """Name every point where its name covers no other name, no point, none of the `others` and no step, and stays
+    within the axes."""
     figure.canvas.draw()
     scale = figure.dpi / 72
     centres = [axes.transData.transform((point.x, point.y)) for point in points]
-    taken: list[Box] = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in centres]
+    marks = [*centres, *map(axes.transData.transform, others)]
+    taken: list[Box] = [(x - 4 * scale, y - 4 * scale, x + 4 * scale, y + 4 * scale) for x, y in marks]
     corners = [axes.transData.transform(corner) for corner in steps]
     for (left, high), (right, low) in pairwise(corners):
         taken += [(left, high - scale, right, high + scale), (right - scale, low, right + scale, high)]

@@ -8,6 +8,7 @@ from typing import Any
 from dimbench import conditions as keys
 from dimbench import units
 from dimbench.report.tables import Table
+from dimbench.report.wording import pixels
 from dimbench.results import Record
 
 # Conditions in the order of the table; one that is equal in all rows stands below it instead.
@@ -30,7 +31,7 @@ _CONDITIONS = {
     "weights": "weights",
 }
 _ALWAYS = ("resolution", "batch")  # columns in any case
-_SAID_OTHERWISE = ("device",)  # by the device's name
+_SAID_OTHERWISE = ("device", "width")  # by the device's name and beside the resolution
 _TIMED = {"inference": "call", "train": "step", "sample": "run"}
 
 
@@ -56,7 +57,7 @@ def _varies(records: Sequence[Record], name: str) -> bool:
 
 
 def _condition(record: Record, name: str) -> str:
-    value = record.conditions.get(name)
+    value = pixels(record.conditions) if name == "resolution" else record.conditions.get(name)
     if value is None:
         return ""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

@@ -31,6 +31,12 @@ def words(conditions: Mapping[str, Any], without: Mapping[str, Any] | None = Non
     return ", ".join(f"{name.replace('_', ' ')} {plain(known)}" for name, known in said.items())
 
 
+def pixels(conditions: Mapping[str, Any]) -> str | None:
+    """The side of the images, or height and width as "160x320"; None where conditions name none."""
+    height, width = conditions.get("resolution"), conditions.get("width")
+    return None if height is None else f"{height}x{width}" if width else str(height)
+
+
 def plain(known: Any) -> str:
     """A value of conditions or environment as a person reads it."""
     if isinstance(known, bool):

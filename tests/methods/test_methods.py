@@ -32,6 +32,7 @@ NEUTRAL = {
     "taylor": "taylor:every=1,order=2",
     "deep": "deep:every=1",
     "first-block": "first-block:threshold=0",
+    "state": "state:every=1",
     "tome": "tome:ratio=0",
     "interval": "interval",
     "cfg-cache": "cfg-cache:every=1",
@@ -44,7 +45,8 @@ NEUTRAL = {
 
 def network_for(method: str) -> tuple[Backbone, nn.Module]:
     """A small network with weights that are nowhere zero, of a kind that the method wraps."""
-    found = backbone.find("udit-digits" if method == "deep" else "dit-digits")
+    small = "ddt-b2,input_size=4,hidden_size=32,num_groups=2,num_blocks=3,num_encoder_blocks=2"
+    found = backbone.find({"deep": "udit-digits", "state": small}.get(method, "dit-digits"))
     model = backbone.created(found)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -238,6 +240,7 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("dimsum-digits", "teacache", "more than tokens"),
         ("dimsum-digits", "tome", "more of each token"),
         ("mmdit-d12", "fora", "none of its blocks"),
+        ("dit-digits", "state", "no encoder whose state"),
     ],
 )
 def test_what_cannot_be_wrapped_is_refused(name: str, text: str, words: str) -> None:

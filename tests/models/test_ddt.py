@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.guidance import guided, within
 from dimbench.errors import UsageError
+from dimbench.methods.state import State
 from dimbench.models import ddt
 from dimbench.weights.checkpoints import load_checkpoint
 from tests import golden_data as golden
@@ -57,33 +57,25 @@ def test_a_state_made_before_is_all_that_the_decoder_knows() -> None:
     relatives.agree(ours, case["file"])
 
 
-class Keeping:
-    """The network with a state that is made anew at every `rate`-th call."""
-
-    def __init__(self, model: Any, rate: int) -> None:
-        self.model, self.rate, self.calls = model, rate, 0
-
-    def __call__(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
-        if self.calls % self.rate == 0:
-            self.state = self.model.encode(x, t, y)
-        self.calls += 1
-        return self.model.decode(x, self.state)
-
-
 @pytest.mark.parametrize("file", ["ddt-tiny-euler.npz", "ddt-tiny-euler-reuse.npz"])
 def test_samples_of_the_official_sampler(file: str) -> None:
     _, case = relatives.card_and_case("ddt-tiny", file)
     low, high = case["guidance_interval_min"], case["guidance_interval_max"]
-    kept = Keeping(network("ddt-tiny"), case["state_refresh_rate"])
-    pair = guided(kept, within(case["guidance"], low, high), None)
+    model = network("ddt-tiny")
+    pair = guided(lambda x, t, y: model(x, t, y), within(case["guidance"], low, high), None)
     y = torch.cat([torch.tensor(case["y"]), torch.full((2,), 10)])
     # theirs divides by the shift where ours multiplies
     flow = Flow(grid="leap", stop=1 - case["last_step"], shift=1 / case["timeshift"])
     x = golden.latents(*case["x_shape"])
-    ours = flow.sample(
-        lambda x, t: pair(x.repeat(2, 1, 1, 1), t.repeat(2), y)[:2], x, golden.noise, "euler", case["num_steps"]
-    )
-    assert kept.calls == case["num_steps"]
+    with State(every=case["state_refresh_rate"]).applied(model) as step:
+        ours = flow.sample(
+            lambda x, t: pair(x.repeat(2, 1, 1, 1), t.repeat(2), y)[:2],
+            x,
+            golden.noise,
+            "euler",
+            case["num_steps"],
+            on_step=lambda k, _: step(k + 1),
+        )
     relatives.agree(ours, file)
 
 

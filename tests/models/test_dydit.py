@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimbench.diffusion.guidance import guided
+from dimbench.diffusion.process import find_process, mean_loss
 from dimbench.errors import UsageError
 from dimbench.models import dydit
 from tests import golden_data as golden
@@ -146,6 +147,26 @@ def test_training_decides_by_chance_and_teaches_the_routers() -> None:
     block = model.blocks[0]
     for module in (block.attn_rate, block.mlp_rate, block.token_selection):
         assert all(parameter.grad.abs().sum() > 0 for parameter in module.parameters())
+
+
+def test_training_has_the_loss_of_the_complete_network_too_on_the_same_times_and_noise() -> None:
+    model = dydit.build(dydit.Config(**TINY, label_dropout=0.0)).train()
+    x, y, process = torch.randn(4, 4, 8, 8), torch.arange(4), find_process({"process": "gaussian"})
+    seen: list[tuple[dict[str, Any], Tensor, Tensor]] = []
+
+    def call(x: Tensor, t: Tensor, **form: Any) -> Tensor:
+        seen.append((form, x, t))
+        return model(x, t, y, **form)
+
+    whole = mean_loss(process, model, call, x, torch.Generator().manual_seed(0))
+    (masked, *first), (complete, *second) = seen
+    assert (masked, complete) == ({}, {"complete": True})
+    assert all(map(torch.equal, first, second))
+    parts = (
+        process.loss(lambda x, t, form=form: model(x, t, y, **form), x, torch.Generator().manual_seed(0)).mean()
+        for form in (masked, complete)
+    )
+    torch.testing.assert_close(whole, sum(parts))
 
 
 @pytest.mark.parametrize("target", [0.3, 1.0])

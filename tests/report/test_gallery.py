@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dimbench import presets, results
+from dimbench.counting import kept
 from dimbench.errors import DimbenchError
 from dimbench.report import gallery
 from dimbench.report.gallery import left_out
@@ -56,6 +57,23 @@ def test_one_pass_of_imf_costs_less_than_those_of_jit() -> None:
     assert 0.3 < costs["imf-b2"] < 0.4, "one pass and the decoder"
     assert 4.9 < costs["jit-b16"] < 5.1, "Heun's 99 calls, of which the guided ones are two passes"
     assert set(left) == set(costs)
+
+
+def test_costs_that_grow_apart_cross_where_both_are_counted(tmp_path: Path) -> None:
+    file = tmp_path / "a.svg"
+    drawn = dimbench("plot", "macs-resolution", "udit-l", "zigma-b1", "mmdit-digits", "--out", file)
+    assert drawn.code == 0, drawn.stderr
+    words = " ".join(file.read_text().split())
+    assert words.index(">faster than tokens:<") < words.index(">U-DiT-L<") < words.index(">as tokens, or slower:<")
+    assert "MMDiT digits: it draws no two of these sizes" in drawn.stderr
+    curves = {name: gallery.Asked((), 256).at_sides(name) for name in ("udit-l", "zigma-b1")}
+    (crossing,) = gallery.crossings("udit-l", "zigma-b1", curves)
+    below, above = (
+        kept.sums("zigma-b1", side).macs("macs") < kept.sums("udit-l", side).macs("macs")
+        for side in (int(crossing.at) // 64 * 64, int(crossing.at) // 64 * 64 + 64)
+    )
+    assert f"ZigMa-B/1 below U-DiT-L from {crossing.at:,.0f} px" in words
+    assert (below, above) == (False, True), "counted on either side"
 
 
 OWN = """

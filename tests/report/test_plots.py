@@ -36,7 +36,7 @@ def test_labels_legend_and_caption_are_there(tmp_path: Path) -> None:
 def test_lines_mark_their_crossings(tmp_path: Path) -> None:
     file = tmp_path / "plot.svg"
     marks = [Mark(256, 1), Mark(512, 4)]
-    plots.lines([Curve("DiT-XL/2", marks, [(300, 2, "300 px")])], FRAME, file, "svg", [256, 512])
+    plots.lines([Curve("DiT-XL/2", marks, [(300, 2, "300 px")])], FRAME, file, "svg", {256: "256", 512: "512"})
     assert "300 px" in texts(file)
     assert ">512<" in texts(file)
 
@@ -52,7 +52,7 @@ def test_intervals_are_drawn_and_doubtful_points_are_hollow(tmp_path: Path, monk
         return plot(axes, *given, **how)
 
     monkeypatch.setattr(Axes, "plot", watched)
-    plots.lines([Curve("a", [Mark(1, 2, 1.5, 2.5), Mark(2, 3, hollow=True)])], FRAME, tmp_path / "plot.svg", "svg")
+    plots.lines([Curve("a", [Mark(1, 2, 1.5, 2.5), Mark(2, 3, hollow=True)])], FRAME, tmp_path / "plot.svg", "svg", {})
     assert drawn == [(1, 1.5, 2.5)]
     assert fills[1] == plots.COLOURS[0]
     assert fills[2] == "white"
