@@ -26,7 +26,8 @@ SHIPPED = Path(__file__).with_name("kept.tsv")
 
 # The sources that decide every count; a family of ours adds its own, networks of diffusers what they stand on.
 SOURCES = (
-    "arguments.py", "backbone.py", "errors.py", "files.py", "foreign.py", "from_diffusers.py", "hub.py", "meta.py",
+    "arguments.py", "backbone.py", "errors.py", "files.py", "foreign.py", "from_diffusers.py", "hub.py",
+    "image_size.py", "meta.py",
     "names.py", "own.py", "preset_files.py", "presets.py",
     *(f"counting/{name}.py" for name in ("bill", "costs", "lines", "parameters", "products", "rules", "summed")),
     "diffusers_networks/*.py", "diffusion/convention.py", "diffusion/flow.py",
