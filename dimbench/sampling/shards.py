@@ -80,6 +80,10 @@ class Shards:
                 if said:
                     self._say_kept(fresh)
                 raise
+            except DimbenchError:
+                if fresh and not self.done():
+                    self.remove()  # or it would stand in the way of the next run, which may be another
+                raise
 
     def _say_kept(self, fresh: bool) -> None:
         """What an interruption leaves; a `fresh` folder without an image is not left."""

@@ -30,6 +30,21 @@ def files(folder: Path) -> list[Path]:
     return sorted((folder / "shards").iterdir())
 
 
+@pytest.mark.parametrize("drawn", [0, 1])
+def test_a_run_that_fails_leaves_what_it_drew_and_else_nothing(tmp_path: Path, drawn: int) -> None:
+    store = shards(tmp_path / "new")
+
+    def fails() -> None:
+        with store.claimed():
+            for index in range(drawn):
+                store.write(index, IMAGES[:2])
+            raise DimbenchError("not finite")
+
+    with pytest.raises(DimbenchError, match="not finite"):
+        fails()
+    assert store.folder.exists() == bool(drawn)
+
+
 def test_images_come_back_in_any_process(tmp_path: Path) -> None:
     filled(tmp_path)
     again = shards(tmp_path)
