@@ -13,7 +13,7 @@ app = typer.Typer(help="What training costs, counted.", no_args_is_help=True, ad
 
 
 @app.callback()
-def _group() -> None:
+def run() -> None:
     """What training costs, counted."""
 
 

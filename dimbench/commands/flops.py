@@ -88,8 +88,9 @@ def run(
     form = table_format(json, csv, markdown)
     if usual and (steps is not None or cfg or sampler):
         raise UsageError("--usual is a sampler, its steps and guidance; leave it out, or --steps, --cfg and --sampler")
-    if steps is None and not usual and (cfg or sampler or with_):
-        given = "--cfg" if cfg else f"--sampler {sampler}" if sampler else f"--with {(with_ or [''])[0]}"
+    if steps is None and not usual and (cfg or sampler or with_ or guide):
+        given = f"--with {with_[0]}" if with_ else f"--guide {guide}"
+        given = "--cfg" if cfg else f"--sampler {sampler}" if sampler else given
         raise UsageError(f"{given} was given without --steps; give the steps of the sampler with --steps N")
     if engine is Engine.FVCORE and (rule is not RuleName.MACS or breakdown):
         raise UsageError("--engine fvcore has a rule of its own and knows no modules; leave out --rule and --breakdown")

@@ -56,6 +56,8 @@ def parse(texts: Sequence[str]) -> tuple[Method, ...]:
     found = tuple(map(_parse, texts))
     for place, method in enumerate(found):
         for other in found[:place]:
+            if method.name == other.name:
+                raise UsageError(f"--with {method.name} was given twice; give it once")
             if method.changes == other.changes:
                 raise UsageError(
                     f"{other.name} and {method.name} both change {method.changes} and exclude each other; give one"
@@ -69,9 +71,9 @@ def conditions(texts: Sequence[str]) -> dict[str, list[str]]:
 
 
 def _parse(text: str) -> Method:
+    """ "attention=math" is short for its first setting, as in attention:backend=math."""
     from dimbench.arguments import typed
 
-    """ "attention=math" is short for its first setting, as in attention:backend=math."""
     name, _, rest = text.partition(":")
     name, sign, first = name.partition("=")
     kind = names.find(name, METHODS, "method", "`dimbench methods` lists them")
@@ -80,6 +82,8 @@ def _parse(text: str) -> Method:
         key, sign, value = part.partition("=")
         if not sign:
             raise UsageError(f"--with {text}: {part!r} is no setting; give {name}:{_form(kind)}")
+        if key in given:
+            raise UsageError(f"--with {text}: {key} is set twice; set it once")
         given[key] = value
     return kind(**typed(given, kind, f"--with {name}"))
 

@@ -22,7 +22,8 @@ def table(record: Record) -> Table:
     rows = []
     for variant, said in _KEPT.items():
         macs, days = metrics[f"step_macs_{variant}"] or 0, metrics[f"gpu_days_{variant}"] or 0
-        rows.append((said, units.short(macs), f"{macs / forward:.3f}", f"{days:,.1f}"))
+        taken = f"{days:,.1f}" if days >= 100 else f"{days:.3g}"
+        rows.append((said, units.short(macs), f"{macs / forward:.3f}", taken))
     notes = (
         f"{record.model} at {conditions['resolution']} pixels: {units.exact(conditions['iterations'])} steps of "
         f"{conditions['batch']} images, at {units.share(conditions['mfu'], 1)} of {conditions['gpu']}'s "
