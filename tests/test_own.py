@@ -219,3 +219,15 @@ def test_errors_of_the_users_code_are_quoted(file: Path) -> None:
     assert "forward refuses" in refused(1, "flops", "my_model.py:MyNet", "--input", "x=3x8x8")
     with pytest.raises(UsageError):
         backbone.find("my_model.py:Absent")
+
+
+def test_a_file_that_changed_is_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    counts = []
+    for width in (8, 64):
+        (tmp_path / "changing.py").write_text(
+            f"from torch import nn\n\n\ndef net():\n    return nn.Linear(4, {width})\n"
+        )
+        words = ("flops", "changing.py:net", "--input", "input=1x4", "--json")
+        counts.append(json.loads(dimbench(*words).stdout)[0]["metrics"]["macs"])
+    assert counts == [4 * 8, 4 * 64]

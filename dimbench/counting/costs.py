@@ -55,10 +55,12 @@ def count(
     fill: Fill | None = None,
 ) -> Count:
     """The count of a backbone, or of the preset of that name, for `batch` samples, on shapes or on real tensors, with
-    weights as `skeleton` has them; made once per process."""
+    weights as `skeleton` has them; made once per process for code and settings that stay the same."""
     if isinstance(backbone, str):
         backbone = find(backbone, resolution)
-    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real, fill)
+    # Under one name a preset can be edited, and a file of one's own imported again.
+    decides = repr(backbone.preset and backbone.preset.config), getattr(backbone, "maker", None)
+    key = (backbone.text, tuple(backbone.conditions.items()), backbone.state, batch, real, fill, decides)
     if key not in _KNOWN:
         model, running = skeleton(backbone, real, fill)
         with nullcontext() if real else shapes_only():
