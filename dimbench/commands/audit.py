@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json as json_module
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
@@ -8,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dimbench.commands import options
-from dimbench.commands.emit import table_format, writing
+from dimbench.commands.emit import show_entries, writing
 from dimbench.papers import claims
 from dimbench.progress import track
 
@@ -17,12 +16,11 @@ def run(
     pattern: Annotated[
         str, typer.Argument(help="Only claims about models, or from tables, of this name or wildcard.")
     ] = "*",
-    html: Annotated[
-        Path | None, typer.Option(help="Also write a self-contained page here.", metavar="FILE", show_default="no page")
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Also write a self-contained page here, .html.", metavar="FILE", show_default="no page"),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the claims as a JSON array and nothing else.")] = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """Check every parameter count and GFLOPs figure that papers and surveys print against our own count.
 
@@ -32,17 +30,12 @@ def run(
     from dimbench.report import audit_page
     from dimbench.report import audit_table as audit
 
-    form = table_format(json, csv, markdown)
     gathered = claims.gather(pattern)
-    with writing(html, "--html") if html else nullcontext() as page:
+    with writing(to, "--to") if to else nullcontext() as page:
         findings = claims.examine(track(gathered, "counting"))
         if page:
             page.write_text(audit_page.render(findings, _rules()), encoding="utf-8")
-    if form == "json":
-        typer.echo(json_module.dumps(audit.records(findings), indent=2))
-        return
-    for table in audit.tables(findings):
-        table.show(form)
+    show_entries(lambda: audit.records(findings), audit.tables(findings), form)
 
 
 def _rules() -> dict[str, tuple[str, str]]:

@@ -1,43 +1,39 @@
 from __future__ import annotations
 
-import json as json_module
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from dimbench import presets
 from dimbench.commands import options
+from dimbench.commands.emit import show_entries
 from dimbench.errors import UsageError
 from dimbench.names import folded
 from dimbench.presets import Recipe
 from dimbench.quality import repeating
 from dimbench.report.tables import Table
 
-if TYPE_CHECKING:
-    pass
-
 
 def run(
     pattern: Annotated[str, typer.Argument(help="Name or wildcard of recipes, such as 'dit-xl2-*'.")] = "*",
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """List the published FIDs that can be repeated: what is claimed, how it was drawn, and what is missing here."""
     found = [recipe for name, recipe in presets.recipes().items() if fnmatchcase(folded(name), folded(pattern))]
     if not found:
         raise UsageError(f"no recipe matches {pattern!r}; see `dimbench recipes`")
     missing = {recipe.name: list(repeating.needs(recipe)) for recipe in found}
-    if json:
-        typer.echo(json_module.dumps([{**_plain(r), "missing": missing[r.name]} for r in found], indent=2))
-        return
     columns = ("recipe", "FID-50,000", "drawn with", "claimed in", "missing here")
     rows = [(r.name, r.fid, _how(r.sampling), r.source, _said(missing[r.name])) for r in found]
     notes = (
         "Of ImageNet, where the name says nothing else; cfg is the scale of guidance.",
         "`dimbench fid --recipe NAME --plan` says where missing files are to be had.",
     )
-    Table(columns, rows, notes=notes).show()
+    show_entries(
+        lambda: [{**_plain(r), "missing": missing[r.name]} for r in found], [Table(columns, rows, notes=notes)], form
+    )
 
 
 def _said(missing: list[str]) -> str:
