@@ -1,38 +1,57 @@
 from __future__ import annotations
 
 import json as json_module
+from collections.abc import Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from dimbench import presets
+from dimbench import presets, results
 from dimbench.commands import options
 from dimbench.errors import UsageError
 from dimbench.names import folded
+from dimbench.papers import reached
 from dimbench.presets import Recipe
 from dimbench.quality import repeating
+from dimbench.report import quality
 from dimbench.report.tables import Table
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(
     pattern: Annotated[str, typer.Argument(help="Name or wildcard of recipes, such as 'dit-xl2-*'.")] = "*",
+    check: Annotated[
+        Path | None,
+        typer.Option(
+            help="Say which of them these records of `fid --recipe` reached.", metavar="RECORDS", show_default="none"
+        ),
+    ] = None,
     json: options.Json = False,
 ) -> None:
     """List the published FIDs that can be repeated: what is claimed, how it was drawn, and what is missing here."""
-    found = [recipe for name, recipe in presets.recipes().items() if fnmatchcase(folded(name), folded(pattern))]
+    found = {n: recipe for n, recipe in presets.recipes().items() if fnmatchcase(folded(n), folded(pattern))}
     if not found:
         raise UsageError(f"no recipe matches {pattern!r}; see `dimbench recipes`")
-    missing = {recipe.name: list(repeating.needs(recipe)) for recipe in found}
+    if check:
+        followed = reached.check(found, results.read(check))
+        if json:
+            plain = [{**asdict(each), "recipe": each.recipe.name, "claimed": each.recipe.fid} for each in followed]
+            typer.echo(json_module.dumps(plain, indent=2))
+        else:
+            quality.reached(followed).show()
+        return
+    _list(found, json)
+
+
+def _list(found: Mapping[str, Recipe], json: bool) -> None:
+    missing = {name: list(repeating.needs(recipe)) for name, recipe in found.items()}
     if json:
-        typer.echo(json_module.dumps([{**_plain(r), "missing": missing[r.name]} for r in found], indent=2))
+        typer.echo(json_module.dumps([{**_plain(r), "missing": missing[r.name]} for r in found.values()], indent=2))
         return
     columns = ("recipe", "FID-50,000", "drawn with", "claimed in", "missing here")
-    rows = [(r.name, r.fid, _how(r.sampling), r.source, _said(missing[r.name])) for r in found]
+    rows = [(r.name, r.fid, _how(r.sampling), r.source, _said(missing[r.name])) for r in found.values()]
     notes = (
         "Of ImageNet, where the name says nothing else; cfg is the scale of guidance.",
         "`dimbench fid --recipe NAME --plan` says where missing files are to be had.",
