@@ -23,10 +23,11 @@ from dimbench.escaping import plain
 COMMANDS = {
     "list": "list_models",
     **{
-        name: name
+        name: name.replace("-", "_")
         for name in (
             "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "compare", "calibrate", "sample",
-            "fid", "stats", "recipes", "methods", "frontier", "cost", "train", "report", "kernels", "weights",
+            "fid", "fid-lottery", "stats", "recipes", "methods", "frontier", "cost", "train", "report", "kernels",
+            "weights",
         )
     },
 }  # fmt: skip
