@@ -23,12 +23,14 @@ from dimbench.escaping import plain
 GROUPS = {
     "Count": ("list", "params", "flops", "cost"),
     "Measure": ("bench", "sweep", "device", "kernels"),
-    "Draw and evaluate": ("sample", "fid", "stats", "train"),
+    "Draw and evaluate": ("sample", "fid", "fid-lottery", "stats", "train"),
     "Compare": ("compare", "calibrate", "frontier", "methods"),
     "Papers": ("table", "audit", "recipes", "plot"),
     "Files": ("report", "weights"),
 }
-COMMANDS = {name: "list_models" if name == "list" else name for group in GROUPS.values() for name in group}
+COMMANDS = {
+    name: "list_models" if name == "list" else name.replace("-", "_") for group in GROUPS.values() for name in group
+}
 _FOLDER = Path(__file__).with_name("commands")
 _HELP = re.compile(r'^def run\(.*?"""(.*?)(?:\n\n|""")', re.DOTALL | re.MULTILINE)
 

@@ -74,20 +74,25 @@ def run(
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
-    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall."""
+    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall.
+
+    With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM.
+    """
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of NAME, --images PLACE, --recipe NAME or --real")
-    if (images or real) and (meant := _given(ctx, DRAWING)):
+    drawing = [name for name in DRAWING if not (images and name == "autoencoder")]
+    if (images or real) and (meant := _given(ctx, drawing)):
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     followed = _followed(recipe, ctx) if recipe else None
     drawn = model or (followed.model if followed else None)
     asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
     task = verbs.fid_task(
         options.backbone(drawn, *asked) if drawn else None,
-        images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
-        repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
-        seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
+        images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference, extractor=extractor,
+        inception=inception, vgg=vgg, repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg,
+        sampler=sampler, labels=labels, seed=seed, batch=batch, device=device, weights=weights,
+        autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value, compile=compile,
+        cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     )  # fmt: skip
     if plan:
         typer.echo(task.plan())

@@ -70,11 +70,26 @@ def test_audit_prints_claims_alone_and_writes_its_page(tmp_path: Path) -> None:
     page = tmp_path / "deep" / "audit.html"
     ran = dimbench("audit", "survey-udit-*", "--json", "--html", page)
     claims = json.loads(ran.stdout)
-    assert {claim["verdict"] for claim in claims} == {"agrees", "does not agree"}
-    assert "the paper itself" in page.read_text()
+    assert {claim["verdict"] for claim in claims if claim["kind"] == "figure"} == {"agrees", "does not agree"}
+    sixth = next(claim for claim in claims if "sixth" in claim.get("says", ""))
+    assert (sixth["kind"], sixth["verdict"], sixth["command"]) == (
+        "beside a count", "does not hold", "dimbench flops udit-b dit-xl2",
+    )  # fmt: skip
+    assert all(words in page.read_text() for words in ("the paper itself", "at a sixth of its cost"))
     assert [file.name for file in page.parent.iterdir()] == ["audit.html"]
     markdown = dimbench("audit", "survey-udit-*", "--markdown").stdout
     assert markdown.startswith("| printed by | claims |")
+
+
+def test_audit_sets_speeds_beside_counts_and_what_was_measured(tmp_path: Path) -> None:
+    file = written(tmp_path, bench("dico-xl", 1.0), bench("dit-xl2", 2.0))
+    shown = json.loads(dimbench("audit", "dico-xl", "--json", "--records", file).stdout)
+    printed = {entry["resolution"]: entry for entry in shown if entry["kind"] == "speed"}
+    assert (printed[256]["printed"], printed[256]["measured"][0][0]) == ("2.7", 2.0)
+    assert (printed[512]["printed"], printed[512]["measured"]) == ("3.1", [])
+    assert printed[256]["by_macs"] == pytest.approx(1.36, abs=0.005)
+    text = dimbench("audit", "dico-xl", "--records", file).stdout
+    assert all(words in text for words in ("x 2.7", "x 1.36", "x 2.00 on NVIDIA A100", "not measured"))
 
 
 def test_plot_alone_lists_them() -> None:
