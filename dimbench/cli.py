@@ -16,8 +16,9 @@ from typer.core import TyperCommand, TyperGroup
 
 from dimbench import address_space
 from dimbench.commands import root
-from dimbench.errors import DimbenchError, is_short_of_memory, reason
+from dimbench.errors import DimbenchError, UsageError, is_short_of_memory, reason
 from dimbench.escaping import plain
+from dimbench.launcher import launch
 
 # By their files in commands/.
 COMMANDS = {
@@ -30,12 +31,18 @@ COMMANDS = {
         )
     },
 }  # fmt: skip
+SHARED = ("sample", "fid", "stats")  # by the processes of a launcher
+TIMED = ("bench", "sweep", "device", "compare", "calibrate", "frontier", "kernels")  # for which a twin is a disturbance
 _FOLDER = Path(__file__).with_name("commands")
 _HELP = re.compile(r'^def run\(.*?"""(.*?)(?:\n\n|""")', re.DOTALL | re.MULTILINE)
 
 
 class OnDemand(TyperGroup):
     """Imports the one command that is asked for; of the others it knows the names, and reads their help."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        with _among_ranks(next(iter([*ctx._protected_args, *ctx.args]), "")):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return list(self.commands)
@@ -52,6 +59,29 @@ class OnDemand(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and loaded(command.name or ""), rest
+
+
+@contextmanager
+def _among_ranks(name: str) -> Iterator[None]:
+    """Inside, a command that can shares its work with the other processes of a launcher; of one with nothing to share
+    the first process alone comes here. UsageError where one would time beside another."""
+    started = launch()
+    if name in TIMED and started.beside > 1:
+        raise UsageError(
+            f"{started.name} started {started.beside} processes on one machine, and `{name}` times what runs "
+            "there alone; start one on each, and share the rows of bench, sweep or frontier with --shard i/n"
+        )
+    if started.world == 1 or name in TIMED:
+        yield
+    elif name in SHARED:
+        from dimbench.sampling import ranks
+
+        with ranks.joined():
+            yield
+    elif started.first:
+        yield
+    else:
+        raise typer.Exit
 
 
 def loaded(name: str) -> Any:
