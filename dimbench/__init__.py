@@ -13,6 +13,7 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 _PUBLIC = {
     "DimbenchError": "dimbench.errors",
+    "choose": "dimbench.verbs",
     "compare": "dimbench.verbs",
     "count": "dimbench.verbs",
     "create_model": "dimbench.backbone",

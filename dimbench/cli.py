@@ -25,8 +25,9 @@ COMMANDS = {
     **{
         name: name
         for name in (
-            "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "compare", "calibrate", "sample",
-            "fid", "stats", "recipes", "methods", "frontier", "cost", "train", "report", "kernels", "weights",
+            "choose", "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "doctor", "compare",
+            "calibrate", "sample", "fid", "stats", "recipes", "methods", "frontier", "cost", "train", "report",
+            "kernels", "weights",
         )
     },
 }  # fmt: skip
@@ -55,7 +56,7 @@ class OnDemand(TyperGroup):
 
 
 def loaded(name: str) -> Any:
-    """The command of that name, imported."""
+    """The command of that name, imported, with the options that all have."""
     module = import_module(f"dimbench.commands.{COMMANDS[name]}")
     whole = getattr(module, "app", None)
     if whole is None:
@@ -63,7 +64,16 @@ def loaded(name: str) -> Any:
         whole.command(name)(module.run)
     command = typer.main.get_command(whole)
     command.name = name
+    for each in getattr(command, "commands", {name: command}).values():
+        each.params += _parameters(root.everywhere)
     return command
+
+
+def _parameters(function: Any) -> list[Any]:
+    """What typer makes of a function's parameters."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(function)
+    return typer.main.get_command(alone).params
 
 
 app = typer.Typer(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 NOT_MEASURED = "not measured"
 
-_PREFIXES = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+_PREFIXES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
 def exact(number: int) -> str:

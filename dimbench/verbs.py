@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dimbench.bench.running import Measured
     from dimbench.presets import Recipe
     from dimbench.quality.evaluating import OnDisk, ToDraw
+    from dimbench.report.choosing import Shortlist
 
     What = str | nn.Module | Backbone
     Whats = What | Sequence[What]
@@ -117,6 +118,64 @@ def parameters(
 
         records.append(parameters_counted(_found(each, resolution, given, frames=frames), modules))
     return records
+
+
+def choose(
+    what: Whats,
+    *,
+    beside: str | None = None,
+    benchmark: str | None = None,
+    records: Sequence[Path] | None = None,
+    resolution: Resolution | None = None,
+    measure: bool = False,
+    file: Path | None = None,
+    budget: float = 60.0,
+    **where: Any,
+) -> Shortlist:
+    """What is known of each of these networks, `beside` one that stands first: counted now, timed in `records` (None:
+    the shipped and the user's own), published; with `benchmark`, such as "imagenet-256", those with a FID there alone.
+
+    Times are of the conditions `where`, of device, dtype and batch, or of those that most records are of; with
+    `measure` those that are missing are measured, and appended to `file`.
+    """
+    from dimbench.papers.frame import known_records
+    from dimbench.report.choosing import shortlist
+
+    meant = list(dict.fromkeys([*([presets.one(beside)] if beside else []), *_meant(what)]))
+    if benchmark:
+        from dimbench.papers.comparable import comparable
+
+        ours = [preset for each in meant if isinstance(each, str) and (preset := presets.of(each))]
+        have = {entry.model for entry in comparable(ours, benchmark)}
+        meant = [each for each in meant if each in have or (beside and each == meant[0])]
+        if not meant:
+            raise UsageError(f"none of these models has a published FID on {benchmark}; see `dimbench list --for`")
+        resolution = resolution or int(benchmark.rpartition("-")[2])
+    asked = {name: value for name, value in where.items() if value is not None}
+    counted = [record.as_dict() for record in count(meant, resolution=resolution)]
+    known = known_records(records)
+    if measure:
+        row = {"device": "cpu", "dtype": "fp32", "batch": 1, **asked}
+        known += _measured_anew(meant, known, resolution, file, budget=budget, **row)
+        asked = {**row, "device": row["device"].partition(":")[0]}
+    sides = {} if resolution is None else {"resolution": counted[0]["conditions"]["resolution"]}
+    return shortlist(counted, known, benchmark, {**asked, **sides})
+
+
+def _measured_anew(
+    what: Sequence[What], known: Sequence[Any], resolution: Resolution | None, file: Path | None, **row: Any
+) -> list[dict[str, Any]]:
+    """The records of those that there is none of on this device."""
+    from dimbench.bench import running, sweeps
+    from dimbench.bench.rows import rows
+
+    names = [each for each in what if isinstance(each, str)]
+    axes = {"resolution": [resolution], "batch": [row.pop("batch")]}
+    missing = sweeps.missing(rows(names, axes, **row), known, running.device_name(row["device"]))
+    running.check(missing)
+    ran = running.run(missing, file)
+    ran.raise_failures()
+    return [record.as_dict() for record in ran.records]
 
 
 def bench(

@@ -59,7 +59,7 @@ def run(
         libraries = " and ".join(f"{library} {version}" for library, version in kept.shipped_with().items())
         notes.append(f"Counted with {libraries}; `dimbench flops NAME` counts with what is installed.")
     rows = [_row(preset, _figures(counted[preset.name])) for preset in found]
-    Table(columns, _grouped(rows), notes=notes).show()
+    Table(columns, _grouped(rows), notes=notes, first_out=("variant", "year", "paper", "weights")).show()
 
 
 def _figures(found: Sums | None) -> dict[str, int]:
@@ -92,7 +92,8 @@ def _compared(found: list[Preset], benchmark: str, json: bool) -> None:
         "The best FID published there; of other latents, trainings and draws of labels it compares with care only.",
         "`dimbench recipes` lists all of them; `dimbench flops NAME --steps N` counts an image with its decoder.",
     )
-    Table(columns, _grouped([_compared_row(entry) for entry in entries]), notes=notes).show()
+    first_out = ("normalised", "stride", "latent", "decoder", "drawn with")
+    Table(columns, _grouped([_compared_row(entry) for entry in entries]), notes=notes, first_out=first_out).show()
 
 
 def _compared_row(entry: Comparable) -> Row:

@@ -26,7 +26,8 @@ def run(json: options.Json = False) -> None:
         (name, _form(kind), kind.says, kind.wraps, kind.source, kind.absent() or "yes")
         for name, kind in METHODS.items()
     ]
-    Table(("method", "settings", "what it does", "wraps", "source", "runs here"), rows).show()
+    columns = ("method", "settings", "what it does", "wraps", "source", "runs here")
+    Table(columns, rows, first_out=("source", "wraps", "settings")).show()
 
 
 def _settings(kind: type[Method]) -> dict[str, Any]:

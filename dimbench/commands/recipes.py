@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 def run(
-    pattern: Annotated[str, typer.Argument(help="Name or wildcard of recipes, such as 'dit-xl2-*'.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="Name of recipes or how it begins, or a wildcard, such as 'dit-xl2-*'.")
+    ] = "*",
     json: options.Json = False,
 ) -> None:
     """List the published FIDs that can be repeated: what is claimed, how it was drawn, and what is missing here."""
-    found = [recipe for name, recipe in presets.recipes().items() if fnmatchcase(folded(name), folded(pattern))]
+    wanted = folded(pattern)
+    found = [r for n, r in presets.recipes().items() if fnmatchcase(folded(n), wanted) or folded(n).startswith(wanted)]
     if not found:
         raise UsageError(f"no recipe matches {pattern!r}; see `dimbench recipes`")
     missing = {recipe.name: list(repeating.needs(recipe)) for recipe in found}
@@ -37,7 +40,7 @@ def run(
         "Of ImageNet, where the name says nothing else; cfg is the scale of guidance.",
         "`dimbench fid --recipe NAME --plan` says where missing files are to be had.",
     )
-    Table(columns, rows, notes=notes).show()
+    Table(columns, rows, notes=notes, first_out=("claimed in", "drawn with")).show()
 
 
 def _said(missing: list[str]) -> str:

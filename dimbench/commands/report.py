@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dimbench.report.findings import Findings
 
 
+MOST_BYTES = 2**20 - 1  # of a step's summary, beyond which GitHub shows none of it
+
+
 class ReportFormat(StrEnum):
     MARKDOWN = "markdown"
     JUNIT = "junit"
@@ -97,9 +100,12 @@ def _write(file: Path, text: str) -> None:
 
 
 def _append(file: Path, text: str) -> None:
+    from dimbench.report import markdown
+
     try:
         with file.open("a", encoding="utf-8") as summary:
-            summary.write(text)
+            written = summary.tell()  # at its end
+            summary.write(markdown.within(text, max(0, MOST_BYTES - written)))
     except OSError as error:
         raise DimbenchError(
             f"cannot append to {file} ({reason(error)}), which GITHUB_STEP_SUMMARY names; unset it or name a file"

@@ -72,7 +72,8 @@ def list_(
         return
     columns = ("for", "file", "px", "size", "layout", "FID", "drawn with", "here")
     notes = ("FID: what the authors print, of 50,000 images; drawn with: sampler and steps, guidance, autoencoder.",)
-    Table(columns, [_row(entry) for entry in found], notes=notes).show()
+    first_out = ("layout", "drawn with", "for", "px", "size")
+    Table(columns, [_row(entry) for entry in found], notes=notes, first_out=first_out).show()
 
 
 @app.command()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
 
-from dimbench.report import charts, html, metrics, wording
+from dimbench.report import charts, choosing, html, metrics, page_pictures, wording
 from dimbench.report import grids as summary
+from dimbench.report.choosing import Shortlist
 from dimbench.report.findings import Compared, Findings, History, Outcome, Raw, point, value
 from dimbench.report.grids import Grid
 from dimbench.report.html import Section
@@ -32,8 +34,36 @@ _LEGEND = (
 def render(findings: Findings) -> str:
     """The whole page."""
     lead, tone = findings.verdict()
-    sections = [*_compared(findings), *_measured(findings), *_history(findings), *_rest(findings)]
+    choices = _choices(findings)
+    sections = [
+        *_compared(findings),
+        *_chosen(choices),
+        *_pictures(findings, choices),
+        *_measured(findings),
+        *_history(findings),
+        *_rest(findings),
+    ]
     return html.page("dimbench report", sections, lead, tone, data=_data(findings) or None)
+
+
+def _choices(findings: Findings) -> Shortlist | None:
+    """The models that were timed side by side; None where there are no two."""
+    records = [one.latest for one in findings.series]
+    found = choosing.shortlist([record for record in records if record["command"] == "bench"], records)
+    timed = [choice for choice in found.choices if choice.timed]
+    return replace(found, choices=timed) if len(timed) > 1 else None
+
+
+def _chosen(found: Shortlist | None) -> list[Section]:
+    if found is None:
+        return []
+    grid = choosing.grid(found)
+    return [Section("Choose", html.table(grid.columns, grid.rows, filtered=True) + html.paragraphs([grid.note]))]
+
+
+def _pictures(findings: Findings, found: Shortlist | None) -> list[Section]:
+    drawn = page_pictures.cards([one.latest for one in findings.series], found)
+    return [Section("Plots", drawn)] if drawn else []
 
 
 def _compared(findings: Findings) -> list[Section]:
