@@ -218,7 +218,7 @@ def grid(found: Shortlist) -> Grid:
         for choice in found.choices
     ]
     rows = [[cell.text for cell in row] for row in cells]
-    return Grid([column.heading for column in columns], cells, note=" ".join(_notes(found, COLUMNS, rows)))
+    return Grid([column.heading for column in columns], cells, note="\n".join(_notes(found, COLUMNS, rows)))
 
 
 def _notes(found: Shortlist, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:

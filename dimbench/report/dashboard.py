@@ -18,10 +18,11 @@ from dimbench.report.grids import Grid
 from dimbench.report.html import Section
 from dimbench.report.tables import Cell
 
-# What keeps a page under 2 MB, however many records there are.
-MOST_ROWS = 400
+# What keeps a page under 1 MB, however many records there are.
+MOST_ROWS = 300
 MOST_CHARTS = 24
 MOST_POINTS = 40
+MOST_WARNINGS, MOST_NAMED = 200, 20
 _FILTERED_FROM = 10  # rows
 _OPEN_WARNINGS = 5
 _STRIPS = "Drawn: NEW / BASE as a mark on its 95 % interval, before the grey band of the margin."
@@ -58,7 +59,8 @@ def _chosen(found: Shortlist | None) -> list[Section]:
     if found is None:
         return []
     grid = choosing.grid(found)
-    return [Section("Choose", html.table(grid.columns, grid.rows, filtered=True) + html.paragraphs([grid.note]))]
+    said = Markup('<div class="note">{}</div>').format(html.paragraphs(grid.note.splitlines()))
+    return [Section("Choose", html.table(grid.columns, grid.rows, filtered=True) + said)]
 
 
 def _pictures(findings: Findings, found: Shortlist | None) -> list[Section]:
@@ -86,11 +88,11 @@ def _compared(findings: Findings) -> list[Section]:
 
 def _strip(row: Compared, reach: float) -> Cell:
     if row.ratio is None or row.exact:
-        return Cell("")
+        return Cell("", tone="drawn")
     interval = None if row.low is None or row.high is None else (row.low, row.high)
     title = ", ".join(summary.words(row))
     drawn = charts.strip(row.ratio, interval, row.margin, reach, summary.tone(row.outcome), title)
-    return Cell(drawn, str(row.ratio))
+    return Cell(drawn, str(row.ratio), tone="drawn")
 
 
 def _measured(findings: Findings) -> list[Section]:
@@ -152,9 +154,14 @@ def _rest(findings: Findings) -> list[Section]:
     sections = [Section(said, _table(grid), folded=not differing)] if grid.rows else []
     warnings = findings.warnings()
     if warnings:
-        said = html.paragraphs(f"{', '.join(models)}: {text}" for text, models in warnings.items())
+        said = html.paragraphs(_warned(text, models) for text, models in list(warnings.items())[:MOST_WARNINGS])
         sections.append(Section(f"Warnings ({len(warnings)})", said, folded=len(warnings) > _OPEN_WARNINGS))
     return sections
+
+
+def _warned(text: str, models: Sequence[str]) -> str:
+    more = len(models) - MOST_NAMED
+    return f"{', '.join(models[:MOST_NAMED])}{f' and {more} more' if more > 0 else ''}: {text}"
 
 
 def _data(findings: Findings) -> list[dict[str, Any]]:

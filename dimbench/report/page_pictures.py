@@ -25,7 +25,9 @@ _UNIT = {"resolution": "px", "batch": "images"}
 
 def cards(records: Sequence[Raw], choices: Shortlist | None) -> Markup:
     """All that can be drawn, "" where nothing can."""
-    drawn = [card for card in (*_along(records), *_of_choices(choices), *_methods(records)) if card]
+    present = {model_names.family(record["model"]) for record in records}
+    families = [name for name in model_names.families(present) if name in present]  # one colour each in all plots
+    drawn = [*_along(records, families), *_of_choices(choices, families), *_methods(records)]
     return Markup('<div class="plots">{}</div>').format(Markup("").join(drawn)) if drawn else Markup("")
 
 
@@ -33,7 +35,7 @@ def _card(title: str, says: Sequence[str], drawn: Markup) -> Markup:
     return Markup('<div class="card"><h3>{}</h3>{}{}</div>').format(title, drawn, html.paragraphs(filter(None, says)))
 
 
-def _along(records: Sequence[Raw]) -> Iterator[Markup]:
+def _along(records: Sequence[Raw], families: Sequence[str]) -> Iterator[Markup]:
     for title, axis, metric, meaning in _ALONG:
         if (found := timings.sweep(records, axis, metric)) is None:
             continue
@@ -56,22 +58,15 @@ def _along(records: Sequence[Raw]) -> Iterator[Markup]:
                 )
                 for place, reading in sorted(curve.items())
             ]
-        axes = Axes(meaning, metrics.label(metric), "{:g}".format, partial(metrics.text, metric, digits=2))
-        groups = _groups(spot.group for spots in named.values() for spot in spots)
-        yield _card(title, [found.says], page_plots.curves(named, axes, groups))
+        axes = Axes(meaning, metrics.label(metric), "{:g}".format, partial(metrics.text, metric, digits=3))
+        yield _card(title, [found.says], page_plots.curves(named, axes, families))
 
 
 def _interval(read: page_plots.Read, low: float | None, high: float | None) -> str:
     return "" if low is None or high is None or low == high else f", 95 % interval {read(low)} to {read(high)}"
 
 
-def _groups(shown: Iterator[str]) -> list[str]:
-    """The families that are shown, in the order that gives each its colour."""
-    present = set(shown)
-    return [name for name in model_names.families(present) if name in present]
-
-
-def _of_choices(found: Shortlist | None) -> Iterator[Markup]:
+def _of_choices(found: Shortlist | None, families: Sequence[str]) -> Iterator[Markup]:
     known = [choice for choice in found.choices if choice.macs and choice.published] if found else []
     if len(known) < 2:
         return
@@ -88,7 +83,7 @@ def _of_choices(found: Shortlist | None) -> Iterator[Markup]:
         if choice.published
     ]
     axes = Axes("multiply-adds of one pass", "FID, the best published", partial(units.short, digits=0), "{:g}".format)
-    drawn = page_plots.points(spots, axes, _groups(spot.group for spot in spots), timings.front(spots))
+    drawn = page_plots.points(spots, axes, families, timings.front(spots))
     says = "Line: the front, which nothing here beats in both. Trainings, guidance and decoders differ: point at one."
     yield _card("Cost against FID", [says], drawn)
 
@@ -114,4 +109,4 @@ def _methods(records: Sequence[Raw]) -> Iterator[Markup]:
                 f"Hollow: {hollow} whose cost means nothing, for they compute as the plain network." if hollow else "",
             ]
             title = f"Methods of {model_names.label(panel.model)}: cost and {against}"
-            yield _card(title, says, page_plots.points(spots, axes, groups, front))
+            yield _card(title, says, page_plots.points(spots, axes, groups, front) + page_plots.legend(groups))

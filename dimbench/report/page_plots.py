@@ -5,16 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from markupsafe import Markup
 
 from dimbench.report.svg import drawing, label, line, log_ticks, path, tag
 
 _SIZE = (520, 300)
-_LEFT, _TOP, _BOTTOM = 64, 12, 44
+_LEFT, _TOP, _BOTTOM = 64, 24, 40
 _NAMES = 128  # room for the names of curves beside them
 _LETTER, _HIGH = 6.2, 12  # of a name, about
 _MOST = 14  # curves and names that can still be told apart
+_FEW = 8  # places along x that are named one by one
 _COLOURS = 8  # of page.css: c0, c1, ...
 
 Read = Callable[[float], str]
@@ -69,7 +71,13 @@ def points(spots: Sequence[Spot], axes: Axes, groups: Sequence[str], front: Sequ
         corners.append((plot.x(spot.x), plot.y(spot.y)))
     parts += [path(corners, "front")] if len(corners) > 1 else []
     parts += [plot.spot(spot, _colour(groups, spot.group)) for spot in spots]
-    return drawing(*_SIZE, "plot", f"{axes.y} against {axes.x}", [*parts, *_named(spots, plot, groups)])
+    return drawing(*_SIZE, "plot", f"{axes.y} against {axes.x}", [*parts, *_named(spots, plot, groups, corners)])
+
+
+def legend(groups: Sequence[str]) -> Markup:
+    """Which colour is which group."""
+    names = (Markup('<span class="{}">\u25cf</span> {}').format(_colour(groups, name), name) for name in groups)
+    return Markup('<p class="legend">{}</p>').format(Markup(" &nbsp; ").join(names))
 
 
 class _Plot:
@@ -78,7 +86,9 @@ class _Plot:
     def __init__(self, spots: Sequence[Spot], axes: Axes, right: float) -> None:
         self.axes, self.right, self.bottom = axes, right, _SIZE[1] - _BOTTOM
         ys = [bound for spot in spots for bound in (spot.y, spot.low or spot.y, spot.high or spot.y)]
-        self._x, self._y = _reach([spot.x for spot in spots]), _reach(ys)
+        places = sorted({spot.x for spot in spots})
+        self._places = places if len(places) <= _FEW else []
+        self._x, self._y = _reach(places), _reach(ys)
 
     def x(self, value: float) -> float:
         return _LEFT + (self.right - _LEFT) * _share(value, self._x)
@@ -93,14 +103,14 @@ class _Plot:
             parts.append(line(_LEFT, self.y(tick), self.right, self.y(tick), "grid"))
             parts.append(label(_LEFT - 6, self.y(tick) + 4, "end", self.axes.read_y(tick)))
         last = -math.inf
-        for tick in log_ticks(*self._x):
+        for tick in self._places or log_ticks(*self._x):
             parts.append(line(self.x(tick), _TOP, self.x(tick), self.bottom, "grid"))
             text = self.axes.read_x(tick)
             if self.x(tick) - last > _LETTER * (len(text) + 2):
                 parts.append(label(self.x(tick), self.bottom + 15, "middle", text))
                 last = self.x(tick)
-        middle = (_LEFT + self.right) / 2
-        return [*parts, label(middle, _SIZE[1] - 6, "middle", f"{self.axes.x}  \u2192  {self.axes.y}", "axis-name")]
+        parts.append(label((_LEFT + self.right) / 2, _SIZE[1] - 6, "middle", self.axes.x, "axis-name"))
+        return [*parts, label(4, 13, "start", self.axes.y, "axis-name")]
 
     def spot(self, spot: Spot, colour: str) -> Markup:
         x, y = self.x(spot.x), self.y(spot.y)
@@ -142,9 +152,12 @@ def _beside(ends: Sequence[tuple[float, float, str, str]], right: float) -> list
     return parts
 
 
-def _named(spots: Sequence[Spot], plot: _Plot, groups: Sequence[str]) -> list[Markup]:
+def _named(
+    spots: Sequence[Spot], plot: _Plot, groups: Sequence[str], corners: Sequence[tuple[float, float]]
+) -> list[Markup]:
     """Names beside their points where they cover neither points nor other names; the pointer finds the others."""
     taken = [(plot.x(s.x) - 5, plot.y(s.y) - 5, plot.x(s.x) + 5, plot.y(s.y) + 5) for s in spots]
+    taken += [(min(a, c), min(b, d), max(a, c) + 1, max(b, d) + 1) for (a, b), (c, d) in pairwise(corners)]
     parts = []
     for spot in spots:
         x, y, wide = plot.x(spot.x), plot.y(spot.y), _LETTER * len(spot.name)
