@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from dimbench.bench.running import Measured
     from dimbench.presets import Recipe
     from dimbench.quality.evaluating import OnDisk, ToDraw
+    from dimbench.quality.rebuilding import Rebuilt
     from dimbench.report.choosing import Shortlist
 
     What = str | nn.Module | Backbone
@@ -263,13 +264,15 @@ def fid_task(
     vgg: Path | None = None,
     repeats: int = 1,
     keep: bool = True,
+    rebuilt_by: str | None = None,
     num_images: int | None = None,
     device: str = "cpu",
     resolution: Resolution | None = None,
     inputs: Any = (),
     **request: Any,
-) -> OnDisk | ToDraw:
-    """The work of `fid`, ready to be planned and run. Without a network and images, real digits are looked at.
+) -> OnDisk | Rebuilt | ToDraw:
+    """The work of `fid`, ready to be planned and run. Without a network and images, real digits are looked at;
+    `rebuilt_by` an autoencoder, what that makes of the images is compared with them.
 
     `recipe` is the published FID to repeat, `repeats` the sets of images to draw, `keep` whether they lie on disk until
     the end; `request` holds fields of sampling.request.Request, such as steps, cfg, sampler, seed, weights.
@@ -280,6 +283,10 @@ def fid_task(
     from dimbench.sampling.request import Request
 
     networks = Networks(extractor, inception, vgg)
+    if rebuilt_by and images:
+        from dimbench.quality.rebuilding import Rebuilt
+
+        return Rebuilt(Path(images), rebuilt_by, reference, networks, device)
     if what is None:
         return OnDisk(Path(images) if images else None, reference, networks, device)
     backbone = _found(what, resolution, inputs)

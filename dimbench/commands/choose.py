@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json as json_module
 from pathlib import Path
 from typing import Annotated
 
@@ -8,7 +7,7 @@ import typer
 
 from dimbench import presets, verbs
 from dimbench.commands import options
-from dimbench.commands.emit import output_file, table_format
+from dimbench.commands.emit import output_file, show_entries
 from dimbench.errors import UsageError
 from dimbench.report import choosing
 
@@ -70,16 +69,13 @@ def run(
             show_default="the shipped reference results and results/records.jsonl",
         ),
     ] = None,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Set models side by side: parameters, multiply-adds, time, memory and published FID, and how many times the first.
 
     Times are those of records that are there; what nobody measured is called so.
     """
-    form = table_format(json, csv, markdown)
     shown = [choosing.column(name, "--columns") for name in columns.split(",")] if columns else choosing.COLUMNS
     by = choosing.column(sort, "--sort") if sort else None
     if not names and not benchmark:
@@ -91,7 +87,4 @@ def run(
     )  # fmt: skip
     if by:
         found = found.sorted(by, keep_first=beside is not None)
-    if form == "json":
-        typer.echo(json_module.dumps(found.entries(), indent=2))
-    else:
-        choosing.table(found, shown).show(form)
+    show_entries(found.entries, [choosing.table(found, shown)], form)

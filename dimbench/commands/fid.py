@@ -23,7 +23,9 @@ DRAWING = (
 
 def run(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Option(help="The model that draws the images.", show_default="none")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="The model that draws the images.", metavar="NAME", show_default="none")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Images instead: a folder of pictures or an npz (arr_0).", show_default="none")
     ] = None,
@@ -69,23 +71,28 @@ def run(
     plan: Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")] = False,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
-    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall."""
+    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall.
+
+    With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM.
+    """
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
-        raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
-    if (images or real) and (meant := _given(ctx, DRAWING)):
+        raise UsageError("give one of NAME, --images PLACE, --recipe NAME or --real")
+    drawing = [name for name in DRAWING if not (images and name == "autoencoder")]
+    if (images or real) and (meant := _given(ctx, drawing)):
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     followed = _followed(recipe, ctx) if recipe else None
     drawn = model or (followed.model if followed else None)
     asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
     task = verbs.fid_task(
         options.backbone(drawn, *asked) if drawn else None,
-        images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
-        repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels,
-        seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
+        images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference, extractor=extractor,
+        inception=inception, vgg=vgg, repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg,
+        sampler=sampler, labels=labels, seed=seed, batch=batch, device=device, weights=weights,
+        autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value, compile=compile,
+        cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     )  # fmt: skip
     if plan:
         typer.echo(task.plan())
@@ -96,7 +103,7 @@ def run(
         table = quality.repeated(found.sets, found.together)
     else:
         table = quality.side_by_side([*found.sets, *([found.floor] if found.floor else [])])
-    emit(found.records, [table], file, "json" if json else "rich")
+    emit(found.records, [table], file, form)
     task.finish()
 
 
@@ -104,7 +111,7 @@ def _followed(name: str, ctx: typer.Context) -> Recipe:
     """The recipe, once it is known that no option contradicts it."""
     recipe = presets.find_recipe(name)
     if fixed := _given(ctx, FIXED):
-        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
+        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give NAME instead")
     return recipe
 
 

@@ -168,13 +168,12 @@ class Against:
         from dimbench.quality.evaluate import evaluate
         from dimbench.quality.summary import summarise
 
-        keep = 0 if self.known.features is None else None
         seen = (self._seen(batch) for batch in batches)
         if bar:
             with stepping(bar, total) as progress:
-                summary = summarise(self.extractor, seen, total, keep, progress)
+                summary = summarise(self.extractor, seen, total, on_images=progress)
         else:
-            summary = summarise(self.extractor, seen, total, keep)
+            summary = summarise(self.extractor, seen, total)
         return evaluate(summary, self.known), summary.pixels_sha256 or ""
 
     def _seen(self, images: Tensor) -> Tensor:

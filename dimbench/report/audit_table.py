@@ -118,6 +118,7 @@ def records(findings: Iterable[Finding]) -> list[dict[str, Any]]:
     """One plain record per claim, numbers in plain units."""
     return [
         {
+            "kind": "figure",
             "model": finding.claim.row.model or None,
             "label": finding.claim.label,
             "resolution": finding.claim.row.resolution,

@@ -11,6 +11,7 @@ from dimbench import units
 from dimbench.comparing.estimate import Noise
 from dimbench.comparing.gates import METRICS, MetricKind, Verdict
 from dimbench.comparing.judge import NOISE_FACTOR, Change
+from dimbench.quality.protocol import FINDING
 from dimbench.report import metrics
 from dimbench.report.tables import Table
 from dimbench.results import Record
@@ -21,6 +22,8 @@ def record(change: Change, **details: Any) -> Record:
     pair = change.pair
     base, new = pair.figures
     numbers = {"base": base, "new": new, "ratio": change.ratio, "low": change.low, "high": change.high}
+    if change.between:
+        numbers |= dict(zip(("difference_low", "difference_high"), change.between, strict=True))
     samples = {"base": pair.base, "new": pair.new}
     if change.second:
         samples |= {"base_again": change.second.base, "new_again": change.second.new}
@@ -123,6 +126,11 @@ def _shared(changes: Sequence[Change]) -> list[str]:
 
 def margins(changes: Sequence[Change], noise: Mapping[str, Noise]) -> list[str]:
     """Sentences on where the margins come from."""
+    said = [f"FIDs of two trainings differ where their interval leaves out 0, and {FINDING}."]
+    return [*(said if any(change.between for change in changes) else []), *_of_times(changes, noise)]
+
+
+def _of_times(changes: Sequence[Change], noise: Mapping[str, Noise]) -> list[str]:
     timed = [change for change in changes if METRICS[change.pair.metric].is_time and change.pair.countable]
     if any(change.noise_margin for change in timed):
         return [
@@ -147,7 +155,8 @@ def _statistics(change: Change) -> tuple[str, str, str]:
     if base is None or new is None:
         return "unknown", "none", "none"
     if change.pair.kind is MetricKind.QUALITY:
-        return f"{new - base:+.3g}", "none", "none" if change.margin is None else f"{change.margin:g}"
+        between = "{:+.3g} to {:+.3g}".format(*change.between) if change.between else "none"
+        return f"{new - base:+.3g}", between, "none" if change.margin is None else f"{change.margin:.3g}"
     if change.pair.kind is MetricKind.EXACT:
         return "none" if base == new else _per_cent(base, new), "exact", "0"
     ratio = "unknown" if change.ratio is None else units.change(change.ratio)

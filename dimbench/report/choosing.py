@@ -22,7 +22,7 @@ _TIMED = ("seconds", "images", "memory", "mfu")
 
 
 @dataclass(frozen=True)
-class Choice:
+class Candidate:
     """What is known of a model: `params` and `macs` are counted, `timed` is its newest bench record under conditions
     that all of them share, `published` its best FID; None for what is not known."""
 
@@ -68,7 +68,7 @@ class Shortlist:
     """The choices, the first of which the others are compared with; the `conditions` of all times among them, and how
     many bench records of these models are left out for other conditions."""
 
-    choices: Sequence[Choice]
+    choices: Sequence[Candidate]
     conditions: Raw
     elsewhere: int
 
@@ -76,7 +76,7 @@ class Shortlist:
         """The best first by a column of COLUMNS, what is not known last; `keep_first` leaves the first where it is."""
         sign = -1 if by in _MORE_IS_BETTER else 1
 
-        def place(choice: Choice) -> float:
+        def place(choice: Candidate) -> float:
             value = choice.value(by)
             return math.inf if value is None else sign * value
 
@@ -135,7 +135,7 @@ def shortlist(
         groups.values(), key=lambda group: (len(group), max(str(r["created"]) for r in group.values())), default={}
     )
     choices = [
-        Choice(
+        Candidate(
             model,
             pixels(record["conditions"]) or "its own",
             record["metrics"].get("params"),
@@ -160,8 +160,8 @@ class _Column:
     """How a figure reads, and what it sorts by."""
 
     heading: str
-    show: Callable[[Choice], str]
-    key: Callable[[Choice], float | str | None]
+    show: Callable[[Candidate], str]
+    key: Callable[[Candidate], float | str | None]
 
 
 def _columns(found: Shortlist, wanted: Sequence[str]) -> list[_Column]:
@@ -171,7 +171,7 @@ def _columns(found: Shortlist, wanted: Sequence[str]) -> list[_Column]:
     for name in wanted:
         if wanted is COLUMNS and _goes_without(found, name):
             continue
-        shown.append(_Column(_HEADINGS[name], _SHOW[name], partial(Choice.value, column=name)))
+        shown.append(_Column(_HEADINGS[name], _SHOW[name], partial(Candidate.value, column=name)))
         if name == "macs":
             shown.append(
                 _Column("MACs x", lambda choice: _ratio(_over(choice.macs, first.macs)), lambda choice: choice.macs)
@@ -250,7 +250,7 @@ _UNSURE_SAYS = (
 )
 
 
-def _time_ratio(choice: Choice, first: Choice) -> str:
+def _time_ratio(choice: Candidate, first: Candidate) -> str:
     ratio = _over(choice.metric("seconds"), first.metric("seconds"))
     here, there = choice.seconds, first.seconds
     sure = choice is first or (here is not None and there is not None and here.order(there) != 0)
@@ -265,7 +265,7 @@ def _over(value: float | None, first: float | None) -> float | None:
     return value / first if value is not None and first else None
 
 
-def _time(choice: Choice) -> str:
+def _time(choice: Candidate) -> str:
     found = choice.seconds
     if found is None:
         return units.NOT_MEASURED
@@ -274,17 +274,17 @@ def _time(choice: Choice) -> str:
     return f"{units.seconds(found.value)} ± {units.share((found.high - found.low) / 2, found.value)}"
 
 
-def _shows(name: str, show: Callable[[float], str]) -> Callable[[Choice], str]:
+def _shows(name: str, show: Callable[[float], str]) -> Callable[[Candidate], str]:
     missing = {"params": "not counted", "macs": "not counted", "fid": "none published"}.get(name, units.NOT_MEASURED)
 
-    def cell(choice: Choice) -> str:
+    def cell(choice: Candidate) -> str:
         value = choice.value(name)
         return missing if value is None else show(value)
 
     return cell
 
 
-_SHOW: Mapping[str, Callable[[Choice], str]] = {
+_SHOW: Mapping[str, Callable[[Candidate], str]] = {
     "px": lambda choice: choice.px,
     "params": _shows("params", units.short),
     "macs": _shows("macs", units.short),
