@@ -55,6 +55,7 @@ class Candidate:
 
 _METRICS = {"seconds": "seconds", "images": "images_per_second", "memory": "peak_bytes", "mfu": "mfu"}
 _MORE_IS_BETTER = ("images", "mfu")
+_BEST = {"time": "least", "images/s": "most", "memory": "least", "MFU": "most", "FID": "least"}
 _HEADINGS = {
     "px": "px", "params": "parameters", "macs": "MACs", "seconds": "time", "images": "images/s", "memory": "memory",
     "mfu": "MFU", "fid": "FID",
@@ -204,7 +205,7 @@ def table(found: Shortlist, wanted: Sequence[str] = COLUMNS) -> Table:
     columns = _columns(found, wanted)
     rows = [[column.show(choice) for column in columns] for choice in found.choices]
     names = [column.heading for column in columns]
-    return Table(names, rows, notes=_notes(found, wanted, rows), first_out=_FIRST_OUT)
+    return Table(names, rows, notes=_notes(found, wanted, rows), first_out=_FIRST_OUT, best=_BEST)
 
 
 def grid(found: Shortlist) -> Grid:

@@ -34,6 +34,7 @@ _CONDITIONS = {
 _ALWAYS = ("resolution", "batch")  # columns in any case
 _SAID_OTHERWISE = ("device", "width")  # by the device's name and beside the resolution
 _TIMED = {"inference": "call", "train": "step", "sample": "run"}
+_BEST = {"images/s": "most", "steps/s": "most", "memory": "least", "MFU": "most", "J/image": "least"}
 _FIRST_OUT = (
     "first",
     "compiling",
@@ -62,7 +63,12 @@ def table(records: Sequence[Record]) -> Table:
     ]
     columns = ["model", *(_CONDITIONS.get(name, name.replace("_", " ")) for name in varying), *figures]
     notes = [*_conditions_note(records, varying), *_legend(records), *_warnings(records), *_upshot(records)]
-    return Table(columns, rows, notes=notes, first_out=_FIRST_OUT)
+    best = {name: "least" if name.startswith("time per") else _BEST[name] for name in figures if _is_better(name)}
+    return Table(columns, rows, notes=notes, first_out=_FIRST_OUT, best=best)
+
+
+def _is_better(heading: str) -> bool:
+    return heading.startswith("time per") or heading in _BEST
 
 
 def _upshot(records: Sequence[Record]) -> list[str]:

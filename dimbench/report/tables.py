@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from dimbench.escaping import csv_cell, markdown, markdown_paragraph, plain
 from dimbench.report import fitting
@@ -31,13 +31,15 @@ class Cell:
 @dataclass(frozen=True)
 class Table:
     """Cells as they will be read. `notes` follow the table; in CSV there is no place for them. `first_out` are the
-    columns that a narrow screen leaves out, in this order; then it leaves out others from the right."""
+    columns that a narrow screen leaves out, in this order; then it leaves out others from the right. `best` says of
+    columns where one number is the better whether that is the "least" or the "most"; LaTeX sets it in bold."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     notes: Sequence[str] = ()
     first_out: Sequence[str] = ()
+    best: Mapping[str, str] = field(default_factory=dict)
 
     def show(self, form: str = "rich") -> None:
         """Print to stdout as "rich", "markdown", "csv" or "latex"."""
