@@ -18,8 +18,10 @@ _PUBLIC = {
     "count": "dimbench.verbs",
     "create_model": "dimbench.backbone",
     "fid": "dimbench.verbs",
+    "frontier": "dimbench.verbs",
     "list_models": "dimbench.backbone",
     "load_checkpoint": "dimbench.weights.checkpoints",
+    "plot": "dimbench.verbs",
     "sample": "dimbench.verbs",
     "table": "dimbench.papers.frame",
 }

@@ -73,6 +73,11 @@ class Shortlist:
     conditions: Raw
     elsewhere: int
 
+    def _repr_html_(self) -> str:
+        from dimbench.report.notebook import of_table
+
+        return of_table(table(self))
+
     def sorted(self, by: str, keep_first: bool = False) -> Shortlist:
         """The best first by a column of COLUMNS, what is not known last; `keep_first` leaves the first where it is."""
         sign = -1 if by in _MORE_IS_BETTER else 1
