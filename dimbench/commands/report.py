@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -27,6 +28,11 @@ class ReportFormat(StrEnum):
     HTML = "html"
 
 
+class Over(StrEnum):
+    COMMITS = "commits"
+    VERSIONS = "versions"
+
+
 def run(
     files: Annotated[
         list[Path], typer.Argument(help="Record files (.jsonl) of any commands.", metavar="FILE...", show_default=False)
@@ -37,6 +43,14 @@ def run(
             help="Markdown for a pull request; JUnit XML; JSON of github-action-benchmark (customSmallerIsBetter) or "
             "Bencher; or one HTML page.",
             show_default="by the ending of --to: .md, .xml or .html; else Markdown",
+        ),
+    ] = None,
+    over: Annotated[
+        Over | None,
+        typer.Option(
+            help="Draw what each command measures first over commits or versions, and mark where it came to another "
+            "level; as Markdown or HTML.",
+            show_default="no history",
         ),
     ] = None,
     to: Annotated[
@@ -50,7 +64,7 @@ def run(
     from dimbench.report import findings
 
     format = format or ReportFormat(_BY_SUFFIX.get(to.suffix.lower() if to else "", "markdown"))
-    render = _renderer(format)
+    render = _renderer(format) if over is None else _over(over, format)
     if to and (to.suffix == ".jsonl" or to in files):
         raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
     text = render(findings.gather(_read(files)))
@@ -80,6 +94,15 @@ def _renderer(format: ReportFormat) -> Callable[[Findings], str]:
     from dimbench.report import trackers
 
     return trackers.bencher if format is ReportFormat.BENCHER else trackers.github_benchmark
+
+
+def _over(over: Over, format: ReportFormat) -> Callable[[Findings], str]:
+    from dimbench.report import over_time
+
+    forms = {ReportFormat.MARKDOWN: over_time.markdown, ReportFormat.HTML: over_time.page}
+    if format not in forms:
+        raise UsageError(f"--over {over} is drawn as markdown or html, not as {format}; give one of them")
+    return partial(forms[format], over=over.value)
 
 
 def _read(files: list[Path]) -> list[dict[str, Any]]:
