@@ -22,8 +22,8 @@ from dimbench.launcher import launch
 
 # In the order of --help, each with its group there; their files in commands/ have their names.
 GROUPS = {
-    "Count": ("list", "params", "flops", "cost"),
-    "Measure": ("bench", "sweep", "device", "kernels"),
+    "Count": ("list", "choose", "params", "flops", "cost"),
+    "Measure": ("bench", "sweep", "device", "kernels", "doctor"),
     "Draw and evaluate": ("sample", "fid", "fid-lottery", "stats", "train"),
     "Compare": ("compare", "calibrate", "frontier", "methods"),
     "Papers": ("table", "audit", "recipes", "plot"),
@@ -95,7 +95,7 @@ def _among_ranks(name: str) -> Iterator[None]:
 
 
 def loaded(name: str) -> Any:
-    """The command of that name, imported."""
+    """The command of that name, imported, with the options that all have."""
     module = import_module(f"dimbench.commands.{COMMANDS[name]}")
     whole = getattr(module, "app", None)
     if whole is None:
@@ -103,7 +103,16 @@ def loaded(name: str) -> Any:
         whole.command(name, cls=dialect.Command)(module.run)
     command = typer.main.get_command(whole)
     command.name = name
+    for each in getattr(command, "commands", {name: command}).values():
+        each.params += _parameters(root.everywhere)
     return command
+
+
+def _parameters(function: Any) -> list[Any]:
+    """What typer makes of a function's parameters."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(function)
+    return typer.main.get_command(alone).params
 
 
 app = typer.Typer(

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"__main__", "cli"},
     {"commands"},
-    {"verbs"},
+    {"verbs", "doctor"},
     {"comparing", "papers", "report"},
     {"bench", "quality", "sampling", "counting", "training", "weights"},
     {"backbone", "from_diffusers", "own", "results", "data", "progress"},
@@ -45,6 +45,7 @@ FLOORS = (
 )
 BESIDE = {
     ("__main__", "cli"),
+    ("doctor", "verbs"),
     ("report", "papers"),
     ("report", "comparing"),
     ("bench", "sampling"),
@@ -164,6 +165,7 @@ def loads_none(words: list[str], heavy: set[str]) -> None:
         ["audit"],
         ["table", "dit-4"],
         ["plot", "gflops-fid"],
+        ["choose", "dit-s2", "udit-s"],
     ],
     ids=" ".join,
 )
