@@ -27,7 +27,7 @@ COMMANDS = {
         name: name
         for name in (
             "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "compare", "calibrate", "sample",
-            "fid", "stats", "recipes", "methods", "frontier", "cost", "train", "report", "kernels", "weights",
+            "fid", "stats", "recipes", "methods", "frontier", "merge", "cost", "train", "report", "kernels", "weights",
         )
     },
 }  # fmt: skip

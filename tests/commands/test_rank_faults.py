@@ -15,7 +15,7 @@ import pytest
 from tests.commands.processes import start, wait_for
 
 DRAWN = ("fid", "--model", "dit-digits", "--steps", 2, "--num-images", 40, "--batch", 10, "--json")
-LONG = ("sample", "dit-digits", "--steps", 50, "--num-images", 400, "--batch", 20, "--out", "run")
+LONG = ("sample", "dit-digits", "--steps", 10, "--num-images", 400, "--batch", 20, "--out", "run")
 
 
 @contextmanager
