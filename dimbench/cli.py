@@ -27,7 +27,7 @@ GROUPS = {
     "Draw and evaluate": ("sample", "fid", "fid-lottery", "stats", "train"),
     "Compare": ("compare", "calibrate", "frontier", "methods"),
     "Papers": ("table", "audit", "recipes", "plot"),
-    "Files": ("report", "weights"),
+    "Files": ("report", "merge", "weights"),
 }
 COMMANDS = {
     name: "list_models" if name == "list" else name.replace("-", "_") for group in GROUPS.values() for name in group

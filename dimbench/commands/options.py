@@ -187,6 +187,12 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, max=MOST_THREADS, help="Threads of the CPU.", show_default="torch's choice, all cores"),
 ]
+Shard = Annotated[
+    str,
+    typer.Option(
+        help="Part i of n as i/n, for the jobs of an array; `dimbench merge` puts their files together.", metavar="I/N"
+    ),
+]
 BenchBudget = Annotated[float, typer.Option(help="Seconds for warm-up and samples of a row at most.")]
 
 

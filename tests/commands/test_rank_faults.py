@@ -15,7 +15,7 @@ import pytest
 from tests.commands.processes import start, wait_for
 
 DRAWN = ("fid", "--model", "dit-digits", "--steps", 2, "--num-images", 40, "--batch", 10, "--json")
-LONG = ("sample", "dit-digits", "--steps", 250, "--num-images", 4000, "--batch", 40, "--out", "run")
+LONG = ("sample", "dit-digits", "--steps", 10, "--num-images", 400, "--batch", 20, "--out", "run")
 
 
 @contextmanager
@@ -93,7 +93,7 @@ def test_a_rank_that_hangs_is_named_and_what_is_drawn_is_kept(tmp_path: Path) ->
     assert "rank 1 on" in said
     assert "done nothing for 3" in said
     assert "DIMBENCH_PATIENCE" in said
-    assert len(list(tmp_path.glob("run/shards/*.npy"))) > 90, "all but what the one had in hand is drawn"
+    assert len(list(tmp_path.glob("run/shards/*.npy"))) == 19, "all but what the one had in hand is drawn"
 
 
 def test_a_rank_that_is_killed_ends_the_others_in_time(tmp_path: Path) -> None:
