@@ -15,22 +15,22 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dimbench import address_space
-from dimbench.commands import root
+from dimbench.commands import dialect, root
 from dimbench.errors import DimbenchError, is_short_of_memory, reason
 from dimbench.escaping import plain
 
-# By their files in commands/.
+# In the order of --help, each with its group there; their files in commands/ have their names.
+GROUPS = {
+    "Count": ("list", "params", "flops", "cost"),
+    "Measure": ("bench", "sweep", "device", "kernels"),
+    "Draw and evaluate": ("sample", "fid", "fid-lottery", "stats", "train"),
+    "Compare": ("compare", "calibrate", "frontier", "methods"),
+    "Papers": ("table", "audit", "recipes", "plot"),
+    "Files": ("report", "weights"),
+}
 COMMANDS = {
-    "list": "list_models",
-    **{
-        name: name.replace("-", "_")
-        for name in (
-            "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "compare", "calibrate", "sample",
-            "fid", "fid-lottery", "stats", "recipes", "methods", "frontier", "cost", "train", "report", "kernels",
-            "weights",
-        )
-    },
-}  # fmt: skip
+    name: "list_models" if name == "list" else name.replace("-", "_") for group in GROUPS.values() for name in group
+}
 _FOLDER = Path(__file__).with_name("commands")
 _HELP = re.compile(r'^def run\(.*?"""(.*?)(?:\n\n|""")', re.DOTALL | re.MULTILINE)
 
@@ -42,7 +42,7 @@ class OnDemand(TyperGroup):
         return list(self.commands)
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{**settings, "commands": {name: TyperCommand(name) for name in COMMANDS}})
+        super().__init__(**{**settings, "commands": _named()})
 
     def format_help(self, *page: Any) -> None:
         for name, command in self.commands.items():
@@ -55,13 +55,21 @@ class OnDemand(TyperGroup):
         return name, command and loaded(command.name or ""), rest
 
 
+def _named() -> dict[str, TyperCommand]:
+    return {
+        name: TyperCommand(name, rich_help_panel=group, add_help_option=False)
+        for group, names in GROUPS.items()
+        for name in names
+    }
+
+
 def loaded(name: str) -> Any:
     """The command of that name, imported."""
     module = import_module(f"dimbench.commands.{COMMANDS[name]}")
     whole = getattr(module, "app", None)
     if whole is None:
         whole = typer.Typer(add_completion=False)
-        whole.command(name)(module.run)
+        whole.command(name, cls=dialect.Command)(module.run)
     command = typer.main.get_command(whole)
     command.name = name
     return command
@@ -72,7 +80,7 @@ app = typer.Typer(
     callback=root.options,
     cls=OnDemand,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 

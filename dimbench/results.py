@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimbench import __version__
+from dimbench import __version__, paths
 from dimbench.errors import DimbenchError, reason
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def append(records: Iterable[Record], path: Path) -> None:
     """Add the records to `path` with one write, on disk when this returns."""
     text = "".join(json.dumps(record.as_dict()) + "\n" for record in records)
     check_writable(path)
+    if not path.exists() and paths.is_users(path):
+        print(f"dimbench: records go to {path}; --out FILE or $DIMBENCH_RESULTS name another place", file=sys.stderr)
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(("" if _ends_whole(path) else "\n") + text)

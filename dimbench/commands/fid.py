@@ -23,7 +23,9 @@ DRAWING = (
 
 def run(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Option(help="The model that draws the images.", show_default="none")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="The model that draws the images.", metavar="NAME", show_default="none")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Images instead: a folder of pictures or an npz (arr_0).", show_default="none")
     ] = None,
@@ -69,7 +71,7 @@ def run(
     plan: Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")] = False,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall.
@@ -77,7 +79,7 @@ def run(
     With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM.
     """
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
-        raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
+        raise UsageError("give one of NAME, --images PLACE, --recipe NAME or --real")
     drawing = [name for name in DRAWING if not (images and name == "autoencoder")]
     if (images or real) and (meant := _given(ctx, drawing)):
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
@@ -101,7 +103,7 @@ def run(
         table = quality.repeated(found.sets, found.together)
     else:
         table = quality.side_by_side([*found.sets, *([found.floor] if found.floor else [])])
-    emit(found.records, [table], file, "json" if json else "rich")
+    emit(found.records, [table], file, form)
     task.finish()
 
 
@@ -109,7 +111,7 @@ def _followed(name: str, ctx: typer.Context) -> Recipe:
     """The recipe, once it is known that no option contradicts it."""
     recipe = presets.find_recipe(name)
     if fixed := _given(ctx, FIXED):
-        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
+        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give NAME instead")
     return recipe
 
 

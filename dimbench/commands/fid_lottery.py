@@ -6,7 +6,7 @@ import typer
 
 from dimbench import verbs
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, table_format
+from dimbench.commands.emit import emit, output_file
 
 
 def run(
@@ -29,9 +29,7 @@ def run(
     extractor: options.ExtractorName = None,
     inception: options.Inception = None,
     random_weights: options.RandomWeights = False,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Measure how far each choice of an evaluation moves FID, KID and IS: labels, ODE or SDE, passes, images, the seed.
@@ -42,7 +40,6 @@ def run(
     from dimbench.quality.evaluating import ToDraw
     from dimbench.report import lottery
 
-    form = table_format(json, csv, markdown)
     task = verbs.fid_task(
         name, reference=reference, extractor=extractor, inception=inception, repeats=repeats, keep=False,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,

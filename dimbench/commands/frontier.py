@@ -6,7 +6,7 @@ import typer
 
 from dimbench import verbs
 from dimbench.commands import options
-from dimbench.commands.emit import output_file, show, table_format
+from dimbench.commands.emit import output_file, show
 from dimbench.report import tradeoffs
 
 
@@ -45,16 +45,13 @@ def run(
     inception: options.Inception = None,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Weigh methods against each other: what each leaves out, the time it takes, how far images move, and their FID.
 
     Every condition draws the same noise, in turn; rows that are in the records file are not measured again.
     """
-    form = table_format(json, csv, markdown)
     file = output_file(out)
     task = options.backbone(name, resolution, set_, inputs, process, None, fetch, not random_weights)
     found = verbs.frontier(

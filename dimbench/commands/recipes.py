@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Mapping
 from dataclasses import asdict
 from fnmatch import fnmatchcase
@@ -11,6 +10,7 @@ import typer
 
 from dimbench import presets, results
 from dimbench.commands import options
+from dimbench.commands.emit import show_entries
 from dimbench.errors import UsageError
 from dimbench.names import folded
 from dimbench.papers import reached
@@ -28,7 +28,7 @@ def run(
             help="Say which of them these records of `fid --recipe` reached.", metavar="RECORDS", show_default="none"
         ),
     ] = None,
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """List the published FIDs that can be repeated: what is claimed, how it was drawn, and what is missing here."""
     found = {n: recipe for n, recipe in presets.recipes().items() if fnmatchcase(folded(n), folded(pattern))}
@@ -36,27 +36,28 @@ def run(
         raise UsageError(f"no recipe matches {pattern!r}; see `dimbench recipes`")
     if check:
         followed = reached.check(found, results.read(check))
-        if json:
-            plain = [{**asdict(each), "recipe": each.recipe.name, "claimed": each.recipe.fid} for each in followed]
-            typer.echo(json_module.dumps(plain, indent=2))
-        else:
-            quality.reached(followed).show()
+        show_entries(
+            lambda: [{**asdict(each), "recipe": each.recipe.name, "claimed": each.recipe.fid} for each in followed],
+            [quality.reached(followed)],
+            form,
+        )
         return
-    _list(found, json)
+    _list(found, form)
 
 
-def _list(found: Mapping[str, Recipe], json: bool) -> None:
+def _list(found: Mapping[str, Recipe], form: options.Form) -> None:
     missing = {name: list(repeating.needs(recipe)) for name, recipe in found.items()}
-    if json:
-        typer.echo(json_module.dumps([{**_plain(r), "missing": missing[r.name]} for r in found.values()], indent=2))
-        return
     columns = ("recipe", "FID-50,000", "drawn with", "claimed in", "missing here")
     rows = [(r.name, r.fid, _how(r.sampling), r.source, _said(missing[r.name])) for r in found.values()]
     notes = (
         "Of ImageNet, where the name says nothing else; cfg is the scale of guidance.",
         "`dimbench fid --recipe NAME --plan` says where missing files are to be had.",
     )
-    Table(columns, rows, notes=notes).show()
+    show_entries(
+        lambda: [{**_plain(r), "missing": missing[r.name]} for r in found.values()],
+        [Table(columns, rows, notes=notes)],
+        form,
+    )
 
 
 def _said(missing: list[str]) -> str:

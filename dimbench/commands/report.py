@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from dimbench.report.findings import Findings
 
 
+_BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".xml": "junit", ".html": "html"}
+
+
 class ReportFormat(StrEnum):
     MARKDOWN = "markdown"
     JUNIT = "junit"
@@ -28,13 +31,14 @@ def run(
         list[Path], typer.Argument(help="Record files (.jsonl) of any commands.", metavar="FILE...", show_default=False)
     ],
     format: Annotated[
-        ReportFormat,
+        ReportFormat | None,
         typer.Option(
             help="Markdown for a pull request; JUnit XML; JSON of github-action-benchmark (customSmallerIsBetter) or "
-            "Bencher; or one HTML page."
+            "Bencher; or one HTML page.",
+            show_default="by the ending of --to: .md, .xml or .html; else Markdown",
         ),
-    ] = ReportFormat.MARKDOWN,
-    out: Annotated[
+    ] = None,
+    to: Annotated[
         Path | None, typer.Option(help="File for the report.", metavar="FILE", show_default="standard output")
     ] = None,
 ) -> None:
@@ -44,14 +48,15 @@ def run(
     """
     from dimbench.report import findings
 
+    format = format or ReportFormat(_BY_SUFFIX.get(to.suffix.lower() if to else "", "markdown"))
     render = _renderer(format)
-    if out and (out.suffix == ".jsonl" or out in files):
-        raise UsageError(f"--out {out} is for records, which a report would overwrite; give a name such as report.md")
+    if to and (to.suffix == ".jsonl" or to in files):
+        raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
     text = render(findings.gather(_read(files)))
-    if out is None:
+    if to is None:
         typer.echo(text, nl=False)
     else:
-        _write(out, text)
+        _write(to, text)
     if format is ReportFormat.MARKDOWN and (summary := paths.step_summary()):
         _append(summary, text)
 
@@ -93,7 +98,7 @@ def _write(file: Path, text: str) -> None:
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DimbenchError(f"cannot write to {file} ({reason(error)}); give another file with --out") from None
+        raise DimbenchError(f"cannot write to {file} ({reason(error)}); give another file with --to") from None
 
 
 def _append(file: Path, text: str) -> None:

@@ -1,4 +1,4 @@
-"""Tables of text: on a terminal, as Markdown, as CSV."""
+"""Tables of text: on a terminal, as Markdown, CSV or LaTeX."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ class Table:
     notes: Sequence[str] = ()
 
     def show(self, form: str = "rich") -> None:
-        """Print to stdout as "rich", "markdown" or "csv"."""
-        {"rich": self._rich, "markdown": lambda: print(self.markdown()), "csv": self._csv}[form]()
+        """Print to stdout as "rich", "markdown", "csv" or "latex"."""
+        forms = {"rich": self._rich, "markdown": lambda: print(self.markdown()), "csv": self._csv, "latex": self._latex}
+        forms[form]()
 
     def right_aligned(self, column: int) -> bool:
         """Whether the column holds numbers."""
@@ -94,6 +95,11 @@ class Table:
         for cells in (escaped[0], rules, *escaped[1:]):
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join([*lines, *(f"\n{markdown_paragraph(note)}" for note in self.notes)])
+
+    def _latex(self) -> None:
+        from dimbench.report.latex import latex
+
+        print(latex(self))
 
     def _csv(self) -> None:
         writer = csv.writer(sys.stdout, lineterminator="\n")

@@ -337,7 +337,7 @@ def test_the_time_is_that_of_all_calls_decoding_and_features() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "give one of --model NAME, --images PLACE, --recipe NAME or --real"),
+        ([], "give one of NAME, --images PLACE, --recipe NAME or --real"),
         (["--model", "dit-digits", "--real"], "give one of"),
         (["--images", "nowhere"], "There are no images at nowhere"),
         (["--images", "empty"], "empty holds no pictures"),

@@ -150,11 +150,11 @@ def test_without_records_a_plot_says_which_command_makes_them(name: str, tmp_pat
         (1, ["table", "dit-4", "--records", "absent.jsonl"], "absent.jsonl"),
         (2, ["audit", "gan-*"], "no claim matches 'gan-*'"),
         (2, ["audit", "--json", "--markdown"], "--json and --markdown"),
-        (1, ["audit", "dit-s8", "--html", "/dev/null/audit.html"], "give another file with --html"),
+        (1, ["audit", "dit-s8", "--html", "/dev/null/audit.html"], "give another file with --to"),
         (2, ["plot", "gflop-fid"], "did you mean gflops-fid"),
         (2, ["plot", "pareto", "--out", "pareto.bmp"], "none of .png, .svg, .pdf"),
         (2, ["plot", "pareto", "--out", "pareto"], "none of .png, .svg, .pdf"),
-        (1, ["plot", "pareto", "--out", "/dev/null/pareto.png"], "give another file with --out"),
+        (1, ["plot", "pareto", "--out", "/dev/null/pareto.png"], "give another file with --to"),
         (2, ["plot", "pareto", "dit-xl3"], "unknown model 'dit-xl3'"),
         (1, ["plot", "pareto", "dimsum-l2", "--out", "x.png"], "not published"),
         (1, ["plot", "gflops-fid", "dit-digits", "--out", "x.png"], "no FID at 256 pixels is published"),
@@ -171,4 +171,4 @@ def test_bad_input_is_one_sentence(
 
 
 def test_an_unknown_format_is_refused() -> None:
-    assert re.search("rich.*markdown.*csv.*latex.*html.*json", refused(2, "table", "dit-4", "--format", "word"), re.S)
+    assert re.search("rich.*csv.*markdown.*latex.*html.*json", refused(2, "table", "dit-4", "--format", "word"), re.S)

@@ -87,13 +87,13 @@ def test_what_cannot_be_reported(file: Path, tmp_path: Path) -> None:
     assert "is no record" in refused(1, "report", write(tmp_path / "other", {"a": 1}))
     assert "bencher" in refused(2, "report", file, "--format", "pdf")
     assert "only comparisons" in refused(2, "report", write(tmp_path / "c", compare()), "--format", "bencher")
-    assert "--out" in refused(1, "report", file, "--out", file / "below")
-    assert "--out" in refused(1, "report", file, "--out", tmp_path)
+    assert "with --to" in refused(1, "report", file, "--to", file / "below")
+    assert "with --to" in refused(1, "report", file, "--to", tmp_path)
 
 
 def test_records_are_not_overwritten(file: Path, tmp_path: Path) -> None:
     copy = write(tmp_path / "copy", *results.read(file))
     for out in (file, tmp_path / "new.jsonl"):
-        assert "is for records" in refused(2, "report", file, "--out", out)
-    assert "is for records" in refused(2, "report", copy, "--out", copy)
+        assert "names records" in refused(2, "report", file, "--to", out)
+    assert "names records" in refused(2, "report", copy, "--to", copy)
     assert results.read(file) == results.read(copy)
