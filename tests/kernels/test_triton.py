@@ -9,7 +9,9 @@ import pytest
 import torch
 
 ROOT = Path(__file__).parents[2]
-ON_GPU = pytest.param("0", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU"))
+ON_GPU = pytest.param(
+    "0", marks=[pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")]
+)
 
 
 @pytest.mark.parametrize("interpret", ["1", ON_GPU])
