@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dimbench import presets, results
 from dimbench.errors import UsageError
 from dimbench.image_size import Resolution
+from dimbench.launcher import launch
 from dimbench.progress import track
 from dimbench.report.notebook import Records
 from dimbench.results import Record
@@ -225,7 +226,7 @@ def sample(
     interruption. What is no picture goes into a folder, as npz.
 
     `request` holds fields of sampling.request.Request, such as num_images, steps, cfg, seed, weights. None in all
-    processes of torchrun but the first. DimbenchError where files are missing.
+    ranks but the first. DimbenchError where files are missing.
     """
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
@@ -238,7 +239,9 @@ def sample(
         backbone=backbone, **{"num_images": 64, "steps": 250, "latents": latents, "extendable": not sheet, **request}
     )
     requests.refuse_if_missing(f"drawing with {backbone.name}", asked.missing(), requests.DRY)
-    filled = folder.sheet(to, asked) if sheet else folder.fill(to, asked, folder.ImageFormat(form))
+    if sheet:
+        return folder.sheet(to, asked).record() if launch().first else None
+    filled = folder.fill(to, asked, folder.ImageFormat(form))
     return filled.record() if filled else None
 
 
@@ -247,11 +250,14 @@ def fid(what: Whats | None = None, images: Path | str | None = None, **options: 
 
     `options` are those of `fid_task`. DimbenchError where files are missing.
     """
+    from dimbench.sampling import ranks
+
     records = Records()
-    for each in [None] if what is None else _meant(what):
-        task = fid_task(each, images, **options)
-        records += task.run().records
-        task.finish()
+    with ranks.joined():
+        for each in [None] if what is None else _meant(what):
+            task = fid_task(each, images, **options)
+            records += task.run().records
+            task.finish()
     return records
 
 
@@ -267,6 +273,7 @@ def fid_task(
     repeats: int = 1,
     keep: bool = True,
     rebuilt_by: str | None = None,
+    planned_ranks: int | None = None,
     num_images: int | None = None,
     device: str = "cpu",
     resolution: Resolution | None = None,
@@ -277,13 +284,16 @@ def fid_task(
     `rebuilt_by` an autoencoder, what that makes of the images is compared with them.
 
     `recipe` is the published FID to repeat, `repeats` the sets of images to draw, `keep` whether they lie on disk until
-    the end; `request` holds fields of sampling.request.Request, such as steps, cfg, sampler, seed, weights.
+    the end, `planned_ranks` those to plan for where others run; `request` holds fields of sampling.request.Request,
+    such as steps, cfg, sampler, seed, weights.
     """
     from dimbench.quality import repeating
     from dimbench.quality.evaluating import OnDisk, ToDraw
     from dimbench.quality.networks import SIDE_OF_DIGITS, Networks
+    from dimbench.sampling import ranks
     from dimbench.sampling.request import Request
 
+    device = ranks.here().device(device)
     networks = Networks(extractor, inception, vgg)
     if rebuilt_by and images:
         from dimbench.quality.rebuilding import Rebuilt
@@ -300,7 +310,7 @@ def fid_task(
     asked = replace(asked, num_images=num_images or usual)
     if asked.numbers:
         raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
-    return ToDraw(asked, recipe, reference, networks, repeats, keep)
+    return ToDraw(asked, recipe, reference, networks, repeats, keep, planned_ranks=planned_ranks)
 
 
 def frontier(what: What, wanted: Sequence[Sequence[str]] = (), *, file: Path, **options: Any) -> Measured:

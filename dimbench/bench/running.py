@@ -73,7 +73,7 @@ class Measured:
             raise DimbenchError(f"{len(self.failures)} rows failed; the others are stored:{said}")
 
 
-def run(rows: Sequence[Row], file: Path | None, **note: str) -> Measured:
+def run(rows: Sequence[Row], file: Path | None, **note: Any) -> Measured:
     """Measure the rows one after the other; each record is stored in `file` as soon as it is there, with `note` in its
     details.
 

@@ -56,7 +56,7 @@ def run(
             help="Times of so many images per call.",
             show_default="those with most records",
         ),
-    ] = None,  # fmt: skip
+    ] = None,
     measure: Annotated[
         bool, typer.Option("--measure", help="Measure the times that are missing, as `dimbench bench` does.")
     ] = False,

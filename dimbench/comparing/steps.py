@@ -3,6 +3,7 @@ one paid for, so that neither a single outlier nor noise makes a step."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,7 +29,7 @@ def levels(values: Sequence[float], margin: float) -> list[Level]:
     if not margin or len(values) < _WORTH:
         firsts = [k for k in range(len(values)) if not k or values[k] != values[k - 1]]
         return [Level(k, end - 1, values[k]) for k, end in zip(firsts, [*firsts[1:], len(values)], strict=True)]
-    jumps = [abs(after - before) for before, after in zip(values, values[1:], strict=False)]
+    jumps = [abs(after - before) for before, after in itertools.pairwise(values)]
     noise = median(jumps) if jumps else 0.0
     price = _WORTH * max(margin * median(values), _NOISE * noise)
     best: list[tuple[float, int]] = [(0.0, 0), (math.inf, 0)]

@@ -1,4 +1,4 @@
-"""What four surveys of July 2025 say in sentences, answered from their own printed tables and from counts."""
+"""What four surveys of July 2025, and a paper, say in sentences, answered from their own tables and from counts."""
 
 from __future__ import annotations
 
@@ -210,6 +210,11 @@ def _moe() -> Answer:
     )
 
 
+def _half() -> Answer:
+    share = 64.53 / _giga("dit-xl2")
+    return holds(round(share, 2) == 0.5, f"{share:.1%}: 64.53 G counted on its own code, which is not in dimbench")
+
+
 def _unknown(why: str) -> Answer:
     return Answer(Holds.UNKNOWN, why)
 
@@ -263,6 +268,7 @@ SENTENCES = (
     Sentence(A, MMDIT, "Captions by DALL-E 3's recipe: 27.2 to 33.5 is + 23 %", _captions, "33.5 / 27.2"),
     Sentence(A, MMDIT, "Captions: 95 synthetic ones to 5 original ones",
              lambda: _unknown("it takes a training of each"), "-"),
+    Sentence(C, "FCDM, abstract", "FCDM-XL needs 50 % of DiT-XL/2's FLOPs", _half, f"{FLOPS} dit-xl2"),
     Sentence(C, DIMSUM, "DiMSUM-L/2 has about as many parameters as DiT, below a billion", _about_as_many,
              "dimbench params dimsum-l2 dit-l2", ("dimsum-l2", "dit-l2")),
 )  # fmt: skip

@@ -22,6 +22,7 @@ def table(name: str, found: Sequence[ToolCount], absent: Iterable[str]) -> Table
         for each in found
     ]
     notes = [f"Ours: {units.exact(found[0].ours)} multiply-adds of {name}." if found else f"None counted {name}."]
+    notes.append("They see our module; one that goes by the names of modules may see another's spelling otherwise.")
     notes.append("Of one product of each kind: what share of it the counter gives, where that is not all of it.")
     if missing := ", ".join(absent):
         notes.append(f"Not installed, so not run: {missing}.")

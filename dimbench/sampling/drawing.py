@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from copy import copy
 from dataclasses import replace
@@ -247,14 +247,14 @@ class Drawing:
                     yield images[: self.request.num_images - index * self.batch]
             on_batches(len(absent))
 
-    def draw(self, indices: Sequence[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
+    def draw(self, indices: Iterable[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
         """The images of whole batches, kept in `store`; `drawn` follows."""
         yield from self.batches.draw(indices, store, on_batches)
 
     @contextmanager
-    def following(self, first: int, store: Shards | None) -> Iterator[OnBatches]:
+    def following(self, first: int, store: Shards | None, processes: int = 1) -> Iterator[OnBatches]:
         """A bar of images on stderr, `first` batches being there. Call the result with the batches this process drew;
-        what others put into the store is seen there."""
+        what the other `processes` put into the store is seen there, and without one guessed."""
         total, started = self.request.num_images, perf_counter()
         own, there = 0, first
         with stepping(f"drawing with {self.backbone.name}", total, min(total, first * self.batch)) as bar:
@@ -263,7 +263,7 @@ class Drawing:
                 nonlocal own, there
                 if int(drawn) != own:
                     own = int(drawn)
-                    there = store.done() if store else first + own
+                    there = store.done() if store else first + own * processes
                 images = min(total, (there + drawn - own) * self.batch)
                 rate = (images - first * self.batch) / (perf_counter() - started)
                 bar(images, f"{max(0.0, rate):.2f} images/s")

@@ -42,6 +42,7 @@ def answer(words: str) -> Answer:
         ("cross-attention", Holds.YES, "+16.0%"),
         ("DALL-E 3", Holds.YES, "+23.2%"),
         ("95 synthetic ones", Holds.UNKNOWN, "training"),
+        ("FCDM-XL", Holds.NO, "54.4%"),
         ("below a billion", Holds.YES, "459.9 M, DiT-L/2 457.8 M"),
     ],
 )
