@@ -100,3 +100,10 @@ def test_folders_that_cannot_be_written_to_are_said(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(doctor.os, "access", lambda *_: False)
     monkeypatch.setenv("DIMBENCH_CACHE", str(tmp_path))
     assert [each.health for each in doctor.places()] == [doctor.Health.MISSING] * 2
+
+
+def test_recipes_are_found_by_how_they_begin() -> None:
+    found = [entry["name"] for entry in json.loads(dimbench("recipes", "DiT-XL/2", "--json").stdout)]
+    assert "dit-xl2-256-cfg1.5" in found
+    assert all(name.startswith("dit-xl2") for name in found)
+    assert "no recipe matches" in refused(2, "recipes", "xl2")
