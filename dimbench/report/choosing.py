@@ -324,10 +324,8 @@ def _slower(record: Raw, quickest: Raw) -> str:
     ratio = _over(record["metrics"].get("macs"), quickest["metrics"].get("macs"))
     work = "" if ratio is None else f" with {units.rate(ratio, 2)} x the MACs"
     work = " at the same MACs" if ratio is not None and abs(ratio - 1) < _SAME else work
-    assert here.low is not None and here.high is not None and there.low is not None and there.high is not None
-    reach = (
-        f"{units.rate(here.low / there.high, 3)} to {units.rate(here.high / there.low, 3)} x by their 95 % intervals"
-    )
+    bounds = [units.rate((here.low or 0) / (there.high or 1), 3), units.rate((here.high or 0) / (there.low or 1), 3)]
+    reach = f"{' to '.join(bounds)} x by their 95 % intervals"
     doubt = "; mind what is said of them above" if here.doubtful or there.doubtful else ""
     return f"{name} is {said} than {other}{work} ({reach}{doubt})"
 

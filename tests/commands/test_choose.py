@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -107,3 +108,19 @@ def test_recipes_are_found_by_how_they_begin() -> None:
     assert "dit-xl2-256-cfg1.5" in found
     assert all(name.startswith("dit-xl2") for name in found)
     assert "no recipe matches" in refused(2, "recipes", "xl2")
+
+
+def test_what_else_uses_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from dimbench.bench import nvml
+
+    busy = nvml.GpuState(None, None, None, None, None, ("power limit",), {4711: 2**30})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(name="H100", uuid="x"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (60_000_000_000, 80_000_000_000))
+    monkeypatch.setattr(nvml, "find", lambda _: SimpleNamespace(state=lambda: busy))
+    found = doctor._gpu(0)
+    assert found.says == "H100, 60.00 GB of 80.00 GB free, used by processes 4711, slowed by power limit"
+    assert (found.health, found.fix) == (doctor.Health.MIND, "wait until it is free before you measure")
+    monkeypatch.setattr(nvml, "find", lambda _: None)
+    assert doctor._gpu(0).health is doctor.Health.GOOD
