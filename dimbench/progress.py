@@ -95,6 +95,8 @@ class _Steps:
         self._began = monotonic()
 
     def __call__(self, done: float, words: str = "", total: float | None = None) -> None:
+        if done < self._done:  # another piece of work begins
+            self._first, self._began = done, monotonic()
         self._done, self._words, self._total = done, words, self._total if total is None else total
 
     @property

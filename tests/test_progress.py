@@ -33,6 +33,18 @@ def test_a_line_says_how_far_it_is_and_what_is_left(capsys: pytest.CaptureFixtur
         assert "\x1b" not in until("drawing: 500 of 1,000, batch 4, about ", capsys)
 
 
+def test_the_time_left_is_of_the_work_that_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr(progress, "monotonic", lambda: now[0])
+    steps = progress._Steps("comparing", 4, 0)
+    now[0] = 400.0
+    steps(4)
+    steps(0)
+    now[0] = 410.0
+    steps(1)
+    assert steps.says == "comparing: 1 of 4, about 30 s left"
+
+
 def test_the_line_comes_though_nothing_moves(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.doing("loading the weights"):
         assert until("loading the weights: 0 s\n", capsys)

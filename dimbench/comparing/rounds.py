@@ -76,8 +76,8 @@ class Series:
         """Measure `rounds` rounds of each model, then as many again of those that are `unclear`, doubling twice."""
         for doubling in range(DOUBLINGS + 1):
             if models:
-                most = f"up to {rounds * 2**DOUBLINGS} where it stays unclear" if doubling < DOUBLINGS else "the last"
-                why = most if not doubling else f"for fewer left it unclear, {most}"
+                most = f"up to {rounds * 2**DOUBLINGS}" if doubling < DOUBLINGS else "the last"
+                why = f"still unclear, {most}" if doubling else f"{most} where it stays unclear"
                 self.extend(models, rounds * 2**doubling, why)
                 models = unclear()
 

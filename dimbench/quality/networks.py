@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
 from dimbench.errors import UsageError
+from dimbench.progress import doing
 from dimbench.sampling.ranks import ALONE, Ranks
 from dimbench.weights import catalog
 
@@ -92,8 +93,9 @@ class Networks:
         from dimbench.quality.vgg import WithVGG
 
         assert self.extractor is not None, "named comes first"
-        extractor = create_extractor(self.extractor, self.inception, device)
-        return WithVGG(extractor, self.vgg, device) if self.vgg else extractor
+        with doing(f"loading {self.extractor}"):
+            extractor = create_extractor(self.extractor, self.inception, device)
+            return WithVGG(extractor, self.vgg, device) if self.vgg else extractor
 
 
 def opened_reference(place: Path | None, size: tuple[int, int]) -> Reference | None:

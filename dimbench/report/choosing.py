@@ -322,10 +322,12 @@ def _slower(record: Raw, quickest: Raw) -> str:
     times = here.value / there.value
     said = f"{units.rate(times, 2)} x slower" if times >= 1.1 else f"{units.share(times - 1, 1)} slower"
     ratio = _over(record["metrics"].get("macs"), quickest["metrics"].get("macs"))
-    if ratio is None:
-        return f"{name} is {said} than {other}"
-    work = "at the same MACs" if abs(ratio - 1) < _SAME else f"with {units.rate(ratio, 2)} x the MACs"
-    return f"{name} is {said} than {other} {work}"
+    work = "" if ratio is None else f" with {units.rate(ratio, 2)} x the MACs"
+    work = " at the same MACs" if ratio is not None and abs(ratio - 1) < _SAME else work
+    bounds = [units.rate((here.low or 0) / (there.high or 1), 3), units.rate((here.high or 0) / (there.low or 1), 3)]
+    reach = f"{' to '.join(bounds)} x by their 95 % intervals"
+    doubt = "; mind what is said of them above" if here.doubtful or there.doubtful else ""
+    return f"{name} is {said} than {other}{work} ({reach}{doubt})"
 
 
 _SAME = 0.03  # by which MACs may differ and be called the same

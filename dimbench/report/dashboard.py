@@ -75,7 +75,7 @@ def _compared(findings: Findings) -> list[Section]:
     if rows:
         grid = summary.compared(rows)
         reach = charts.reach([bound for row in rows for bound in (row.ratio, row.low, row.high) if bound is not None])
-        place = list(grid.columns).index("verdict") + 1
+        place = list(grid.columns).index("verdict")
         columns = [*grid.columns[:place], f"\u2212{reach:.0%} to +{reach:.0%}", *grid.columns[place:]]
         cells = [[*line[:place], _strip(row, reach), *line[place:]] for row, line in zip(rows, grid.rows, strict=True)]
         sections.append(Section("Compared", html.paragraphs([_STRIPS]) + _table(Grid(columns, cells, note=grid.note))))

@@ -27,7 +27,7 @@ class Grid:
 def compared(rows: Sequence[Compared]) -> Grid:
     """One row per comparison: both figures, the change with its interval against the margin, the verdict in words."""
     same = wording.shared([row.conditions for row in rows])
-    columns = ["model", "metric", "verdict", "change", INTERVAL, "margin", "base", "new", "conditions"]
+    columns = ["model", "metric", "change", "verdict", INTERVAL, "margin", "base", "new", "conditions"]
     cells = [_compared(row, same) for row in rows]
     return _without_empty(Grid(columns, cells, note=wording.words(same)))
 
@@ -44,8 +44,8 @@ def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
     return [
         Cell(row.model),
         Cell(metrics.label(row.metric)),
-        Cell(verdict, str(list(Outcome).index(row.outcome)), tone(row.outcome)),
         Cell(change(row), row.ratio, tone(row.outcome)),
+        Cell(verdict, str(list(Outcome).index(row.outcome)), tone(row.outcome)),
         Cell(interval, row.low),
         Cell(margin, row.margin),
         Cell(metrics.text(row.metric, row.base, full=True), row.base),

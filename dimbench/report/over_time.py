@@ -81,7 +81,7 @@ def _margin(metric: str, conditions: Mapping[str, Any]) -> float:
 def _table(found: Sequence[Course]) -> Table:
     """One row for each change of level."""
     same = wording.shared([course.conditions for course in found])
-    rows = []
+    rows: list[Sequence[str]] = []
     for course in found:
         read = partial(metrics.text, course.metric)
         for before, after in course.changes:
@@ -96,7 +96,9 @@ def _table(found: Sequence[Course]) -> Table:
                     read(after.value),
                 )
             )
-    columns = ("model", "conditions", "metric", "from", "change", "before", "after")
+    columns: Sequence[str] = ("model", "conditions", "metric", "from", "change", "before", "after")
+    if not any(row[1] for row in rows):
+        columns, rows = (columns[0], *columns[2:]), [(row[0], *row[2:]) for row in rows]
     shared = [f"Conditions, where they apply: {wording.words(same)}."] if same else []
     return Table(columns, rows, notes=shared)
 

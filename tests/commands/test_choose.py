@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -100,3 +101,26 @@ def test_folders_that_cannot_be_written_to_are_said(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(doctor.os, "access", lambda *_: False)
     monkeypatch.setenv("DIMBENCH_CACHE", str(tmp_path))
     assert [each.health for each in doctor.places()] == [doctor.Health.MISSING] * 2
+
+
+def test_recipes_are_found_by_how_they_begin() -> None:
+    found = [entry["name"] for entry in json.loads(dimbench("recipes", "DiT-XL/2", "--json").stdout)]
+    assert "dit-xl2-256-cfg1.5" in found
+    assert all(name.startswith("dit-xl2") for name in found)
+    assert "no recipe matches" in refused(2, "recipes", "xl2")
+
+
+def test_what_else_uses_a_gpu_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from dimbench.bench import nvml
+
+    busy = nvml.GpuState(None, None, None, None, None, ("power limit",), {4711: 2**30})
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: SimpleNamespace(name="H100", uuid="x"))
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (60_000_000_000, 80_000_000_000))
+    monkeypatch.setattr(nvml, "find", lambda _: SimpleNamespace(state=lambda: busy))
+    found = doctor._gpu(0)
+    assert found.says == "H100, 60.00 GB of 80.00 GB free, used by processes 4711, slowed by power limit"
+    assert (found.health, found.fix) == (doctor.Health.MIND, "wait until it is free before you measure")
+    monkeypatch.setattr(nvml, "find", lambda _: None)
+    assert doctor._gpu(0).health is doctor.Health.GOOD

@@ -38,6 +38,17 @@ def test_cells() -> None:
     assert changes.table(judge([counted], {}, [None]), []).rows[0][2:7] == ["1,000", "2,500", "+150.0 %", "exact", "0"]
 
 
+def test_what_changed_most_stands_first_and_what_is_equal_in_a_line() -> None:
+    found = judged([*rounds(1.2)])
+    table = changes.table(found, [])
+    assert [row[1] for row in table.rows] == ["seconds"]
+    assert table.notes[0] == "Equal: 2 of 3 rows (macs of 1, params of 1)."
+    assert len(changes.table(found, [], whole=True).rows) == 3
+    pairs_, _ = pairs.of_files([entry(macs=1000, params=50)], [entry(macs=1001, params=60)])
+    exact = changes.table(judge(pairs_, {}, [None] * len(pairs_)), [])
+    assert [(row[1], row[4]) for row in exact.rows][:2] == [("params", "+20.0 %"), ("macs", "+0.1 %")]
+
+
 def test_why_and_what_differs_stand_below() -> None:
     alike = [([entry(commit="old")], [entry(commit="new")]) for _ in range(1)]
     notes = changes.table(judged(alike), ["the end"]).notes

@@ -20,7 +20,7 @@ def chosen(*records: dict, **how: object) -> Shortlist:
 
 
 def test_times_are_of_the_conditions_that_most_records_are_of() -> None:
-    records = [timed("dit-s2", 0.01, batch=8), timed("udit-s", 0.02, batch=8), timed("dit-s2", 0.005)]
+    records = [timed("dit-s2", 0.01, batch=8), timed("udit-s", 0.02, batch=8), timed("dit-s2", 0.005, run=1)]
     found = chosen(*records)
     assert [choice.metric("seconds") for choice in found.choices] == [0.01, 0.02]
     assert found.conditions["batch"] == 8
@@ -63,8 +63,10 @@ def test_fids_are_of_the_benchmark_that_is_asked_for() -> None:
 
 def test_which_is_faster_is_said_where_the_intervals_tell() -> None:
     quick, slow = timed("dit-s2", 0.01), timed("udit-s", 0.016, macs=6.05e9)
-    assert faster([quick, slow]) == "udit-s is 1.6 x slower than dit-s2 at the same MACs."
-    assert faster([quick, timed("udit-s", 0.0155, macs=12e9)]).endswith("slower than dit-s2 with 2 x the MACs.")
+    said = "udit-s is 1.6 x slower than dit-s2 at the same MACs (1.57 to 1.63 x by their 95 % intervals"
+    assert faster([quick, slow]) == f"{said})."
+    assert faster([{**quick, "warnings": ["hot"]}, slow]) == f"{said}; mind what is said of them above)."
+    assert "slower than dit-s2 with 2 x the MACs (" in faster([quick, timed("udit-s", 0.0155, macs=12e9)])
     assert "do not tell" in faster([quick, timed("udit-s", 0.0102)])
     assert "do not tell" in faster([timed("dit-s2", 0.01, half=0.7), slow])
     assert faster([quick]) == ""

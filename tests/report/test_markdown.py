@@ -23,11 +23,11 @@ def test_what_was_compared_and_measured() -> None:
         """\
 **1 regression confirmed, 1 exact metric changed, 1 unclear, 2 exact metrics unchanged.**
 
-| model | metric | verdict | change | 95 % interval | margin | base | new | conditions |
-| --- | --- | --- | ---: | ---: | ---: | ---: | ---: | --- |
-| dit-xl2 | time | slower, confirmed | +12.3 % | +10.3 % to +14.3 % | 5.0 % | 40.00 ms | 44.92 ms | batch 1 |
-| dit-xl2 | MACs | changed | +1 |  |  | 118,621,421,568 | 118,621,421,569 | batch 1 |
-| udit-l | time | unclear: the interval is wide | +4.0 % | -2.0 % to +10.0 % | 5.0 % | 40.00 ms | 41.60 ms | batch 8 |
+| model | metric | change | verdict | 95 % interval | margin | base | new | conditions |
+| --- | --- | ---: | --- | ---: | ---: | ---: | ---: | --- |
+| dit-xl2 | time | +12.3 % | slower, confirmed | +10.3 % to +14.3 % | 5.0 % | 40.00 ms | 44.92 ms | batch 1 |
+| dit-xl2 | MACs | +1 | changed |  |  | 118,621,421,568 | 118,621,421,569 | batch 1 |
+| udit-l | time | +4.0 % | unclear: the interval is wide | -2.0 % to +10.0 % | 5.0 % | 40.00 ms | 41.60 ms | batch 8 |
 
 Conditions, where they apply: device cpu, device name Xeon, dtype fp32, resolution 256.
 

@@ -68,6 +68,20 @@ def test_parts_that_are_small_everywhere_become_one(tmp_path: Path) -> None:
     assert ">100.1<" in words
 
 
+def test_a_part_has_one_colour_in_every_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[tuple[str, str]] = []
+    barh = Axes.barh
+
+    def watched(axes: Axes, *given: object, **how: object) -> object:
+        drawn.append((str(how["label"]), str(how["color"])))
+        return barh(axes, *given, **how)
+
+    monkeypatch.setattr(Axes, "barh", watched)
+    for bars in ({"A": {"linear": 9, "attention": 1}}, {"B": {"linear": 1, "attention": 9}}, {"C": {"attention": 1}}):
+        plots.stacked(bars, Frame("Work", "GMACs", ""), tmp_path / "plot.svg", "svg", ("linear", "attention"))
+    assert set(drawn) == {("linear", plots.COLOURS[0]), ("attention", plots.COLOURS[1])}
+
+
 def test_names_do_not_cover_each_other() -> None:
     from matplotlib import pyplot
 

@@ -70,6 +70,10 @@ def test_letters_of_two_places_stand_in_line() -> None:
     assert lines[3].index("y") == lines[4].index("z") - 1
 
 
+def test_a_number_stays_with_its_unit() -> None:
+    assert list(fitting.wrapped("takes 36.5 G of it", 10)) == ["takes", "36.5 G of", "it"]
+
+
 def test_notes_keep_their_indent() -> None:
     assert list(fitting.wrapped("  row: a b c d", 9)) == ["  row: a", "b c d"]
 
