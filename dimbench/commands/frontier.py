@@ -45,6 +45,7 @@ def run(
     inception: options.Inception = None,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
+    shard: options.Shard = "1/1",
     json: options.Json = False,
     csv: options.Csv = False,
     markdown: options.Markdown = False,
@@ -58,8 +59,8 @@ def run(
     file = output_file(out)
     task = options.backbone(name, resolution, set_, inputs, process, None, fetch, not random_weights)
     found = verbs.frontier(
-        task, [text.split("+") for text in with_ or ()], file=file, reference=reference, extractor=extractor,
-        inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed,
+        task, [text.split("+") for text in with_ or ()], file=file, shard=shard, reference=reference,
+        extractor=extractor, inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed,
         batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
         dtype=dtype.value,
     )  # fmt: skip
