@@ -15,24 +15,26 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from dimbench import address_space
-from dimbench.commands import root
+from dimbench.commands import dialect, root
 from dimbench.errors import DimbenchError, UsageError, is_short_of_memory, reason
 from dimbench.escaping import plain
 from dimbench.launcher import launch
 
-# By their files in commands/.
+# In the order of --help, each with its group there; their files in commands/ have their names.
+GROUPS = {
+    "Count": ("list", "choose", "params", "flops", "cost"),
+    "Measure": ("bench", "sweep", "device", "kernels", "doctor"),
+    "Draw and evaluate": ("sample", "fid", "fid-lottery", "stats", "train"),
+    "Compare": ("compare", "calibrate", "frontier", "methods"),
+    "Papers": ("table", "audit", "recipes", "plot"),
+    "Files": ("report", "merge", "weights"),
+}
 COMMANDS = {
-    "list": "list_models",
-    **{
-        name: name
-        for name in (
-            "params", "flops", "table", "audit", "plot", "bench", "sweep", "device", "compare", "calibrate", "sample",
-            "fid", "stats", "recipes", "methods", "frontier", "merge", "cost", "train", "report", "kernels", "weights",
-        )
-    },
-}  # fmt: skip
+    name: "list_models" if name == "list" else name.replace("-", "_") for group in GROUPS.values() for name in group
+}
 SHARED = ("sample", "fid", "stats")  # by the processes of a launcher
-TIMED = ("bench", "sweep", "device", "compare", "calibrate", "frontier", "kernels")  # for which a twin is a disturbance
+# For which a twin is a disturbance.
+TIMED = ("bench", "sweep", "device", "compare", "calibrate", "frontier", "kernels")
 _FOLDER = Path(__file__).with_name("commands")
 _HELP = re.compile(r'^def run\(.*?"""(.*?)(?:\n\n|""")', re.DOTALL | re.MULTILINE)
 
@@ -48,7 +50,7 @@ class OnDemand(TyperGroup):
         return list(self.commands)
 
     def __init__(self, **settings: Any) -> None:
-        super().__init__(**{**settings, "commands": {name: TyperCommand(name) for name in COMMANDS}})
+        super().__init__(**{**settings, "commands": _named()})
 
     def format_help(self, *page: Any) -> None:
         for name, command in self.commands.items():
@@ -59,6 +61,14 @@ class OnDemand(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and loaded(command.name or ""), rest
+
+
+def _named() -> dict[str, TyperCommand]:
+    return {
+        name: TyperCommand(name, rich_help_panel=group, add_help_option=False)
+        for group, names in GROUPS.items()
+        for name in names
+    }
 
 
 @contextmanager
@@ -85,15 +95,24 @@ def _among_ranks(name: str) -> Iterator[None]:
 
 
 def loaded(name: str) -> Any:
-    """The command of that name, imported."""
+    """The command of that name, imported, with the options that all have."""
     module = import_module(f"dimbench.commands.{COMMANDS[name]}")
     whole = getattr(module, "app", None)
     if whole is None:
         whole = typer.Typer(add_completion=False)
-        whole.command(name)(module.run)
+        whole.command(name, cls=dialect.Command)(module.run)
     command = typer.main.get_command(whole)
     command.name = name
+    for each in getattr(command, "commands", {name: command}).values():
+        each.params += _parameters(root.everywhere)
     return command
+
+
+def _parameters(function: Any) -> list[Any]:
+    """What typer makes of a function's parameters."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(function)
+    return typer.main.get_command(alone).params
 
 
 app = typer.Typer(
@@ -101,7 +120,7 @@ app = typer.Typer(
     callback=root.options,
     cls=OnDemand,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 

@@ -10,14 +10,27 @@ from pathlib import Path
 
 from dimbench.errors import DimbenchError
 
+_CACHE, _DATA = ".cache", ".local/share"
+
 
 def results_folder() -> Path:
-    """Records of measurements: $DIMBENCH_RESULTS, else results/ in the current folder."""
-    return Path(os.environ.get("DIMBENCH_RESULTS", "results"))
+    """Records of measurements: $DIMBENCH_RESULTS, else results/ in the current folder where it is there, else one of
+    the user's."""
+    asked, here = os.environ.get("DIMBENCH_RESULTS"), Path("results")
+    return Path(asked) if asked else here if here.is_dir() else _users_results()
+
+
+def _users_results() -> Path:
+    return (_in_home(_DATA) or _temporary()) / "results"
 
 
 def records_file() -> Path:
     return results_folder() / "records.jsonl"
+
+
+def is_users(file: Path) -> bool:
+    """Whether records go there because nobody said where to."""
+    return file == records_file() == _users_results() / "records.jsonl"
 
 
 def reference_results() -> list[Path]:
@@ -29,13 +42,13 @@ def reference_results() -> list[Path]:
 def cache_folder() -> Path:
     """What can be made again, such as compiled kernels: $DIMBENCH_CACHE, else ~/.cache/dimbench; where a user has no
     home that can be written, as in containers, a temporary folder."""
-    return Path(os.environ.get("DIMBENCH_CACHE") or _in_home() or _temporary())
+    return Path(os.environ.get("DIMBENCH_CACHE") or _in_home(_CACHE) or _temporary())
 
 
-def _in_home() -> Path | None:
-    """None where there is no home, or none that the cache could be made in."""
+def _in_home(part: str) -> Path | None:
+    """None where there is no home, or none that such a folder could be made in."""
     try:
-        folder = Path.home() / ".cache" / "dimbench"
+        folder = Path.home() / part / "dimbench"
         nearest = next(place for place in (folder, *folder.parents) if place.exists())
     except (RuntimeError, OSError):
         return None

@@ -189,7 +189,7 @@ def is_foreign(text: str) -> bool:
     or config.json that diffusers wrote, hf:owner/name."""
     head, _ = split(text)
     if ":" in head or head.endswith((".py", ".json")):
-        return True
+        return not _is_wildcard(head)
     return ("/" in head or Path(head).is_dir()) and not _preset_like(head)
 
 
@@ -249,15 +249,22 @@ def match(patterns: Sequence[str]) -> list[Preset]:
     """The presets of several names or wildcards, each once, in the order given. UsageError for one without a match."""
     chosen: dict[str, Preset] = {}
     for pattern in patterns:
-        found = _wildcard(pattern) if any(letter in pattern for letter in "*?[") else [find(pattern)]
+        found = _wildcard(pattern) if _is_wildcard(pattern) else [find(pattern)]
         if not found:
             raise UsageError(f"no model matches {pattern!r}; see `dimbench list`")
         chosen.update((preset.name, preset) for preset in found)
     return list(chosen.values())
 
 
+def _is_wildcard(pattern: str) -> bool:
+    return any(letter in pattern for letter in "*?[")
+
+
 def _wildcard(pattern: str) -> list[Preset]:
-    """The presets whose names match as they are written, or else, where none does, without case and separators."""
+    """The presets whose names match as they are written, or else, where none does, without case and separators; of
+    "diffusers:*" those whose networks match."""
     presets = all_presets()
+    if ":" in pattern:
+        return [preset for preset in presets.values() if fnmatchcase(preset.backbone, pattern)]
     as_written = [preset for name, preset in presets.items() if fnmatchcase(name, pattern.lower())]
     return as_written or [p for name, p in presets.items() if fnmatchcase(names.folded(name), names.folded(pattern))]

@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimbench import __version__
+from dimbench import __version__, paths
 from dimbench.errors import DimbenchError, reason
 
 if TYPE_CHECKING:
@@ -118,6 +118,8 @@ def append(records: Iterable[Record], path: Path) -> None:
     """Add the records to `path` with one write, on disk when this returns."""
     text = "".join(json.dumps(record.as_dict()) + "\n" for record in records)
     check_writable(path)
+    if not path.exists() and paths.is_users(path):
+        print(f"dimbench: records go to {path}; --out FILE or $DIMBENCH_RESULTS name another place", file=sys.stderr)
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(("" if _ends_whole(path) else "\n") + text)
@@ -277,9 +279,9 @@ def _is_time(text: str) -> bool:
 def frame(path: str | Path) -> pandas.DataFrame:
     """The records of a file as a table, one row each, every value as the record has it.
 
-    Columns are command, model, created and warnings (a list), then each condition, metric, detail (but tables and
-    lists) and entry of the environment by its name. A name that an earlier part has is preceded by its own part, as in
-    metrics.rounds. A missing value is NaN, NA or None.
+    Columns are command, model, created, warnings (a list) and doubtful (whether there are any), then each condition,
+    metric, detail (but tables and lists) and entry of the environment by its name. A name that an earlier part has is
+    preceded by its own part, as in metrics.rounds. A missing value is NaN, NA or None.
     """
     import pandas
 
@@ -297,7 +299,11 @@ def _entries(record: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     """What a part of a record gives to its row of a frame."""
     if not part:
         names = ("command", "model", "created")
-        return {**{name: record[name] for name in names}, "warnings": record.get("warnings", [])}
+        return {
+            **{name: record[name] for name in names},
+            "warnings": record.get("warnings", []),
+            "doubtful": bool(record.get("warnings")),
+        }
     known = record.get(part, {})
     if part == "details":
         return {name: value for name, value in known.items() if not isinstance(value, dict | list)}

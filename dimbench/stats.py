@@ -15,6 +15,7 @@ from itertools import groupby, pairwise
 from statistics import fmean
 
 LEVEL = 0.95  # of the interval of the median
+NORMAL = 1.959964  # standard errors on either side that hold as much of a normal distribution
 FEWEST_BLOCKS = 8  # of which a variance is taken
 ALIKE = 0.9  # correlation of neighbours up to which the interval was seen to hold: results/interval_coverage.py
 MOST_ALIKE = 0.99

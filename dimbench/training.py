@@ -214,4 +214,4 @@ def _write(path: Path, write: Callable[[Path], Any]) -> None:
         with replacing(path) as temporary:
             write(temporary)
     except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk as their own
-        raise DimbenchError(f"cannot write {path} ({reason(error)}); make room there or give another --out") from None
+        raise DimbenchError(f"cannot write {path} ({reason(error)}); make room there or give another --to") from None

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dimbench import presets
 from dimbench.counting import kept
-from dimbench.papers import claims, published
+from dimbench.papers import claims, published, speed_claims, survey_sentences
 from dimbench.progress import track
 
 
@@ -16,6 +16,7 @@ def wanted() -> list[tuple[str, int]]:
     pairs = [(preset.name, preset.resolution) for preset in presets.all_presets().values()]
     pairs += [(claim.row.model, claim.row.resolution) for claim in claims.gather() if claim.row.model]
     pairs += [(fid.model, fid.resolution) for fid in published.fids()]
+    pairs += [*survey_sentences.networks(), *speed_claims.networks()]
     return list(dict.fromkeys(pairs))
 
 

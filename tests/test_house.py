@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"__main__", "cli"},
     {"commands"},
-    {"verbs"},
+    {"verbs", "doctor"},
     {"comparing", "papers", "report"},
     {"bench", "quality", "sampling", "counting", "training", "weights"},
     {"backbone", "from_diffusers", "own", "results", "data", "progress"},
@@ -45,6 +45,7 @@ FLOORS = (
 )
 BESIDE = {
     ("__main__", "cli"),
+    ("doctor", "verbs"),
     ("report", "papers"),
     ("report", "comparing"),
     ("bench", "sampling"),
@@ -164,6 +165,7 @@ def loads_none(words: list[str], heavy: set[str]) -> None:
         ["audit"],
         ["table", "dit-4"],
         ["plot", "gflops-fid"],
+        ["choose", "dit-s2", "udit-s"],
     ],
     ids=" ".join,
 )
@@ -172,10 +174,10 @@ def test_what_is_counted_already_needs_no_torch(words: list[str], tmp_path: Path
     loads_none([*words, *out], {"torch", "pandas", "torch_fidelity", "diffusers", "transformers"})
 
 
-@pytest.mark.parametrize(("words", "loaded"), [(["--help"], set()), (["list"], {"list_models"})])
+@pytest.mark.parametrize(("words", "loaded"), [(["--help"], set()), (["list"], {"list_models", "emit"})])
 def test_only_the_command_that_was_asked_for_is_imported(words: list[str], loaded: set[str]) -> None:
     files = {path.stem for path in (ROOT / "dimbench" / "commands").glob("*.py")}
-    others = files - loaded - {"__init__", "root", "options"}
+    others = files - loaded - {"__init__", "root", "options", "dialect"}
     loads_none(words, {f"dimbench.commands.{name}" for name in others})
 
 

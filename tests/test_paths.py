@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from dimbench import paths
+from dimbench import paths, results
 from dimbench.errors import DimbenchError
 from tests.commands import processes
+from tests.console import dimbench
 
 # Python imports this first in every process, so that children meet the same.
 NOBODY = """
@@ -53,3 +54,22 @@ def test_a_temporary_folder_of_another_user_is_not_used(tmp_path: Path, monkeypa
     (tmp_path / "dimbench-12345").mkdir()
     with pytest.raises(DimbenchError, match="belongs to another user; set DIMBENCH_CACHE"):
         paths.cache_folder()
+
+
+def test_records_go_into_the_users_folder_where_there_is_no_results_folder_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("DIMBENCH_RESULTS")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    (tmp_path / "here").mkdir()
+    (tmp_path / "home").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    theirs = tmp_path / "home" / ".local" / "share" / "dimbench" / "results" / "records.jsonl"
+    first, again = (dimbench("params", "dit-s2") for _ in range(2))
+    assert f"records go to {theirs};" in first.stderr
+    assert "records go to" not in again.stderr
+    assert len(results.read(theirs)) == 2
+    assert not any((tmp_path / "here").iterdir())
+    (tmp_path / "here" / "results").mkdir()
+    dimbench("params", "dit-s2")
+    assert len(results.read(Path("results/records.jsonl"))) == 1

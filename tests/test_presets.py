@@ -29,6 +29,13 @@ def test_a_dash_in_a_wildcard_is_one_where_names_have_it() -> None:
     assert {preset.name for preset in presets.match(["DiT-XL/*"])} >= {"dit-xl2", "dit-xl4", "dit-xl8"}
 
 
+def test_a_wildcard_with_a_colon_is_of_the_networks_classes() -> None:
+    found = presets.chosen(["diffusers:*", "diffusers:Sana*,num_layers=2"])
+    assert "flux1-dev" in found
+    assert "sana-0.6b,num_layers=2" in found
+    assert not any(presets.find(presets.split(name)[0]).is_native for name in found)
+
+
 def test_a_wildcard_without_a_match_is_an_error() -> None:
     with pytest.raises(UsageError, match=r"no model matches 'foo\*'"):
         presets.match(["foo*"])

@@ -1,4 +1,4 @@
-"""What the README says can be typed, and shows what it says it shows."""
+"""What the README and the pages say can be typed, and shows what they say it shows."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from dimbench.counting.rules import RULES
 from tests.console import dimbench
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 SETUP = [line for block in re.findall(r"```sh\n(.*?)```", README, re.S) for line in block.splitlines()]
+PAGES = {page: page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))}
 TOUR = [
     (match[1], match[2])
-    for block in re.findall(r"```console\n(.*?)```", README, re.S)
+    for text in PAGES.values()
+    for block in re.findall(r"```console\n(.*?)```", text, re.S)
     for match in re.finditer(r"^\$ dimbench (.*)\n((?:(?!\$ ).*\n)*)", block, re.M)
 ]
 # The files of one's own that it shows, by their names.
@@ -70,6 +73,14 @@ def test_the_tour_shows_real_output(command: str, shown: str, tmp_path: Path, mo
         assert wanted <= set(printed), out
 
 
-def test_the_pictures_and_pages_it_links_exist() -> None:
-    for target in re.findall(r"\]\(([^)]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_the_pictures_and_pages_it_links_exist(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)]+)\)", PAGES[page]):
+        assert (page.parent / target).exists(), target
+
+
+def test_the_rules_are_those_of_the_page() -> None:
+    page = PAGES[ROOT / "docs" / "counting.md"]
+    for rule in RULES.values():
+        assert f"| `{rule.name}` | {rule.says}" in page
+        assert f"| {rule.source} |" in page

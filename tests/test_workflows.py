@@ -1,4 +1,4 @@
-"""The workflows, ours and the one that the README offers, call commands and options that exist."""
+"""The workflows, ours and those that a page offers, call commands and options that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from dimbench import cli
 
 ROOT = Path(__file__).parent.parent
-FILES = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), ROOT / "README.md"]
+FILES = [*sorted((ROOT / ".github" / "workflows").glob("*.yml")), ROOT / "docs" / "comparing.md"]
 
 
 def commands(text: str) -> list[str]:

@@ -1,15 +1,16 @@
 from __future__ import annotations
 
-import json as json_module
 from contextlib import nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dimbench import presets
 from dimbench.commands import options
-from dimbench.commands.emit import table_format, writing
-from dimbench.papers import claims
+from dimbench.commands.emit import show_entries, writing
+from dimbench.papers import claims, frame, said
 from dimbench.progress import track
 
 
@@ -17,32 +18,65 @@ def run(
     pattern: Annotated[
         str, typer.Argument(help="Only claims about models, or from tables, of this name or wildcard.")
     ] = "*",
-    html: Annotated[
-        Path | None, typer.Option(help="Also write a self-contained page here.", metavar="FILE", show_default="no page")
+    tools: Annotated[
+        bool,
+        typer.Option(
+            "--tools",
+            help="Instead: run the counters that are installed on the models of that name, by default dit-xl2 and "
+            "udit-b, and set their figures beside ours.",
+        ),
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(help="Also write a self-contained page here, .html.", metavar="FILE", show_default="no page"),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the claims as a JSON array and nothing else.")] = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    records: Annotated[
+        list[Path] | None,
+        typer.Option(
+            help="Record file with speeds measured here; may be given again.",
+            metavar="FILE",
+            show_default="the shipped reference results and results/records.jsonl",
+        ),
+    ] = None,
+    form: options.Format = options.Form.RICH,
 ) -> None:
-    """Check every parameter count and GFLOPs figure that papers and surveys print against our own count.
+    """Check what papers and surveys print of parameters, GFLOPs and speed, and what they say of them in sentences.
 
     A figure agrees if our count gives it as it is printed, rounded or cut off, by the rule `macs` or by
     the rule its source counted by; then it is said how much that rule leaves out.
     """
-    from dimbench.report import audit_page
+    from dimbench.report import audit_page, audit_sentences
     from dimbench.report import audit_table as audit
 
-    form = table_format(json, csv, markdown)
+    if tools:
+        _tools(["dit-xl2", "udit-b"] if pattern == "*" else [pattern], form)
+        return
     gathered = claims.gather(pattern)
-    with writing(html, "--html") if html else nullcontext() as page:
+    answered = [(sentence, sentence.check()) for sentence in said.sentences(pattern)]
+    speeds, known = said.speeds(pattern), frame.known_records(records)
+    with writing(to, "--to") if to else nullcontext() as page:
         findings = claims.examine(track(gathered, "counting"))
         if page:
-            page.write_text(audit_page.render(findings, _rules()), encoding="utf-8")
-    if form == "json":
-        typer.echo(json_module.dumps(audit.records(findings), indent=2))
-        return
-    for table in audit.tables(findings):
-        table.show(form)
+            page.write_text(audit_page.render(findings, _rules(), answered, speeds, known), encoding="utf-8")
+    tables = [*audit.tables(findings)]
+    tables += [audit_sentences.table(answered)] if answered else []
+    tables += [audit_sentences.speeds(speeds, known)] if speeds else []
+    show_entries(lambda: [*audit.records(findings), *audit_sentences.plain(answered, speeds, known)], tables, form)
+
+
+def _tools(names: list[str], form: options.Form) -> None:
+    from dimbench.backbone import find
+    from dimbench.counting import other_counters
+    from dimbench.report import counters_beside
+
+    here = other_counters.installed()
+    absent = [name for name in other_counters.TOOLS if name not in here]
+    found = {name: other_counters.of_network(find(name)) for name in presets.chosen(names)}
+    show_entries(
+        lambda: [{"model": name, **asdict(each)} for name, counts in found.items() for each in counts],
+        [counters_beside.table(name, counts, absent) for name, counts in found.items()],
+        form,
+    )
 
 
 def _rules() -> dict[str, tuple[str, str]]:

@@ -10,7 +10,7 @@ from dimbench import image_size
 from dimbench.bench import job_shards, parent, running
 from dimbench.bench import rows as plan
 from dimbench.commands import options
-from dimbench.commands.emit import output_file, show, table_format
+from dimbench.commands.emit import output_file, show
 from dimbench.errors import UsageError
 from dimbench.report import speed
 from dimbench.sampling import decoding
@@ -75,13 +75,10 @@ def run(
     ] = False,
     shard: options.Shard = "1/1",
     budget: options.BenchBudget = 60.0,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Time models: median with its interval, images per second, memory, and the distance from the device's limit."""
-    form = table_format(json, csv, markdown)
     chosen = options.chosen(names, set_, fetch, weights=not random_weights)
     if weights and len(chosen) > 1:
         raise UsageError(f"--weights {weights} cannot fit {len(chosen)} models; give one model")

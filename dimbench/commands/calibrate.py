@@ -28,7 +28,7 @@ def run(
     rounds: options.Rounds = 10,
     budget: options.RoundBudget = 3.0,
     seed: options.OrderSeed = 0,
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Measure this machine's noise by comparing a model with itself; compare then widens its margins to it."""
@@ -39,7 +39,7 @@ def run(
     with stepping("calibrating", rounds) as progress:
         run_bench = partial(checkouts.bench, budget=budget)
         records = noise.calibrate(side, model, run_bench, rounds, seed, progress)
-    emit(records, [_table(records)], file, "json" if json else "rich")
+    emit(records, [_table(records)], file, form)
 
 
 def _table(records: Sequence[Record]) -> Table:

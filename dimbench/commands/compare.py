@@ -11,7 +11,7 @@ import typer
 
 from dimbench import presets
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, table_format
+from dimbench.commands.emit import emit, output_file
 from dimbench.comparing import checkouts, noise, outcome
 from dimbench.comparing.gates import parse_gate
 from dimbench.comparing.judge import Change, failing
@@ -61,9 +61,7 @@ def run(
     fail_on: Annotated[
         FailOn, typer.Option(help="unclear: exit with 3 also if a metric of --fail-if stays unclear.")
     ] = FailOn.REGRESSION,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Say what got slower and what is noise, between two record files, two commits or two settings.
@@ -71,7 +69,6 @@ def run(
     Measured sides run in turn in fresh processes; what is unclear gets more rounds, what changed a second comparison.
     Exit codes: 0, 1 error, 2 usage, 3 regression confirmed.
     """
-    form = table_format(json, csv, markdown)
     gates = [parse_gate(text) for text in fail_if or ["seconds"]]
     rules = JudgedBy(gates, noise.known())
     kept: KeptRounds | None = None
@@ -94,7 +91,8 @@ def run(
         for change in found.changes
     ]
     if records:
-        emit(records, [shown.table(found.changes, _notes(found, rules, failed, absent))], file, form)
+        table = shown.table(found.changes, _notes(found, rules, failed, absent), whole=form == "csv")
+        emit(records, [table], file, form)
     if kept and not found.stopped:
         kept.forget()
     if isinstance(found.stopped, KeyboardInterrupt):

@@ -5,7 +5,8 @@ from typing import Annotated
 import typer
 
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, table_format
+from dimbench.commands.dialect import Command
+from dimbench.commands.emit import emit, output_file
 from dimbench.papers import gpu_days
 from dimbench.report import training_costs
 
@@ -17,7 +18,7 @@ def run() -> None:
     """What training costs, counted."""
 
 
-@app.command()
+@app.command(cls=Command)
 def train(
     name: options.Name,
     iterations: Annotated[int, typer.Option(min=1, help="Training steps.")],
@@ -29,27 +30,21 @@ def train(
     resolution: options.Resolution = None,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Count a training step, with its activations kept or checkpointed, and say what GPU-days many take."""
     from dimbench import verbs
 
-    form = table_format(json, csv, markdown)
     found = options.backbone(name, resolution, set_, inputs, None, None, False, False)
     record = verbs.training_cost(found, iterations, batch, gpu, mfu)
     emit([record], [training_costs.table(record)], output_file(out), form)
 
 
-@app.command()
-def claims(
-    json: options.Json = False, csv: options.Csv = False, markdown: options.Markdown = False, out: options.Out = None
-) -> None:
+@app.command(cls=Command)
+def claims(form: options.Format = options.Form.RICH, out: options.Out = None) -> None:
     """Check what sources print of GPU-days, and of what methods save, against counts of the networks they name."""
     from dimbench import verbs
 
-    form = table_format(json, csv, markdown)
     records = verbs.cost_claims()
     emit(records, training_costs.claims(records), output_file(out), form)

@@ -7,7 +7,7 @@ import typer
 
 from dimbench import results, units
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, table_format
+from dimbench.commands.emit import emit, output_file
 from dimbench.errors import UsageError
 from dimbench.progress import stepping
 from dimbench.report.tables import Table
@@ -21,13 +21,10 @@ def run(
     device: options.Device = "cpu",
     threads: options.Threads = None,
     budget: Annotated[float, typer.Option(help="Seconds for each figure at most.")] = 2.0,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Measure what this machine can do at most: the ceilings that `bench` divides by, kept in the cache."""
-    form = table_format(json, csv, markdown)
     if budget <= 0:
         raise UsageError(f"a budget of {budget:g} seconds leaves no time to measure; give more than 0")
     file = output_file(out)

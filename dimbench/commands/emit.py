@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import typer
 
 from dimbench import paths, results
-from dimbench.errors import DimbenchError, UsageError, reason
+from dimbench.commands.dialect import Form
+from dimbench.errors import DimbenchError, reason
 from dimbench.files import replacing
 from dimbench.report.tables import Table
 
@@ -22,27 +23,33 @@ def output_file(out: Path | None) -> Path:
     return file
 
 
-def table_format(json: bool, csv: bool, markdown: bool) -> str:
-    """The one format that was asked for."""
-    wanted = [name for name, given in (("json", json), ("csv", csv), ("markdown", markdown)) if given]
-    if len(wanted) > 1:
-        raise UsageError(f"--{wanted[0]} and --{wanted[1]} were both given; give one format")
-    return wanted[0] if wanted else "rich"
-
-
-def emit(records: Sequence[results.Record], tables: Iterable[Table], file: Path, form: str) -> None:
+def emit(records: Sequence[results.Record], tables: Iterable[Table], file: Path, form: Form) -> None:
     """Append the records to `file`, then print them as JSON, or the tables in the format `form`."""
     results.append(records, file)
     show(records, tables, form)
 
 
-def show(records: Sequence[results.Record], tables: Iterable[Table], form: str) -> None:
+def show(records: Sequence[results.Record], tables: Iterable[Table], form: Form) -> None:
     """Print the records as JSON, or the tables in the format `form`."""
-    if form == "json":
-        typer.echo(json.dumps([record.as_dict() for record in records], indent=2))
-        return
-    for table in tables:
-        table.show(form)
+    show_entries(lambda: [record.as_dict() for record in records], tables, form)
+
+
+def show_entries(entries: Callable[[], object], tables: Iterable[Table], form: Form) -> None:
+    """Print what is no record: what `entries` gives as JSON, or the tables in the format `form`."""
+    if form is Form.JSON:
+        typer.echo(json.dumps(entries(), indent=2))
+    elif form is Form.HTML:
+        from dimbench.report import html
+
+        typer.echo(html.page_of(tables))
+    else:
+        for table in tables:
+            table.show(form)
+
+
+def show_rows(table: Table, form: Form) -> None:
+    """Print a table whose cells are all there is to say, which are its JSON too."""
+    show_entries(lambda: [dict(zip(table.columns, row, strict=True)) for row in table.rows], [table], form)
 
 
 @contextmanager

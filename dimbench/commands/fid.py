@@ -28,7 +28,9 @@ DRAWING = (
 
 def run(
     ctx: typer.Context,
-    model: Annotated[str | None, typer.Option(help="The model that draws the images.", show_default="none")] = None,
+    model: Annotated[
+        str | None, typer.Argument(help="The model that draws the images.", metavar="NAME", show_default="none")
+    ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Images instead: a folder of pictures or an npz (arr_0).", show_default="none")
     ] = None,
@@ -78,16 +80,18 @@ def run(
     ] = None,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall.
 
-    Several GPUs or machines share the work: torchrun --nproc-per-node N -m dimbench fid ... --device cuda, or srun.
+    With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM. Several GPUs
+    or machines share the work: torchrun --nproc-per-node N -m dimbench fid ... --device cuda, or srun.
     """
     if sum((model is not None, images is not None, recipe is not None, real)) != 1:
-        raise UsageError("give one of --model NAME, --images PLACE, --recipe NAME or --real")
-    if (images or real) and (meant := _given(ctx, DRAWING)):
+        raise UsageError("give one of NAME, --images PLACE, --recipe NAME or --real")
+    drawing = [name for name in DRAWING if not (images and name == "autoencoder")]
+    if (images or real) and (meant := _given(ctx, drawing)):
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     if for_ranks and not plan:
         raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")
@@ -96,11 +100,11 @@ def run(
     asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
     task = verbs.fid_task(
         options.backbone(drawn, *asked) if drawn else None,
-        images, recipe=followed, reference=reference, extractor=extractor, inception=inception, vgg=vgg,
-        repeats=repeats, keep=not stream, planned_ranks=for_ranks, num_images=num_images,
-        steps=steps, cfg=cfg, sampler=sampler, labels=labels,
-        seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value, compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
+        images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference, extractor=extractor,
+        inception=inception, vgg=vgg, repeats=repeats, keep=not stream, planned_ranks=for_ranks,
+        num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
+        device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
+        compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     )  # fmt: skip
     if plan:
         if ranks.here().first:
@@ -109,7 +113,7 @@ def run(
     file = output_file(out)
     found = task.run()
     if ranks.here().first:
-        emit(found.records, [_table(found)], file, "json" if json else "rich")
+        emit(found.records, [_table(found)], file, form)
     task.finish()
 
 
@@ -123,7 +127,7 @@ def _followed(name: str, ctx: typer.Context) -> Recipe:
     """The recipe, once it is known that no option contradicts it."""
     recipe = presets.find_recipe(name)
     if fixed := _given(ctx, FIXED):
-        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give --model instead")
+        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give NAME instead")
     return recipe
 
 

@@ -8,7 +8,7 @@ import typer
 
 from dimbench import verbs
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, table_format
+from dimbench.commands.emit import emit, output_file
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.report import bills
 
@@ -79,13 +79,10 @@ def run(
         Path | None,
         typer.Option(help="With --real: checkpoint, as for `sample`.", show_default="the initial weights"),
     ] = None,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Count the multiply-adds (MACs) of one forward pass, and FLOPs = 2 x MACs, without loading any weights."""
-    form = table_format(json, csv, markdown)
     if usual and (steps is not None or cfg or sampler):
         raise UsageError("--usual is a sampler, its steps and guidance; leave it out, or --steps, --cfg and --sampler")
     if steps is None and not usual and (cfg or sampler or with_ or guide):

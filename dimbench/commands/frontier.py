@@ -6,7 +6,7 @@ import typer
 
 from dimbench import verbs
 from dimbench.commands import options
-from dimbench.commands.emit import output_file, show, table_format
+from dimbench.commands.emit import output_file, show
 from dimbench.report import tradeoffs
 
 
@@ -46,22 +46,19 @@ def run(
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
     shard: options.Shard = "1/1",
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Weigh methods against each other: what each leaves out, the time it takes, how far images move, and their FID.
 
     Every condition draws the same noise, in turn; rows that are in the records file are not measured again.
     """
-    form = table_format(json, csv, markdown)
     file = output_file(out)
     task = options.backbone(name, resolution, set_, inputs, process, None, fetch, not random_weights)
     found = verbs.frontier(
         task, [text.split("+") for text in with_ or ()], file=file, shard=shard, reference=reference,
-        extractor=extractor, inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed,
-        batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
+        extractor=extractor, inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler,
+        labels=labels, seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
         dtype=dtype.value,
     )  # fmt: skip
     show(found.records, tradeoffs.tables(found.records), form)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +8,7 @@ import typer
 
 from dimbench import stats
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, table_format
+from dimbench.commands.emit import emit, output_file, show_entries
 from dimbench.errors import UsageError
 from dimbench.progress import stepping
 from dimbench.report.kernel_times import timings
@@ -52,9 +51,7 @@ def run(
         ),
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="Timed calls of each backend; from 6 on with an interval.")] = 25,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """List the operators with their backends, and what keeps one from running here; --bench times them."""
@@ -62,7 +59,6 @@ def run(
 
     from dimbench.kernels import backends
 
-    form = table_format(json, csv, markdown)
     if (backward or backend) and not bench:
         raise UsageError(f"{'--backward' if backward else '--backend'} was given without --bench; give both")
     chosen = _operators(operators or [])
@@ -102,7 +98,7 @@ def _check_device(device: str) -> None:
         raise UsageError(f"torch cannot use the device {device!r} here; give --device cpu") from None
 
 
-def _list(operators: Sequence[Backends], size: Size, form: str) -> None:
+def _list(operators: Sequence[Backends], size: Size, form: options.Form) -> None:
     rows = []
     for operator in operators:
         inputs = operator.example(size).inputs
@@ -110,14 +106,12 @@ def _list(operators: Sequence[Backends], size: Size, form: str) -> None:
         for name in operator.names:
             reason = operator.why_not(name, *inputs)
             rows.append((operator.operator, name, "cannot" if reason else "runs" if name == runs else "can", reason))
-    if form == "json":
-        names = ("operator", "backend", "here", "why_not")
-        typer.echo(json_module.dumps([dict(zip(names, row, strict=True)) for row in rows], indent=2))
-        return
     where = f"{size.device}, {str(size.dtype).removeprefix('torch.')}"
     note = f"The first that can runs; for a batch of {size.batch}, L {size.length}, E {size.channels}, N {size.states}."
     cells = [(operator, name, here, reason or "") for operator, name, here, reason in rows]
-    Table(("operator", "backend", f"on {where}", "because"), cells, notes=(note,)).show(form)
+    table = Table(("operator", "backend", f"on {where}", "because"), cells, notes=(note,))
+    names = ("operator", "backend", "here", "why_not")
+    show_entries(lambda: [dict(zip(names, row, strict=True)) for row in rows], [table], form)
 
 
 def _runnable(operator: Backends, size: Size, wanted: Sequence[str] | None) -> list[str]:

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
-import json as json_module
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from dimbench import presets, units
 from dimbench.commands import options
+from dimbench.commands.emit import show_entries
 from dimbench.counting import kept
 from dimbench.counting.summed import Sums
 from dimbench.errors import UsageError
@@ -33,7 +33,7 @@ def run(
             show_default="all",
         ),
     ] = None,
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """List the registered models by family: their size, what they cost, whose they are and whether weights exist."""
     found = presets.match([pattern])
@@ -43,14 +43,10 @@ def run(
             raise UsageError(f"unknown family {family!r}; known are {', '.join(families)}")
         found = [preset for preset in found if preset.family == family.lower()]
     if benchmark is not None:
-        _compared(found, benchmark, json)
+        _compared(found, benchmark, form)
         return
     here = {preset.name: kept.known(preset.name) for preset in found}
     counted = {name: sums or kept.elsewhere(name) for name, sums in here.items()}
-    if json:
-        entries = [{**asdict(preset), "counted": _figures(counted[preset.name])} for preset in found]
-        typer.echo(json_module.dumps(entries, indent=2))
-        return
     columns = ("family", "name", "variant", "params", "px", "MACs", "paper", "year", "weights")
     notes = ["`dimbench weights list` names the files."]
     if not all(counted.values()):
@@ -59,7 +55,12 @@ def run(
         libraries = " and ".join(f"{library} {version}" for library, version in kept.shipped_with().items())
         notes.append(f"Counted with {libraries}; `dimbench flops NAME` counts with what is installed.")
     rows = [_row(preset, _figures(counted[preset.name])) for preset in found]
-    Table(columns, _grouped(rows), notes=notes).show()
+
+    def entries() -> list[dict[str, Any]]:
+        return [{**asdict(preset), "counted": _figures(counted[preset.name])} for preset in found]
+
+    first_out = ("variant", "year", "paper", "weights")
+    show_entries(entries, [Table(columns, _grouped(rows), notes=notes, first_out=first_out)], form)
 
 
 def _figures(found: Sums | None) -> dict[str, int]:
@@ -79,20 +80,19 @@ def _grouped(rows: Sequence[Row]) -> list[Row]:
     return [row if row[0] != last else ("", *row[1:]) for last, row in zip(before, rows, strict=False)]
 
 
-def _compared(found: list[Preset], benchmark: str, json: bool) -> None:
+def _compared(found: list[Preset], benchmark: str, form: options.Form) -> None:
     """What has a published FID on a benchmark, by family and latents, each with its best."""
     from dimbench.papers.comparable import comparable
 
     entries = comparable(found, benchmark)
-    if json:
-        typer.echo(json_module.dumps([asdict(entry) for entry in entries], indent=2))
-        return
     columns = ("family", "name", "params", "MACs", "latent", "stride", "normalised", "decoder", "FID", "drawn with")
     notes = (
         "The best FID published there; of other latents, trainings and draws of labels it compares with care only.",
         "`dimbench recipes` lists all of them; `dimbench flops NAME --steps N` counts an image with its decoder.",
     )
-    Table(columns, _grouped([_compared_row(entry) for entry in entries]), notes=notes).show()
+    first_out = ("normalised", "stride", "latent", "decoder", "drawn with")
+    table = Table(columns, _grouped([_compared_row(entry) for entry in entries]), notes=notes, first_out=first_out)
+    show_entries(lambda: [asdict(entry) for entry in entries], [table], form)
 
 
 def _compared_row(entry: Comparable) -> Row:

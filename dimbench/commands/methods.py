@@ -1,32 +1,31 @@
 from __future__ import annotations
 
-import json as json_module
 from dataclasses import fields
 from typing import Any
 
-import typer
-
 from dimbench.commands import options
+from dimbench.commands.emit import show_entries
 from dimbench.methods import METHODS
 from dimbench.methods.method import Method, said
 from dimbench.report.tables import Table
 
 
-def run(json: options.Json = False) -> None:
+def run(form: options.Format = options.Form.RICH) -> None:
     """List the methods that --with takes: what each does, its settings, its source, and what it lacks here."""
-    if json:
-        found = [
-            {"name": name, "settings": _settings(kind), "does": kind.says, "changes": kind.changes,
-             "wraps": kind.wraps, "source": kind.source, "timed": kind.timed, "missing": kind.absent()}
-            for name, kind in METHODS.items()
-        ]  # fmt: skip
-        typer.echo(json_module.dumps(found, indent=2))
-        return
     rows = [
         (name, _form(kind), kind.says, kind.wraps, kind.source, kind.absent() or "yes")
         for name, kind in METHODS.items()
     ]
-    Table(("method", "settings", "what it does", "wraps", "source", "runs here"), rows).show()
+    columns = ("method", "settings", "what it does", "wraps", "source", "runs here")
+    show_entries(_entries, [Table(columns, rows, first_out=("source", "wraps", "settings"))], form)
+
+
+def _entries() -> list[dict[str, Any]]:
+    return [
+        {"name": name, "settings": _settings(kind), "does": kind.says, "changes": kind.changes, "wraps": kind.wraps,
+         "source": kind.source, "timed": kind.timed, "missing": kind.absent()}
+        for name, kind in METHODS.items()
+    ]  # fmt: skip
 
 
 def _settings(kind: type[Method]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dimbench import image_size
+from dimbench.commands.dialect import Form
 from dimbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -19,12 +20,31 @@ _ALSO = (
     "or a network of your own as FILE.py:NAME or PACKAGE.MODULE:NAME, with settings behind a comma as in "
     "net.py:Net,width=384; or a folder that diffusers wrote, diffusers:CLASS or hf:OWNER/NAME."
 )
+
+
+def begun(incomplete: str) -> list[str]:
+    """The models whose names begin so, for the shell."""
+    from dimbench import presets
+
+    return [name for name in presets.all_presets() if name.startswith(incomplete)]
+
+
 Names = Annotated[
     list[str],
-    typer.Argument(help=f"Model names or wildcards, as `dimbench list` shows them; {_ALSO}", metavar="NAME..."),
+    typer.Argument(
+        help=f"Model names or wildcards, as `dimbench list` shows them; {_ALSO}",
+        metavar="NAME...",
+        autocompletion=begun,
+    ),
 ]
 Name = Annotated[
-    str, typer.Argument(help=f"A model name, as `dimbench list` shows it; {_ALSO}", metavar="NAME", show_default=False)
+    str,
+    typer.Argument(
+        help=f"A model name, as `dimbench list` shows it; {_ALSO}",
+        metavar="NAME",
+        show_default=False,
+        autocompletion=begun,
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -127,12 +147,21 @@ Kernel = Annotated[
         show_default="each operator's first that can run",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the records as a JSON array and nothing else.")]
-Csv = Annotated[bool, typer.Option("--csv", help="Print the table as CSV.")]
-Markdown = Annotated[bool, typer.Option("--markdown", help="Print the table as Markdown.")]
+Format = Annotated[
+    Form,
+    typer.Option(
+        "--format",
+        help="For a terminal, CSV, Markdown, LaTeX (booktabs), an HTML page, or records as JSON and nothing else; "
+        "--csv, --markdown and --json say it shorter.",
+        show_default="a table",
+    ),
+]
 Out = Annotated[
     Path | None,
-    typer.Option(help="File the records are appended to, JSON lines.", show_default="results/records.jsonl"),
+    typer.Option(
+        help="File the records are appended to, JSON lines.",
+        show_default="records.jsonl in ./results, or in the user's own folder",
+    ),
 ]
 Rounds = Annotated[
     int, typer.Option(min=3, help="Rounds at first; in each, both sides run once in a fresh process of their own.")
@@ -169,7 +198,15 @@ BenchBudget = Annotated[float, typer.Option(help="Seconds for warm-up and sample
 
 Steps = Annotated[int, typer.Option(min=1, help="Sampler steps; for a time grid, its points.")]
 Cfg = Annotated[float, typer.Option(help="Scale of classifier-free guidance; 1 is none.")]
-Sampler = Annotated[str | None, typer.Option(help="Sampler.", show_default="the family's own")]
+Sampler = Annotated[
+    str | None,
+    typer.Option(
+        help="ddpm or ddim of DiT and what is trained as it is; euler, heun2, midpoint, rk4, dopri5, sde-euler or "
+        "sde-heun of SiT; euler or heun of other flows; dpm-solver or dpm-solver++ of DiM and Stable Diffusion; "
+        "euler-maruyama of scores; average of MeanFlow.",
+        show_default="the family's own",
+    ),
+]
 Labels = Annotated[
     str | None,
     typer.Option(

@@ -6,7 +6,7 @@ import typer
 
 from dimbench import presets, units, verbs
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file, table_format
+from dimbench.commands.emit import emit, output_file
 from dimbench.presets import Preset
 from dimbench.report import bills
 from dimbench.report.tables import Table
@@ -22,13 +22,10 @@ def run(
     frames: options.Frames = None,
     fetch: options.Fetch = False,
     breakdown: Annotated[bool, typer.Option("--breakdown", help="Show the tree of modules with their shares.")] = False,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Count parameters, without loading any weights."""
-    form = table_format(json, csv, markdown)
     chosen = options.chosen(names, set_, fetch)
     file = output_file(out)
     records = verbs.parameters(chosen, inputs or (), resolution=resolution, frames=frames, modules=breakdown)

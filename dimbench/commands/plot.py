@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from dimbench import names
+from dimbench import image_size, names
 from dimbench.commands import options
-from dimbench.commands.emit import writing
+from dimbench.commands.emit import show_rows, writing
 from dimbench.errors import UsageError
 from dimbench.report import gallery
 from dimbench.report.tables import Table
@@ -48,12 +48,10 @@ def run(
     ] = None,
     set_: options.Settings = None,
     inputs: options.Inputs = None,
-    out: Annotated[
+    to: Annotated[
         Path | None, typer.Option(help="The picture, .png, .svg or .pdf.", metavar="FILE", show_default="NAME.png")
     ] = None,
-    resolution: Annotated[
-        int, typer.Option(help="Side of the images in pixels, where costs are counted.", min=1, max=options.MOST_PIXELS)
-    ] = 256,
+    resolution: options.Resolution = None,
     cost: Annotated[
         CostOf | None,
         typer.Option(
@@ -74,25 +72,29 @@ def run(
             show_default="the shipped reference results and results/records.jsonl",
         ),
     ] = None,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """Draw costs, times and published FIDs."""
     if name is None:
         rows = [(known, " ".join((draw.__doc__ or "").split())) for known, draw in gallery.PLOTS.items()]
-        Table(("name", "what"), rows, notes=("`dimbench plot NAME --out FILE.png` draws one.",)).show()
+        show_rows(Table(("name", "what"), rows, notes=("`dimbench plot NAME --to FILE.png` draws one.",)), form)
         return
     name, draw = names.find(name, {each: (each, draw) for each, draw in gallery.PLOTS.items()}, "plot")
     if cost and (draw, cost) not in COSTS:
         raise UsageError(f"--cost {cost} is no choice of {name}; leave it out")
     if against and draw is not gallery.frontier:
         raise UsageError(f"--against {against} is a choice of frontier, and {name} was asked for; leave it out")
-    file = out or Path(f"{name}.png")
+    file = to or Path(f"{name}.png")
     ending = file.suffix.removeprefix(".").lower()
     if ending not in ENDINGS:
-        raise UsageError(f"--out {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
+        raise UsageError(f"--to {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
     if not models and (set_ or inputs):
         raise UsageError("--set and --input are of models that are named; name them, or leave the options out")
+    height, width = image_size.sides(resolution or 256)
+    if height != width:
+        raise UsageError(f"--resolution {resolution} is no square, and a plot is of squares; give one side")
     chosen = options.chosen(models, set_) if models else []
-    with writing(file, "--out") as temporary:
-        asked = gallery.Asked(chosen, resolution, records, cost or "", against or "fid", inputs or ())
+    with writing(file, "--to") as temporary:
+        asked = gallery.Asked(chosen, height, records, cost or "", against or "fid", inputs or ())
         draw(asked, temporary, ending)
     typer.echo(f"{file}", err=True)

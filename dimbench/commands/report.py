@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from dimbench.report.findings import Findings
 
 
+MOST_BYTES = 2**20 - 1  # of a step's summary, beyond which GitHub shows none of it
+_BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".xml": "junit", ".html": "html"}
+
+
 class ReportFormat(StrEnum):
     MARKDOWN = "markdown"
     JUNIT = "junit"
@@ -23,18 +28,32 @@ class ReportFormat(StrEnum):
     HTML = "html"
 
 
+class Over(StrEnum):
+    COMMITS = "commits"
+    VERSIONS = "versions"
+
+
 def run(
     files: Annotated[
         list[Path], typer.Argument(help="Record files (.jsonl) of any commands.", metavar="FILE...", show_default=False)
     ],
     format: Annotated[
-        ReportFormat,
+        ReportFormat | None,
         typer.Option(
             help="Markdown for a pull request; JUnit XML; JSON of github-action-benchmark (customSmallerIsBetter) or "
-            "Bencher; or one HTML page."
+            "Bencher; or one HTML page.",
+            show_default="by the ending of --to: .md, .xml or .html; else Markdown",
         ),
-    ] = ReportFormat.MARKDOWN,
-    out: Annotated[
+    ] = None,
+    over: Annotated[
+        Over | None,
+        typer.Option(
+            help="Draw what each command measures first over commits or versions, and mark where it came to another "
+            "level; as Markdown or HTML.",
+            show_default="no history",
+        ),
+    ] = None,
+    to: Annotated[
         Path | None, typer.Option(help="File for the report.", metavar="FILE", show_default="standard output")
     ] = None,
 ) -> None:
@@ -44,14 +63,15 @@ def run(
     """
     from dimbench.report import findings
 
-    render = _renderer(format)
-    if out and (out.suffix == ".jsonl" or out in files):
-        raise UsageError(f"--out {out} is for records, which a report would overwrite; give a name such as report.md")
+    format = format or ReportFormat(_BY_SUFFIX.get(to.suffix.lower() if to else "", "markdown"))
+    render = _renderer(format) if over is None else _over(over, format)
+    if to and (to.suffix == ".jsonl" or to in files):
+        raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
     text = render(findings.gather(_read(files)))
-    if out is None:
+    if to is None:
         typer.echo(text, nl=False)
     else:
-        _write(out, text)
+        _write(to, text)
     if format is ReportFormat.MARKDOWN and (summary := paths.step_summary()):
         _append(summary, text)
 
@@ -76,6 +96,15 @@ def _renderer(format: ReportFormat) -> Callable[[Findings], str]:
     return trackers.bencher if format is ReportFormat.BENCHER else trackers.github_benchmark
 
 
+def _over(over: Over, format: ReportFormat) -> Callable[[Findings], str]:
+    from dimbench.report import over_time
+
+    forms = {ReportFormat.MARKDOWN: over_time.markdown, ReportFormat.HTML: over_time.page}
+    if format not in forms:
+        raise UsageError(f"--over {over} is drawn as markdown or html, not as {format}; give one of them")
+    return partial(forms[format], over=over.value)
+
+
 def _read(files: list[Path]) -> list[dict[str, Any]]:
     """The records of all files; one without any is named on stderr."""
     found = {file: results.read(file) for file in files}
@@ -93,13 +122,16 @@ def _write(file: Path, text: str) -> None:
         with replacing(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
     except OSError as error:
-        raise DimbenchError(f"cannot write to {file} ({reason(error)}); give another file with --out") from None
+        raise DimbenchError(f"cannot write to {file} ({reason(error)}); give another file with --to") from None
 
 
 def _append(file: Path, text: str) -> None:
+    from dimbench.report import markdown
+
     try:
         with file.open("a", encoding="utf-8") as summary:
-            summary.write(text)
+            written = summary.tell()  # at its end
+            summary.write(markdown.within(text, max(0, MOST_BYTES - written)))
     except OSError as error:
         raise DimbenchError(
             f"cannot append to {file} ({reason(error)}), which GITHUB_STEP_SUMMARY names; unset it or name a file"

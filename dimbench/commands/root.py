@@ -13,7 +13,9 @@ from dimbench import __version__
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"dimbench {__version__}")
+        from importlib.metadata import version
+
+        typer.echo(f"dimbench {__version__}, torch {version('torch')}")
         raise typer.Exit
 
 
@@ -30,7 +32,13 @@ def _add(places: list[Path] | None) -> None:
 
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version",
+            help="Show the versions of dimbench and torch, and exit.",
+            callback=_show_version,
+            is_eager=True,
+        ),
     ] = False,
     presets: Annotated[
         list[Path] | None,
@@ -43,3 +51,25 @@ def options(
     ] = None,
 ) -> None:
     pass
+
+
+def _show_whole(context: typer.Context, wanted: bool) -> None:
+    """Until the command ends."""
+    if wanted:
+        from dimbench.report.tables import wide
+
+        context.with_resource(wide())
+
+
+def everywhere(
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="Show every column and every digit of a table, however narrow the terminal.",
+            callback=_show_whole,
+            expose_value=False,
+        ),
+    ] = False,
+) -> None:
+    """Options of every command."""

@@ -21,17 +21,17 @@ def run(
     sampler: options.Sampler = None,
     num_images: Annotated[int, typer.Option(min=1, help="Images to draw; a folder takes more later.")] = 64,
     labels: options.Labels = None,
-    out: Annotated[
+    to: Annotated[
         Path | None,
         typer.Option(
             help="A name in .png for one sheet with all images, or a folder for one file or many.",
             show_default="samples.png; the folder samples for voxels and the like",
         ),
     ] = None,
-    form: Annotated[
+    kind: Annotated[
         folder.ImageFormat | None,
         typer.Option(
-            "--format",
+            "--as",
             help="In a folder: npz (samples.npz, arr_0 as ADM's suite reads it), png (000000.png, ...) or latents.",
             show_default="npz",
         ),
@@ -54,37 +54,36 @@ def run(
     autoencoder: options.Autoencoder = None,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
+    out: options.Out = None,
 ) -> None:
     """Draw images on one sheet or into a folder, voxels and actions as numbers; run again after an interruption and it
     goes on.
 
     Several GPUs or machines share the work: torchrun --nproc-per-node N -m dimbench sample NAME ... --device cuda.
     """
-    if out or form:
-        _check_out(out or Path("samples.png"), form)
-    file = output_file(None)
+    if to or kind:
+        _check_place(to or Path("samples.png"), kind)
+    file = output_file(out)
     record = verbs.sample(
         options.backbone(name, resolution, set_, inputs, process, frames, fetch, weights=not random_weights),
-        out,
-        form=form or folder.ImageFormat.NPZ,
+        to,
+        form=kind or folder.ImageFormat.NPZ,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
         compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     )  # fmt: skip
     if record:
-        emit([record], [_table(record)], file, "json" if json else "rich")
+        emit([record], [_table(record)], file, form)
 
 
-def _check_out(out: Path, form: folder.ImageFormat | None) -> None:
-    if folder.is_sheet(out):
-        if form:
-            raise UsageError(
-                f"--format {form} makes a folder, and --out {out} names a sheet; give a folder or leave out --format"
-            )
-    elif out.suffix[1:].isalpha() and not out.is_dir():
+def _check_place(to: Path, kind: folder.ImageFormat | None) -> None:
+    if folder.is_sheet(to):
+        if kind:
+            raise UsageError(f"--as {kind} makes a folder, and --to {to} names a sheet; give one of them")
+    elif to.suffix[1:].isalpha() and not to.is_dir():
         raise UsageError(
-            f"--out {out} is neither a PNG nor a folder; give a name that ends in .png, or one without an ending"
+            f"--to {to} is neither a PNG nor a folder; give a name that ends in .png, or one without an ending"
         )
 
 

@@ -8,6 +8,7 @@ import typer
 
 from dimbench import units
 from dimbench.commands import options
+from dimbench.commands.emit import show_rows
 from dimbench.errors import UsageError
 from dimbench.quality import networks as comparing
 from dimbench.quality import plan as planning
@@ -20,7 +21,7 @@ FEATURES = 10_000  # as many images as ADM's references hold
 
 def run(
     images: Annotated[Path, typer.Argument(help="A folder of pictures or an npz of images (arr_0).", metavar="IMAGES")],
-    out: Annotated[Path, typer.Option(help="The reference to write, npz.")],
+    to: Annotated[Path, typer.Option(help="The reference to write, npz.")],
     features: Annotated[
         int, typer.Option(min=0, help="Images, evenly spread, whose features are kept for KID, precision and recall.")
     ] = FEATURES,
@@ -31,14 +32,15 @@ def run(
     extractor: options.ExtractorName = None,
     inception: options.Inception = None,
     vgg: options.Vgg = None,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """Make a reference of real images that `fid --reference` takes: statistics, features, and what made them."""
     from dimbench.files import digest
     from dimbench.quality.images import open_images
     from dimbench.quality.references import write_reference
 
-    if out.suffix.lower() != ".npz":
-        raise UsageError(f"--out {out} is not an npz; give a name that ends in .npz")
+    if to.suffix.lower() != ".npz":
+        raise UsageError(f"--to {to} is not an npz; give a name that ends in .npz")
     found = open_images(images)
     networks = comparing.Networks(extractor, inception, vgg).found(found.size)
     requests.refuse_if_missing(f"a reference of {images}", networks.missing)
@@ -46,25 +48,26 @@ def run(
     network = networks.open(here.device(device))
     if here.first:
         typer.echo(planning.of_images(found, 0, network, batch), err=True)
-        _check_writable(out)
+        _check_writable(to)
     summary = comparing.summarised(found, network, features, batch, here)
     if not here.first:
         return
-    write_reference(summary, network, found.size, out)
+    write_reference(summary, network, found.size, to)
     height, width = found.size
     dimensions = len(summary.pool.mu)
     notes = found.doubts("The")
     if found.count <= dimensions:
         notes.append(f"{found.count:,} images do not fill {dimensions:,} feature dimensions: FID will be biased.")
     row = (
-        str(out),
+        str(to),
         f"{found.count:,}",
         f"{height} x {width}",
         network.name if summary.vgg is None else f"{network.name}, vgg16",
-        units.size(out.stat().st_size),
-        digest(out)[:16],
+        units.size(to.stat().st_size),
+        digest(to)[:16],
     )
-    Table(("reference", "images", "pixels", "features of", "size", "SHA-256"), [row], notes=notes).show()
+    columns = ("reference", "images", "pixels", "features of", "size", "SHA-256")
+    show_rows(Table(columns, [row], notes=notes), form)
 
 
 def _check_writable(out: Path) -> None:

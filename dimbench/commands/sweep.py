@@ -10,7 +10,7 @@ from dimbench import results
 from dimbench.bench import job_shards, running, sweeps
 from dimbench.bench.rows import Row
 from dimbench.commands import options
-from dimbench.commands.emit import output_file, show, table_format
+from dimbench.commands.emit import output_file, show, show_rows
 from dimbench.errors import UsageError
 from dimbench.report import crossover, speed
 from dimbench.report.tables import Table
@@ -20,28 +20,24 @@ _UNITS = {"resolution": "px", "batch": "images"}
 
 
 def run(
-    name: Annotated[str | None, typer.Argument(help="A sweep; without it, the list of them.", metavar="NAME")] = None,
+    name: Annotated[str | None, typer.Argument(help="A sweep; without it, the list of them.", metavar="SWEEP")] = None,
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Models in place of the sweep's.", show_default="as the sweep says")
+    ] = None,
     device: options.Device = "cpu",
     dtype: Annotated[
         options.Dtype | None, typer.Option(help="One type of numbers for all rows.", show_default="as the sweep says")
-    ] = None,
-    model: Annotated[
-        list[str] | None,
-        typer.Option(help="Models in place of the sweep's; may be given again.", show_default="as the sweep says"),
     ] = None,
     threads: options.Threads = None,
     with_: options.With = None,
     shard: options.Shard = "1/1",
     budget: options.BenchBudget = 60.0,
-    json: options.Json = False,
-    csv: options.Csv = False,
-    markdown: options.Markdown = False,
+    form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
     """Run a named plan of measurements; rows that are in the records file are not measured again."""
-    form = table_format(json, csv, markdown)
     if name is None:
-        _list()
+        _list(form)
         return
     sweep = sweeps.find(name)
     fixed = {
@@ -52,7 +48,7 @@ def run(
         **({"dtype": dtype.value} if dtype else {}),
     }
     part = job_shards.parse(shard)
-    possible = _possible(sweep.rows(model, **fixed))
+    possible = _possible(sweep.rows(models or None, **fixed))
     wanted = part.rows(possible)
     file = output_file(out)
     stored = results.so_far(file)
@@ -69,9 +65,9 @@ def run(
     ran.raise_failures()
 
 
-def _list() -> None:
+def _list(form: options.Form) -> None:
     rows = [(sweep.name, str(len(sweep.rows())), sweep.says) for sweep in sweeps.all_sweeps().values()]
-    Table(("sweep", "rows", "what it shows"), rows).show()
+    show_rows(Table(("sweep", "rows", "what it shows"), rows), form)
 
 
 def _possible(rows: Sequence[Row]) -> list[Row]:

@@ -1,35 +1,23 @@
 from __future__ import annotations
 
-import json
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from dimbench.commands import options
+from dimbench.commands.emit import show_entries
 from dimbench.papers import frame
 from dimbench.papers import printed as tables
 from dimbench.papers.beside import Beside, compare, elsewhere
 from dimbench.progress import track
-from dimbench.report.tables import Table
-
-
-class TableFormat(StrEnum):
-    RICH = "rich"
-    MARKDOWN = "markdown"
-    CSV = "csv"
-    LATEX = "latex"
-    HTML = "html"
-    JSON = "json"
 
 
 def run(
     name: Annotated[
         str | None, typer.Argument(help="The table, such as dit-4; without one, list them.", show_default=False)
     ] = None,
-    format: Annotated[
-        TableFormat, typer.Option(help="For a terminal, Markdown, CSV, LaTeX (booktabs), an HTML page, or JSON.")
-    ] = TableFormat.RICH,
+    form: options.Format = options.Form.RICH,
     records: Annotated[
         list[Path] | None,
         typer.Option(
@@ -44,18 +32,17 @@ def run(
 
     if name is None:
         listed = list(tables.all_tables().values())
-        if format is TableFormat.JSON:
-            typer.echo(json.dumps([{"name": t.name, "title": t.title, "source": t.source} for t in listed], indent=2))
-        else:
-            _print(paper_tables.listing(listed), format)
+        show_entries(
+            lambda: [{"name": t.name, "title": t.title, "source": t.source} for t in listed],
+            [paper_tables.listing(listed)],
+            form,
+        )
         return
     wanted = tables.find(name)
     known = frame.known_records(records)
     comparison = compare(wanted, known, track(wanted.rows, "counting"))
-    if format is TableFormat.JSON:
-        typer.echo(json.dumps(paper_tables.entries(comparison), indent=2))
-    else:
-        _print(paper_tables.render(comparison, _rules(comparison), elsewhere(comparison, known)), format)
+    shown = paper_tables.render(comparison, _rules(comparison), elsewhere(comparison, known))
+    show_entries(lambda: paper_tables.entries(comparison), [shown], form)
 
 
 def _rules(comparison: Beside) -> dict[str, str]:
@@ -66,15 +53,3 @@ def _rules(comparison: Beside) -> dict[str, str]:
     from dimbench.counting.rules import RULES
 
     return {name: rule.says for name, rule in RULES.items() if name in used | {"macs"}}
-
-
-def _print(table: Table, format: TableFormat) -> None:
-    from dimbench.report import html, latex
-
-    if format is TableFormat.LATEX:
-        typer.echo(latex.latex(table))
-    elif format is TableFormat.HTML:
-        body = html.table(table.columns, table.rows) + html.paragraphs(table.notes)
-        typer.echo(html.page(table.title or "Tables of papers", [html.Section("", body)]))
-    else:
-        table.show(format.value)

@@ -33,7 +33,7 @@ def run(
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of the first weights and of all randomness in training.")
     ] = 0,
     save_every: Annotated[int, typer.Option(min=1, help="Steps between checkpoints.")] = 250,
-    out: Annotated[
+    to: Annotated[
         Path | None,
         typer.Option(
             help="File for the averaged weights; the checkpoint lies beside it.",
@@ -42,18 +42,19 @@ def run(
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Write the averaged weights in float16.")] = False,
     kernel: options.Kernel = None,
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
+    out: options.Out = None,
 ) -> None:
     """Train a model on the embedded digits; run again after an interruption and it goes on to the bit."""
     if name == "digits-classifier":
-        record = _classifier(seed, out or Path("checkpoints/digits-classifier.safetensors"))
+        record = _classifier(seed, to or Path("checkpoints/digits-classifier.safetensors"))
     else:
         preset = _trainable(name)
         recipe = {"steps": steps, "batch": batch, "lr": lr, "ema": ema, "seed": seed}
-        record = _train(preset, recipe, save_every, out or Path(f"checkpoints/{preset.name}.safetensors"), half)
+        record = _train(preset, recipe, save_every, to or Path(f"checkpoints/{preset.name}.safetensors"), half)
     shown = ("-" if value is None else f"{value:g}" for value in record.metrics.values())
     rows = [(record.model, *shown, record.details["file"])]
-    emit([record], [Table(("model", *record.metrics, "weights"), rows)], output_file(None), "json" if json else "rich")
+    emit([record], [Table(("model", *record.metrics, "weights"), rows)], output_file(out), form)
 
 
 def _trainable(name: str) -> Preset:
@@ -78,7 +79,7 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path,
     training = Training(model, find_process(preset.diffusion), settings)
     checkpoint = out.with_suffix(".ckpt")
     if checkpoint == out:
-        raise UsageError(f"--out {out} is where the checkpoint lies; give a name that ends in .safetensors")
+        raise UsageError(f"--to {out} is where the checkpoint lies; give a name that ends in .safetensors")
     with _interrupts_between_steps() as interrupt:
         _begin(training, checkpoint)
         images, labels = digits.load("train")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as json_module
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,6 +13,8 @@ import typer
 
 from dimbench import hub, paths, presets, units
 from dimbench.commands import options
+from dimbench.commands.dialect import Command
+from dimbench.commands.emit import show_entries, show_rows
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
 from dimbench.names import folded
@@ -46,6 +47,7 @@ class Layout(StrEnum):
     DIFFUSERS = "diffusers"
 
 
+_FIRST_OUT = ("layout", "drawn with", "for", "px", "size")  # of `list`
 _STATES = {
     "verified": "fetched and verified",
     "fetched": "fetched, not verified",
@@ -59,37 +61,39 @@ def run() -> None:
     """Published weights and what else drawing and evaluating need."""
 
 
-@app.command("list")
+@app.command("list", cls=Command)
 def list_(
     pattern: Annotated[str, typer.Argument(help="Name or wildcard of models, shared files or files.")] = "*",
-    json: options.Json = False,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """List the published files: what for, which FID they must give and how, and whether they are here."""
     found = catalog.match([pattern])
-    if json:
-        here = [{"model": e.owner, **asdict(e.file), "path": str(e.path), "here": _state(e)} for e in found]
-        typer.echo(json_module.dumps(here, indent=2))
-        return
     columns = ("for", "file", "px", "size", "layout", "FID", "drawn with", "here")
     notes = ("FID: what the authors print, of 50,000 images; drawn with: sampler and steps, guidance, autoencoder.",)
-    Table(columns, [_row(entry) for entry in found], notes=notes).show()
+    show_entries(
+        lambda: [{"model": e.owner, **asdict(e.file), "path": str(e.path), "here": _state(e)} for e in found],
+        [Table(columns, [_row(entry) for entry in found], notes=notes, first_out=_FIRST_OUT)],
+        form,
+    )
 
 
-@app.command()
-def where(names: Some = None) -> None:
+@app.command(cls=Command)
+def where(names: Some = None, form: options.Format = options.Form.RICH) -> None:
     """Show the folder of the weights and where each file is looked for."""
     found = catalog.match(names or ["*"])
     rows = [(entry.name, str(entry.path), _state(entry)) for entry in found]
     notes = ("$DIMBENCH_CACHE names another place than ~/.cache/dimbench; the weights are in its folder weights/.",)
-    typer.echo(str(paths.weights_folder()))
-    Table(("file", "looked for at", "here"), rows, notes=notes).show()
+    if form is options.Form.RICH:
+        typer.echo(str(paths.weights_folder()))
+    show_rows(Table(("file", "looked for at", "here"), rows, notes=notes), form)
 
 
-@app.command()
+@app.command(cls=Command)
 def fetch(
     names: Wanted,
     offline: Annotated[bool, typer.Option("--offline", help="Use no network: say what to copy, from where.")] = False,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds a server may be silent.")] = 30.0,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """Download published files; run again after an interruption and it goes on."""
     from dimbench.weights.fetch import fetch as fetch_one
@@ -109,13 +113,13 @@ def fetch(
             continue
         rows.append((entry.name, done, units.size(entry.path.stat().st_size), _fingerprint(entry), str(entry.path)))
     if rows:
-        Table(("file", "done", "size", "SHA-256", "at"), rows).show()
+        show_rows(Table(("file", "done", "size", "SHA-256", "at"), rows), form)
     if failures:
         raise DimbenchError("\n".join(failures))
 
 
-@app.command()
-def check(names: Some = None) -> None:
+@app.command(cls=Command)
+def check(names: Some = None, form: options.Format = options.Form.RICH) -> None:
     """Compare the files that are here with the SHA-256 written down when they arrived."""
     present = [entry for entry in catalog.match(names or ["*"]) if entry.path.is_file() and not entry.ships]
     rows, failures = [], []
@@ -127,15 +131,15 @@ def check(names: Some = None) -> None:
             failures.append(str(failure))
             continue
         rows.append((entry.name, found, sha256[:16]))
-    if rows:
-        Table(("file", "state", "SHA-256"), rows).show()
+    if rows or form is options.Form.JSON:
+        show_rows(Table(("file", "state", "SHA-256"), rows), form)
     elif not failures:
         typer.echo(f"No published file is in {paths.weights_folder()}.")
     if failures:
         raise DimbenchError("\n".join(failures))
 
 
-@app.command("import")
+@app.command("import", cls=Command)
 def import_(
     file: Annotated[Path, typer.Argument(help="A file of weights, an index of several, or a folder with either.")],
     named: Annotated[
@@ -166,19 +170,20 @@ def import_(
         typer.echo(f"No published file has these shapes, so nothing was copied; draw with --weights {file}.")
 
 
-@app.command()
+@app.command(cls=Command)
 def convert(
     name: Annotated[str, typer.Argument(help="The DiT that the weights are of.")],
     file: Annotated[Path, typer.Argument(help="Its weights in any layout.")],
-    to: Annotated[Layout, typer.Option(help="In whose names.")],
-    out: Annotated[Path, typer.Option(help="A folder for diffusers, else a .safetensors file.")],
+    layout: Annotated[Layout, typer.Option("--as", help="In whose names.")],
+    to: Annotated[Path, typer.Option(help="A folder for diffusers, else a .safetensors file.")],
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """Write weights of DiT as diffusers' DiTTransformer2DModel or as the authors' code reads them."""
     from dimbench.weights.convert import to_diffusers, to_official
 
-    write = to_diffusers if to is Layout.DIFFUSERS else to_official
-    notes = write(presets.find(name), file, out)
-    Table(("model", "layout", "at"), [(name, to.value, str(out))], notes=notes).show()
+    write = to_diffusers if layout is Layout.DIFFUSERS else to_official
+    notes = write(presets.find(name), file, to)
+    show_rows(Table(("model", "layout", "at"), [(name, layout.value, str(to))], notes=notes), form)
 
 
 def _narrowed(fits: list[Fit], trained_as: str) -> list[Fit]:
@@ -221,7 +226,8 @@ def _show(fits: Sequence[Fit], entries: Sequence[Entry], weights: Weights) -> No
     notes = [f"Layout: {weights.layout}.", *weights.notes]
     if len(fits) > 1:
         notes.append("These models share keys and shapes: the file alone does not tell which of them it is.")
-    Table(("fits", "px", "label rows", "options", "published files of these shapes"), rows, notes=notes).show()
+    columns = ("fits", "px", "label rows", "options", "published files of these shapes")
+    Table(columns, rows, notes=notes).show()
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

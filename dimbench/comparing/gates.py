@@ -23,6 +23,7 @@ class Verdict(StrEnum):
     BETTER = "better"
     SAME = "same"
     UNCLEAR = "unclear"
+    CANNOT_TELL = "cannot tell"  # of two trainings
     EQUAL = "equal"
     CHANGED = "changed"
 
@@ -60,6 +61,7 @@ METRICS = {
     ),  # mirrors seconds: twice the rows, nothing new
     "peak_bytes": Metric(MetricKind.NOISY, margin=0.05),
     "fid": Metric(MetricKind.QUALITY, margin=0.05),  # at FID 2, other seeds alone move it by as much
+    "fid_mean": Metric(MetricKind.QUALITY, margin=0.05),
     "kid_mean": Metric(MetricKind.QUALITY),
     "is_mean": Metric(MetricKind.QUALITY, worse=-1),
     "precision": Metric(MetricKind.QUALITY, worse=-1),

@@ -14,6 +14,8 @@ from typing import Any
 
 from dimbench.comparing.estimate import Estimate, Noise, estimate, holm
 from dimbench.comparing.gates import METRICS, Gate, MetricKind, Verdict
+from dimbench.quality.protocol import FINDING, TRAININGS
+from dimbench.stats import NORMAL
 
 SUPERIORITY = 0.8  # share of rounds that must agree: a p-value alone is fooled by a few extreme rounds
 GPU_MARGIN = 0.02  # of times, which a GPU repeats better than a CPU
@@ -25,7 +27,8 @@ class Pair:
     """The figures of one metric of one row on both sides, round by round; base[k] and new[k] belong together.
 
     `environments` are those of the two sides; `differing` the conditions that are not shared, with both values;
-    `hertz` the clock of a GPU in each round, where it is known. An `obstacle` says why noisy figures prove nothing,
+    `hertz` the clock of a GPU in each round, where it is known; `errors` the standard error of the figure on each side,
+    over draws of the images. An `obstacle` says why noisy figures prove nothing,
     `missing` why a side has no figure.
     """
 
@@ -38,6 +41,7 @@ class Pair:
     environments: tuple[Mapping[str, Any], Mapping[str, Any]] = ({}, {})
     differing: Mapping[str, tuple[Any, Any]] = field(default_factory=dict)
     hertz: tuple[tuple[float, ...], tuple[float, ...]] = ((), ())
+    errors: tuple[float | None, float | None] = (None, None)
     obstacle: str = ""
     missing: str = ""
 
@@ -73,9 +77,9 @@ class Pair:
 @dataclass(frozen=True)
 class Change:
     """What a pair says. `low` and `high` bound `ratio`, the geometric mean of NEW / BASE over the rounds, with 95 %
-    confidence. `margin` is a share, or a difference for quality; `noise_margin` says that it was widened from what was
-    asked for to this machine's noise. `worsened` is what --fail-if looks at; `confirmed`, that it needs no second
-    comparison or that one agreed."""
+    confidence, `between` NEW - BASE of quality. `margin` is a share, or a difference for quality; `noise_margin` says
+    that it was widened from what was asked for to this machine's noise. `worsened` is what --fail-if looks at;
+    `confirmed`, that it needs no second comparison or that one agreed."""
 
     pair: Pair
     verdict: Verdict
@@ -88,6 +92,7 @@ class Change:
     worsened: bool = False
     confirmed: bool = False
     reason: str = ""
+    between: tuple[float, float] | None = None
     second: Pair | None = None  # the rounds of the second comparison
 
 
@@ -105,6 +110,8 @@ def judge(pairs: Sequence[Pair], margins: Mapping[str, float], noise: Sequence[N
         margin = margins.get(pair.metric, _usual_margin(pair))
         if found and margin:
             changes.append(_noisy(pair, found, significant[index], margin, noise[index]))
+        elif pair.kind is MetricKind.QUALITY and "weights" in pair.differing and None not in pair.figures:
+            changes.append(_of_trainings(pair, margins.get(pair.metric)))
         else:
             changes.append(_plain(pair, margin))
     return changes
@@ -139,6 +146,24 @@ def _quality(pair: Pair, base: float, new: float, margin: float) -> Change:
     worse, better = metric.verdicts
     verdict = worse if rise > margin else better if rise < -margin else Verdict.SAME
     return Change(pair, verdict, margin=margin, worsened=verdict is worse, confirmed=verdict is not Verdict.SAME)
+
+
+def _of_trainings(pair: Pair, asked: float | None) -> Change:
+    """Other weights draw other images: what the difference of two figures tells is in their intervals."""
+    base, new = (figure or 0.0 for figure in pair.figures)
+    margin = TRAININGS * abs(base) if asked is None else asked
+    errors = [error for error in pair.errors if error is not None]
+    if len(errors) < len(pair.errors):
+        return Change(pair, Verdict.CANNOT_TELL, margin=margin, reason="a record says no error of its figure")
+    metric, half = METRICS[pair.metric], NORMAL * math.hypot(*errors)
+    between, rise = (new - base - half, new - base + half), (new - base) * metric.worse
+    if abs(rise) <= half:
+        return Change(pair, Verdict.CANNOT_TELL, margin=margin, between=between, reason="the interval holds 0")
+    if abs(rise) <= margin:
+        reason = FINDING if asked is None else "the difference is within the margin"
+        return Change(pair, Verdict.CANNOT_TELL, margin=margin, between=between, reason=reason)
+    verdict = metric.verdicts[rise < 0]
+    return Change(pair, verdict, margin=margin, between=between, worsened=rise > 0, confirmed=True)
 
 
 def _noisy(pair: Pair, found: Estimate, significant: bool, asked: float, noise: Noise | None) -> Change:
@@ -203,5 +228,8 @@ def failing(changes: Sequence[Change], gates: Sequence[Gate], unclear_too: bool)
         change
         for change in changes
         if change.pair.metric in gated
-        and ((change.worsened and change.confirmed) or (unclear_too and change.verdict is Verdict.UNCLEAR))
+        and (
+            (change.worsened and change.confirmed)
+            or (unclear_too and change.verdict in (Verdict.UNCLEAR, Verdict.CANNOT_TELL))
+        )
     ]

@@ -16,6 +16,7 @@ from dimbench.errors import DimbenchError, UsageError
 Entry = Mapping[str, Any]  # a record as results.read gives it
 Round = tuple[Sequence[Entry], Sequence[Entry]]  # the records of BASE and of NEW
 
+OF_FID = ("fid", "fid_mean")
 MIN_ROUNDS = 8  # below it no rank of the rounds could reach p < 0.001
 IN_TURN = "measured one after the other, not in turn: a drift of the machine looks the same; use --run"
 
@@ -43,17 +44,24 @@ def of_files(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str] 
     changed at every test that was tried, and more samples made it worse: the interval shrinks round a drifted centre.
     """
     rows = _rows(base), _rows(new)
+    other_training = _other_trainings(rows)
     pairs: list[Pair] = []
     left_out = []
     for row, machines in rows[0].items():
-        for ours, theirs in _machines(machines, rows[1].get(row, {})):
+        partner = other_training.get(row, row)
+        for ours, theirs in _machines(machines, rows[1].get(partner, {})):
             if ours and theirs:
                 pairs += _pairs(ours, theirs, also, _obstacle(ours, theirs))
-            elif row in rows[1]:
+            elif partner in rows[1]:
                 left_out.append(_unmatched(*((ours, "BASE") if ours else (theirs, "NEW"))))
+    matched = {*other_training, *other_training.values()}
     for side, (mine, others) in (("BASE", rows), ("NEW", rows[::-1])):
         rivals = [next(iter(machines.values()))[0] for machines in others.values()]
-        alone = [next(iter(machines.values()))[0] for row, machines in mine.items() if row not in others]
+        alone = [
+            next(iter(machines.values()))[0]
+            for row, machines in mine.items()
+            if row not in others and row not in matched
+        ]
         left_out += [_alone(entry, side, rivals) for entry in alone]
     if not pairs:
         why = "; ".join(dict.fromkeys(left_out)) or "they hold no records of metrics that are compared"
@@ -61,6 +69,20 @@ def of_files(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str] 
             f"no row of BASE can be compared with one of NEW: {why}; measure both under the same conditions"
         )
     return pairs, list(dict.fromkeys(left_out))
+
+
+def _other_trainings(rows: tuple[Mapping[str, Any], Mapping[str, Any]]) -> dict[str, str]:
+    """Rows of FIDs that only BASE has, with the only one that only NEW has and that differs in its weights alone."""
+    sides: list[dict[str, list[str]]] = []
+    for mine, others in (rows, rows[::-1]):
+        alone: dict[str, list[str]] = {}
+        for row, machines in mine.items():
+            entry = next(iter(machines.values()))[0]
+            if row not in others and entry["command"] == "fid":
+                alone.setdefault(_row(entry, ("weights",)), []).append(row)
+        sides.append(alone)
+    both = ((mine, sides[1].get(key, [])) for key, mine in sides[0].items())
+    return {mine[0]: theirs[0] for mine, theirs in both if len(mine) == len(theirs) == 1}
 
 
 def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], obstacle: str = "") -> list[Pair]:
@@ -86,6 +108,7 @@ def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], o
                     differing=differing,
                     hertz=(_hertz(base), _hertz(new)),
                     obstacle=obstacle,
+                    errors=(_error(base), _error(new)) if metric in OF_FID else (None, None),
                     missing=next(filter(None, (_why_missing(entry, metric) for entry in (*new, *base))), ""),
                 )
             )
@@ -96,6 +119,12 @@ def _figure(entry: Entry, metric: str) -> float | None:
     """None for NaN and infinities as well: they are no figures."""
     value = entry["metrics"].get(metric)
     return value if isinstance(value, int) or (value is not None and math.isfinite(value)) else None
+
+
+def _error(entries: Sequence[Entry]) -> float | None:
+    """The standard error of a side's FID; records of one row are of the same draw and tell no more than one."""
+    found = [error for entry in entries if (error := _figure(entry, "fid_error")) is not None]
+    return max(found) if len(found) == len(entries) else None
 
 
 def _why_missing(entry: Entry, metric: str) -> str:
@@ -118,9 +147,12 @@ def _rows(entries: Sequence[Entry]) -> dict[str, dict[str, list[Entry]]]:
     """The records by what has to be equal, then by the machine they are of, in the order of their making."""
     rows: dict[str, dict[str, list[Entry]]] = {}
     for entry in sorted(entries, key=lambda entry: entry["created"]):
-        row = json.dumps([entry["command"], entry["model"], keys.key(entry["conditions"], keys.MACHINE)])
-        rows.setdefault(row, {}).setdefault(_machine(entry), []).append(entry)
+        rows.setdefault(_row(entry), {}).setdefault(_machine(entry), []).append(entry)
     return rows
+
+
+def _row(entry: Entry, without: Collection[str] = ()) -> str:
+    return json.dumps([entry["command"], entry["model"], keys.key(entry["conditions"], (*keys.MACHINE, *without))])
 
 
 def _machines(

@@ -88,7 +88,7 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
     return 2 * prod(scores(query, key, value, grouped=True)) * (query[-1] + value[-1])
 
 
-class _OfTensors(nn.Module):
+class OfTensors(nn.Module):
     """The call as tensors in and tensors out, which is all that a trace of torch.jit takes."""
 
     def __init__(self, model: nn.Module, inputs: Inputs) -> None:
@@ -116,7 +116,7 @@ def fvcore(model: nn.Module, inputs: Inputs) -> tuple[dict[str, int], dict[str, 
         warnings.simplefilter("ignore")  # it traces with torch.jit, which torch calls deprecated
         from fvcore.nn import FlopCountAnalysis
 
-        network = _OfTensors(model, inputs)
+        network = OfTensors(model, inputs)
         analysis = FlopCountAnalysis(network, network.tensors)
         analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
         logging.getLogger("fvcore").setLevel(logging.ERROR)

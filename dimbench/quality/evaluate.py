@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from dimbench.quality.feature_rows import Table
 from dimbench.quality.frechet import frechet_distance
+from dimbench.quality.frechet_error import FEWEST, of_infinitely_many, standard_error
 from dimbench.quality.inception_score import SPLITS
 from dimbench.quality.kid import SUBSET_SIZE, kernel_distance
 from dimbench.quality.precision_recall import NEIGHBOURS, precision_recall
@@ -19,8 +20,9 @@ Findings = tuple[dict[str, float], list[str]]  # metrics and warnings
 
 @dataclass(frozen=True)
 class Evaluation:
-    """`metrics` by name (fid, sfid, is_mean, is_std, kid_mean, kid_std, precision, recall, and
-    by VGG precision_vgg, recall_vgg), less those not measured.
+    """`metrics` by name (fid, fid_error: its standard error over draws of the images, fid_infinity: of infinitely many,
+    sfid, is_mean, is_std, kid_mean, kid_std, precision, recall, and by VGG precision_vgg, recall_vgg), less those not
+    measured.
 
     `warnings` holds a sentence for each doubt and for each metric left out. A size is None where it is not known.
     """
@@ -34,8 +36,10 @@ class Evaluation:
 def evaluate(generated: FeatureSummary, reference: FeatureSummary, here: Ranks = ALONE) -> Evaluation:
     """Compare two sets with every metric's defaults, shared out where the ranks `here` are several. Raises UsageError
     for unlike dimensions or too few images, DimbenchError for features that are NaN or infinite."""
+    fid = _frechet("fid", generated.pool, reference.pool)
     findings = [
-        _frechet("fid", generated.pool, reference.pool),
+        fid,
+        _told(generated, reference.pool, fid[0]["fid"]),
         _spatial(generated.spatial, reference.spatial),
         _score(generated),
         _feature_distances(generated.features, reference.features, here),
@@ -62,6 +66,20 @@ def _frechet(name: str, generated: Statistics, reference: Statistics) -> Finding
                 "them before the figure."
             )
     return {name: frechet_distance(generated, reference)}, warnings
+
+
+def _told(generated: FeatureSummary, reference: Statistics, fid: float) -> Findings:
+    """What so many images can tell of FID."""
+    features, dimensions = generated.features, len(generated.pool.mu)
+    if features is None:
+        return {}, []
+    if len(features) < FEWEST * dimensions:
+        return {}, [
+            f"The error of FID was not measured: {len(features)} images where {dimensions} feature dimensions need "
+            f"{FEWEST * dimensions}."
+        ]
+    found = {"fid_error": standard_error(features, generated.pool, reference)}
+    return {**found, "fid_infinity": of_infinitely_many(features, reference, fid)}, []
 
 
 def _spatial(generated: Statistics | None, reference: Statistics | None) -> Findings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -244,7 +245,8 @@ class ToDraw:
 
 
 def summarised(records: Sequence[Record]) -> Record:
-    """Mean, spread (standard deviation of the sample) and minimum of the FIDs of several seeds, and all metrics raw."""
+    """Mean, its standard error over draws of the images, spread (standard deviation of the sample) and minimum of the
+    FIDs of several seeds, and all metrics raw."""
     first = records[0]
     names = [name for name in METRICS if name in first.metrics]
     raw = {name: [float(record.metrics[name] or 0) for record in records] for name in names}
@@ -252,6 +254,9 @@ def summarised(records: Sequence[Record]) -> Record:
     seeds = ", ".join(str(record.conditions["seed"]) for record in records)
     conditions = {**first.conditions, "seed": seeds, "repeats": len(records)}
     metrics = {"fid_mean": statistics.mean(fids), "fid_spread": statistics.stdev(fids), "fid_minimum": min(fids)}
+    errors = [error for record in records if (error := record.metrics.get("fid_error")) is not None]
+    if len(errors) == len(records):
+        metrics["fid_error"] = math.hypot(*errors) / len(errors)
     details = {**first.details, "protocol": protocol(conditions)}
     del details["pixels_sha256"]
     return Record("fid", first.model, conditions, metrics, samples=raw, details=details)

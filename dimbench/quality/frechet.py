@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from scipy.linalg import lapack
 from torch import Tensor
@@ -19,7 +21,7 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     directions, whose rounding noise has large square roots. Raises UsageError for unlike dimensions.
     """
     same_dimensions(len(generated.mu), len(reference.mu))
-    product = _root(generated.sigma).T @ _root(reference.sigma)
+    product = PivotedRoot.of(generated.sigma).full.T @ PivotedRoot.of(reference.sigma).full
     fewer = product if product.shape[0] > product.shape[1] else product.T
     squares = product.new_zeros(fewer.shape[1], fewer.shape[1])
     add_gram(squares, fewer.numpy())
@@ -29,10 +31,24 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     return max(0.0, distance.item())  # rounding can leave -1e-13 for equal sets
 
 
-def _root(sigma: Tensor) -> Tensor:
-    """R (D, r) with R R^T = sigma, r being the rank to rounding: Cholesky's decomposition with pivots ends where the
-    rest is noise, or the negative part that single precision leaves of a singular covariance."""
-    factor, pivots, rank, _ = lapack.dpstrf(sigma.numpy().T, lower=1)
-    root = torch.zeros(len(sigma), rank, dtype=sigma.dtype)
-    root[torch.from_numpy(pivots).long() - 1] = torch.from_numpy(factor).tril()[:, :rank]
-    return root
+@dataclass(frozen=True)
+class PivotedRoot:
+    """R (D, r) with R R^T = sigma, r being the rank to rounding. `factor` holds its rows in the order of `pivots`, of
+    which the first r are a lower triangle."""
+
+    factor: Tensor
+    pivots: Tensor
+
+    @classmethod
+    def of(cls, sigma: Tensor) -> PivotedRoot:
+        """Cholesky's decomposition with pivots ends where the rest is noise, or the negative part that single precision
+        leaves of a singular covariance."""
+        factor, pivots, rank, _ = lapack.dpstrf(sigma.numpy().T, lower=1)
+        return cls(torch.from_numpy(factor).tril()[:, :rank], torch.from_numpy(pivots).long() - 1)
+
+    @property
+    def full(self) -> Tensor:
+        """R with the rows of sigma's order."""
+        root = torch.empty_like(self.factor)
+        root[self.pivots] = self.factor
+        return root

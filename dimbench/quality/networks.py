@@ -173,29 +173,30 @@ class Against:
             **({"vgg_sha256": vgg[:16]} if (vgg := vgg_sha256(self.extractor)) else {}),
         }
 
-    def evaluate(self, batches: Iterable[Tensor], total: int) -> tuple[Evaluation, str]:
-        """All metrics of `total` images that come in batches, and the SHA-256 of their pixels."""
+    def evaluate(self, batches: Iterable[Tensor], total: int, bar: str = "") -> tuple[Evaluation, str]:
+        """All metrics of `total` images that come in batches, and the SHA-256 of their pixels; `bar` names a progress
+        bar where whoever makes the images shows none."""
         from dimbench.quality.summary import summarise
 
-        return self._evaluated(summarise(self.extractor, map(self._seen, batches), total, self._keep))
+        seen = map(self._seen, batches)
+        if not bar:
+            return self._evaluated(summarise(self.extractor, seen, total))
+        with self.here.bar(bar, total) as progress:
+            return self._evaluated(summarise(self.extractor, seen, total, on_images=progress))
 
     def evaluate_shared(self, batches: Iterable[tuple[int, Tensor]], total: int, size: int) -> tuple[Evaluation, str]:
         """The same of `total` images in numbered batches of `size`, of which each rank is given some."""
         from dimbench.quality.shared_features import summarise_shared
 
         seen = ((number, self._seen(batch)) for number, batch in batches)
-        return self._evaluated(summarise_shared(self.extractor, seen, total, size, self.here, self._keep))
+        return self._evaluated(summarise_shared(self.extractor, seen, total, size, self.here))
 
     def evaluate_images(self, images: Images, name: str) -> tuple[Evaluation, str]:
         """The same of images on disk."""
         from dimbench.quality.shared_features import looked_at
 
         with self.here.bar(f"features of {name}", images.count) as progress:
-            return self._evaluated(looked_at(images, self.extractor, self._keep, AT_ONCE, progress, self.here))
-
-    @property
-    def _keep(self) -> int | None:
-        return 0 if self.known.features is None else None
+            return self._evaluated(looked_at(images, self.extractor, None, AT_ONCE, progress, self.here))
 
     def _evaluated(self, summary: FeatureSummary) -> tuple[Evaluation, str]:
         from dimbench.quality.evaluate import evaluate

@@ -9,9 +9,14 @@ from typing import Any
 
 from dimbench.conditions import PROTOCOL
 
+# Less of FID is no difference between training runs, whatever it is between networks.
+TRAININGS = 0.013
+FINDING = f"below {100 * TRAININGS:.1f} % nothing is a difference between training runs (arXiv 2606.20536)"
+
 # How people call them; {n} images.
 METRICS = {
     "fid": "FID-{n}",
+    "rfid": "rFID-{n}",
     "sfid": "sFID-{n}",
     "is_mean": "IS",
     "kid_mean": "KID",
@@ -19,6 +24,8 @@ METRICS = {
     "recall": "recall",
     "precision_vgg": "precision (VGG)",
     "recall_vgg": "recall (VGG)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
 }
 
 

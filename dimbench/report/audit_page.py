@@ -7,15 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from statistics import fmean
+from typing import Any
 
 from markupsafe import Markup
 
 from dimbench import units
 from dimbench.papers.claims import SURVEYS, Finding
 from dimbench.papers.printed import PARAMETERS
+from dimbench.papers.sentences import Holds
+from dimbench.papers.speed_claims import SpeedClaim
 from dimbench.papers.verdicts import VerdictKind
+from dimbench.report import audit_sentences, html
 from dimbench.report import audit_table as audit
-from dimbench.report import html
+from dimbench.report.audit_sentences import Answered
 from dimbench.report.html import Section
 from dimbench.report.tables import Cell
 
@@ -26,6 +30,7 @@ LOOK = {
     VerdictKind.DIFFERS: ("▲", "bad", "does not agree"),
     VerdictKind.UNCHECKABLE: ("○", "soft", "not checkable here"),
 }
+TONES = {Holds.YES: "good", Holds.CONDITIONS: "warn", Holds.UNMEASURED: "soft", Holds.UNKNOWN: "soft"}  # else bad
 _FACTOR = 4  # the axis reaches from a quarter of our count to four times it
 _TICKS = {0.25: "¼", 0.5: "½", 1.0: "our count", 2.0: "twice", 4.0: "4 times"}
 _APART = 4.0  # per cent of the axis; marks that would lie nearer become one
@@ -41,19 +46,30 @@ class ClaimMark:
     says: tuple[str, ...]
 
 
-def render(findings: Sequence[Finding], rules: Mapping[str, tuple[str, str]]) -> str:
-    """The page; `rules` gives what each rule counts and where it is from."""
+def render(
+    findings: Sequence[Finding],
+    rules: Mapping[str, tuple[str, str]],
+    answered: Answered = (),
+    speeds: Sequence[SpeedClaim] = (),
+    records: Sequence[Mapping[str, Any]] = (),
+) -> str:
+    """The page; `rules` gives what each rule counts and where it is from, `records` what was measured here."""
     sections = [Section("Claimed figures beside our count", _strips(findings))]
     if notable := [f for f in findings if _gflops_left_out(f) >= _NOTABLE]:
         sections.append(Section("What the papers' own rules leave out", _omissions(notable)))
     sections += [Section(name, _table(found)) for name, found in audit.by_family(findings)]
+    if answered:
+        sections.append(Section("What surveys say in sentences", _sentences(answered)))
+    if speeds:
+        body = html.table(audit_sentences.SPEEDS, audit_sentences.speed_rows(speeds, records))
+        sections.append(Section("Speeds", body))
     sections.append(Section("The rules", _rules(findings, rules)))
     sections.append(Section("How to read this page", html.paragraphs(_method(findings))))
     return html.page(
         "Audit: do published parameter counts and GFLOPs hold?",
         sections,
         lead=audit.outcome(findings),
-        data=audit.records(findings),
+        data=[*audit.records(findings), *audit_sentences.plain(answered, speeds, records)],
     )
 
 
@@ -135,6 +151,15 @@ def _table(found: Sequence[Finding]) -> Markup:
         ]
         rows.append(cells)
     return html.table(columns, rows, filtered=len(rows) > 12)
+
+
+def _sentences(answered: Answered) -> Markup:
+    rows: list[list[str | Cell]] = []
+    for (_, answer), texts in zip(answered, audit_sentences.rows(answered), strict=True):
+        tone = TONES.get(answer.verdict, "bad")
+        rows.append([Cell(text, tone=tone if text == answer.verdict else "") for text in texts])
+    summary = html.paragraphs([audit_sentences.outcome(answered)])
+    return summary + html.table(audit_sentences.COLUMNS, rows, filtered=len(rows) > 12)
 
 
 def _short(finding: Finding) -> str:

@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from dimbench import __version__
 from dimbench.escaping import plain
-from dimbench.report.tables import Cell
+from dimbench.report.tables import Cell, Table
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], filtered
     numeric = [any(isinstance(row[column].key, float | int) for row in cells) for column in range(len(columns))]
     template = _templates().get_template("table.html")
     return Markup(template.render(columns=columns, rows=cells, numeric=numeric, filtered=filtered))
+
+
+def page_of(tables: Iterable[Table]) -> str:
+    """A page of tables of text, each with its notes."""
+    found = list(tables)
+    title = next((each.title for each in found if each.title), "dimbench")
+    sections = [Section("", table(each.columns, each.rows) + paragraphs(each.notes)) for each in found]
+    return page(title, sections)
 
 
 def paragraphs(lines: Iterable[str]) -> Markup:

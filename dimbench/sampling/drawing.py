@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import methods, paths
 from dimbench.errors import UsageError
-from dimbench.progress import stepping
+from dimbench.progress import doing, stepping
 from dimbench.sampling import decoding
 from dimbench.sampling.request import Request
 
@@ -44,7 +44,8 @@ class Drawing:
         self.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg, request.methods)
         self.process = find_process(self.backbone.diffusion)
         run.check(self.settings, self.process, self.backbone)
-        self.model = backbone.created(self.backbone)
+        with doing(f"building {self.backbone.name}"):
+            self.model = backbone.created(self.backbone)
         self.weights_notes: list[str] = []
         self.fingerprint = "random" if request.random_weights else self._load_weights()
         run.check_finite(self.model)
@@ -87,8 +88,9 @@ class Drawing:
 
         file = self.request.checkpoint
         assert file is not None, "refuse_if_missing comes first"
-        self.weights_notes = checkpoints.fill(self.model, file)
-        return checkpoints.fingerprint(file)
+        with doing(f"loading {file.name}"):
+            self.weights_notes = checkpoints.fill(self.model, file)
+            return checkpoints.fingerprint(file)
 
     def _batches(self) -> Batches:
         import torch

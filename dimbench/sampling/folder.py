@@ -97,10 +97,10 @@ def place_of(backbone: Backbone, to: Path | None, form: ImageFormat) -> Path:
     pictures = draws_pictures(backbone)
     found = to or Path("samples.png" if pictures else "samples")
     if not pictures and (is_sheet(found) or form is ImageFormat.PNG):
-        given = f"--out {found}" if is_sheet(found) else f"--format {form}"
+        given = f"--to {found}" if is_sheet(found) else f"--as {form}"
         raise UsageError(
             f"{backbone.name} draws arrays of shape {backbone.state} and no pictures, and {given} was given; give "
-            "--out FOLDER for an npz"
+            "--to FOLDER for an npz"
         )
     return found
 
@@ -132,7 +132,7 @@ def _absent(ready: drawing.Drawing, store: Shards, form: ImageFormat) -> list[in
     if form is ImageFormat.PNG and (store.folder / export.png_name(asked)).exists():
         raise UsageError(
             f"{store.folder} holds more than {asked} PNGs, which a reader of the folder would take for one set; give a "
-            "larger --num-images or another --out"
+            "larger --num-images or another --to"
         )
     _check_room(ready, store, f", once as shards and once as {form}")
     return ready.absent(store)
@@ -147,7 +147,7 @@ def _check_room(ready: drawing.Drawing, store: Shards, written: str = "") -> Non
     if absent > 0 and needed > free:
         raise DimbenchError(
             f"{place} has {units.size(free)} free and the images take {units.size(needed)}{written}; make room "
-            "or give another --out"
+            "or give another --to"
         )
 
 

@@ -41,4 +41,4 @@ def save(page: Image.Image, path: Path) -> None:
         with replacing(path) as temporary:
             page.save(temporary, format="PNG")
     except OSError as error:
-        raise DimbenchError(f"cannot write {path} ({reason(error)}); give another --out") from None
+        raise DimbenchError(f"cannot write {path} ({reason(error)}); give another --to") from None

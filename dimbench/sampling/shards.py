@@ -65,13 +65,13 @@ class Shards:
             self._place.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("a")
         except OSError as error:
-            raise DimbenchError(f"cannot write to {self.folder} ({reason(error)}); give another --out") from None
+            raise DimbenchError(f"cannot write to {self.folder} ({reason(error)}); give another --to") from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise DimbenchError(
-                    f"another run is drawing into {self.folder}; let it end, or give another --out"
+                    f"another run is drawing into {self.folder}; let it end, or give another --to"
                 ) from None
             self._settle()
             try:
@@ -101,7 +101,7 @@ class Shards:
             return
         if any(path != self._place and not path.name.startswith(".") for path in self.folder.iterdir()):
             raise DimbenchError(
-                f"{self.folder} is not empty and holds no manifest of a run; give a new folder with --out"
+                f"{self.folder} is not empty and holds no manifest of a run; give a new folder with --to"
             )
 
     def _settle(self) -> None:
@@ -115,12 +115,12 @@ class Shards:
         try:
             found = json_object(self._manifest)
         except (OSError, ValueError):
-            raise DimbenchError(f"{self._manifest} is damaged; delete the folder or give another --out") from None
+            raise DimbenchError(f"{self._manifest} is damaged; delete the folder or give another --to") from None
         keys = [key for key in {**found, **self.manifest} if found.get(key) != self.manifest.get(key)]
         if keys:
             changed = ", ".join(f"{key} {found.get(key)} there, {self.manifest.get(key)} here" for key in keys)
             raise DimbenchError(
-                f"{self.folder} holds images of another run ({changed}); give the same options, or another --out"
+                f"{self.folder} holds images of another run ({changed}); give the same options, or another --to"
             )
 
     def missing(self, count: int, on_shard: OnShard | None = None) -> list[int]:

@@ -22,7 +22,7 @@ def to_official(preset: Preset, source: Path, file: Path) -> list[str]:
     """Write the weights of the DiT `preset` in `source` as the one file that its authors' code reads; returns what was
     chosen and left out. DimbenchError where the weights are not of that network."""
     if file.suffix != ".safetensors" or file.is_dir():
-        raise UsageError(f"the authors' layout is one file, and {file} is no name for it; give --out FILE.safetensors")
+        raise UsageError(f"the authors' layout is one file, and {file} is no name for it; give --to FILE.safetensors")
     model, notes = _filled(preset, source)
     state = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     _write(file, lambda temporary: save_file(state, temporary))
@@ -32,7 +32,7 @@ def to_official(preset: Preset, source: Path, file: Path) -> list[str]:
 def to_diffusers(preset: Preset, source: Path, folder: Path) -> list[str]:
     """As `to_official`, written as a folder that diffusers' DiTTransformer2DModel reads."""
     if folder.exists() and not folder.is_dir():
-        raise UsageError(f"{folder} is a file, and diffusers' layout is a folder; give --out FOLDER")
+        raise UsageError(f"{folder} is a file, and diffusers' layout is a folder; give --to FOLDER")
     model, notes = _filled(preset, source)
     state = model.state_dict()
     # diffusers adds a row for "no class" to whatever number it is told
@@ -68,4 +68,4 @@ def _write(path: Path, write: Callable[[Path], Any]) -> None:
         with replacing(path) as temporary:
             write(temporary)
     except (OSError, SafetensorError) as error:
-        raise DimbenchError(f"cannot write {path} ({plain(error)}); make room there or give another --out") from None
+        raise DimbenchError(f"cannot write {path} ({plain(error)}); make room there or give another --to") from None

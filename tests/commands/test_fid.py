@@ -101,7 +101,7 @@ def test_images_are_compared_with_an_adm_reference_in_all_metrics(tmp_path: Path
     given = ["fid", "--images", write_folder(tmp_path / "drawn", drawn), "--inception", inception, "--reference"]
     found = [records(*given, tmp_path / name)[0] for name in ("VIRTUAL.npz", "s.npz", "images.npz")]
     assert list(found[0]["metrics"]) == [
-        "fid", "sfid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall",
+        "fid", "fid_error", "fid_infinity", "sfid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall",
     ]  # fmt: skip
     assert found[0]["metrics"]["fid"] > 0.01
     for other in found[1:]:
@@ -337,7 +337,7 @@ def test_the_time_is_that_of_all_calls_decoding_and_features() -> None:
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "give one of --model NAME, --images PLACE, --recipe NAME or --real"),
+        ([], "give one of NAME, --images PLACE, --recipe NAME or --real"),
         (["--model", "dit-digits", "--real"], "give one of"),
         (["--images", "nowhere"], "There are no images at nowhere"),
         (["--images", "empty"], "empty holds no pictures"),

@@ -1,4 +1,4 @@
-"""The README's script for Slurm, run without Slurm."""
+"""The page's script for Slurm, run without Slurm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dimbench import results
 from tests.commands.processes import ROOT
 from tests.console import dimbench, refused
 
-(SCRIPT,) = re.findall(r"```slurm\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+(SCRIPT,) = re.findall(r"```slurm\n(.*?)```", (ROOT / "docs" / "clusters.md").read_text(), re.S)
 SRUN = """#!/bin/bash
 export SLURM_STEP_ID=0 SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=1 SLURM_STEP_TASKS_PER_NODE=1
 exec "$@"

@@ -70,11 +70,26 @@ def test_audit_prints_claims_alone_and_writes_its_page(tmp_path: Path) -> None:
     page = tmp_path / "deep" / "audit.html"
     ran = dimbench("audit", "survey-udit-*", "--json", "--html", page)
     claims = json.loads(ran.stdout)
-    assert {claim["verdict"] for claim in claims} == {"agrees", "does not agree"}
-    assert "the paper itself" in page.read_text()
+    assert {claim["verdict"] for claim in claims if claim["kind"] == "figure"} == {"agrees", "does not agree"}
+    sixth = next(claim for claim in claims if "sixth" in claim.get("says", ""))
+    assert (sixth["kind"], sixth["verdict"], sixth["command"]) == (
+        "beside a count", "does not hold", "dimbench flops udit-b dit-xl2",
+    )  # fmt: skip
+    assert all(words in page.read_text() for words in ("the paper itself", "at a sixth of its cost"))
     assert [file.name for file in page.parent.iterdir()] == ["audit.html"]
     markdown = dimbench("audit", "survey-udit-*", "--markdown").stdout
     assert markdown.startswith("| printed by | claims |")
+
+
+def test_audit_sets_speeds_beside_counts_and_what_was_measured(tmp_path: Path) -> None:
+    file = written(tmp_path, bench("dico-xl", 1.0), bench("dit-xl2", 2.0))
+    shown = json.loads(dimbench("audit", "dico-xl", "--json", "--records", file).stdout)
+    printed = {entry["resolution"]: entry for entry in shown if entry["kind"] == "speed"}
+    assert (printed[256]["printed"], printed[256]["measured"][0][0]) == ("2.7", 2.0)
+    assert (printed[512]["printed"], printed[512]["measured"]) == ("3.1", [])
+    assert printed[256]["by_macs"] == pytest.approx(1.36, abs=0.005)
+    text = dimbench("audit", "dico-xl", "--records", file).stdout
+    assert all(words in text for words in ("x 2.7", "x 1.36", "x 2.00 on NVIDIA A100", "not measured"))
 
 
 def test_plot_alone_lists_them() -> None:
@@ -135,11 +150,11 @@ def test_without_records_a_plot_says_which_command_makes_them(name: str, tmp_pat
         (1, ["table", "dit-4", "--records", "absent.jsonl"], "absent.jsonl"),
         (2, ["audit", "gan-*"], "no claim matches 'gan-*'"),
         (2, ["audit", "--json", "--markdown"], "--json and --markdown"),
-        (1, ["audit", "dit-s8", "--html", "/dev/null/audit.html"], "give another file with --html"),
+        (1, ["audit", "dit-s8", "--html", "/dev/null/audit.html"], "give another file with --to"),
         (2, ["plot", "gflop-fid"], "did you mean gflops-fid"),
         (2, ["plot", "pareto", "--out", "pareto.bmp"], "none of .png, .svg, .pdf"),
         (2, ["plot", "pareto", "--out", "pareto"], "none of .png, .svg, .pdf"),
-        (1, ["plot", "pareto", "--out", "/dev/null/pareto.png"], "give another file with --out"),
+        (1, ["plot", "pareto", "--out", "/dev/null/pareto.png"], "give another file with --to"),
         (2, ["plot", "pareto", "dit-xl3"], "unknown model 'dit-xl3'"),
         (1, ["plot", "pareto", "dimsum-l2", "--out", "x.png"], "not published"),
         (1, ["plot", "gflops-fid", "dit-digits", "--out", "x.png"], "no FID at 256 pixels is published"),
@@ -156,4 +171,4 @@ def test_bad_input_is_one_sentence(
 
 
 def test_an_unknown_format_is_refused() -> None:
-    assert re.search("rich.*markdown.*csv.*latex.*html.*json", refused(2, "table", "dit-4", "--format", "word"), re.S)
+    assert re.search("rich.*csv.*markdown.*latex.*html.*json", refused(2, "table", "dit-4", "--format", "word"), re.S)

@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dimbench import results
+from dimbench.commands import report
 from dimbench.commands.report import ReportFormat
 from tests.console import dimbench, refused
 from tests.report.pages import Page
@@ -65,6 +66,15 @@ def test_markdown_is_appended_to_the_summary_of_a_step(
     assert "GITHUB_STEP_SUMMARY" in ran.stderr
 
 
+def test_a_summary_stays_below_what_github_shows(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("x" * (report.MOST_BYTES - 400))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    assert len(dimbench("report", file).stdout) > 400
+    assert summary.stat().st_size <= report.MOST_BYTES
+    assert "Cut here" in summary.read_text()
+
+
 def test_a_cut_line_is_left_out_and_said(file: Path) -> None:
     file.write_text(file.read_text()[:-20])
     ran = dimbench("report", file)
@@ -87,13 +97,13 @@ def test_what_cannot_be_reported(file: Path, tmp_path: Path) -> None:
     assert "is no record" in refused(1, "report", write(tmp_path / "other", {"a": 1}))
     assert "bencher" in refused(2, "report", file, "--format", "pdf")
     assert "only comparisons" in refused(2, "report", write(tmp_path / "c", compare()), "--format", "bencher")
-    assert "--out" in refused(1, "report", file, "--out", file / "below")
-    assert "--out" in refused(1, "report", file, "--out", tmp_path)
+    assert "with --to" in refused(1, "report", file, "--to", file / "below")
+    assert "with --to" in refused(1, "report", file, "--to", tmp_path)
 
 
 def test_records_are_not_overwritten(file: Path, tmp_path: Path) -> None:
     copy = write(tmp_path / "copy", *results.read(file))
     for out in (file, tmp_path / "new.jsonl"):
-        assert "is for records" in refused(2, "report", file, "--out", out)
-    assert "is for records" in refused(2, "report", copy, "--out", copy)
+        assert "names records" in refused(2, "report", file, "--to", out)
+    assert "names records" in refused(2, "report", copy, "--to", copy)
     assert results.read(file) == results.read(copy)

@@ -227,3 +227,34 @@ def test_unchanged_code_is_hardly_ever_slower(spread: float) -> None:
     pairs = [pair([process() for _ in range(10)], [process() for _ in range(10)]) for _ in range(TRIALS)]
     found = Counter(verdict(one).verdict for one in pairs)
     assert found[Verdict.SLOWER] <= FALSE_ALARMS * TRIALS
+
+
+def trainings(base: float, new: float, *errors: float | None, metric: str = "fid") -> Pair:
+    weights = {"weights": ("0123", "4567")}
+    return pair([base], [new], metric, differing=weights, errors=errors or (0.01, 0.01))
+
+
+@pytest.mark.parametrize(
+    ("one", "expected", "reason"),
+    [
+        (trainings(2.0, 2.1), Verdict.WORSE, ""),
+        (trainings(2.0, 1.9, metric="fid_mean"), Verdict.BETTER, ""),
+        (trainings(2.0, 2.1, 0.05, 0.05), Verdict.CANNOT_TELL, "the interval holds 0"),
+        (trainings(2.0, 2.02, 0.001, 0.001), Verdict.CANNOT_TELL, "below 1.3 % nothing is a difference between"),
+        (trainings(2.0, 2.5, 0.001, None), Verdict.CANNOT_TELL, "a record says no error of its figure"),
+    ],
+)
+def test_fids_of_two_trainings_are_told_apart_by_their_intervals(one: Pair, expected: Verdict, reason: str) -> None:
+    (change,) = judge([one], {}, [None])
+    assert (change.verdict, change.worsened) == (expected, expected is Verdict.WORSE)
+    assert change.reason.startswith(reason)
+    gate = [Gate(one.metric)]
+    assert failing([change], gate, unclear_too=False) == ([change] if expected is Verdict.WORSE else [])
+    assert failing([change], gate, unclear_too=True) == ([] if expected is Verdict.BETTER else [change])
+
+
+def test_the_difference_of_two_trainings_has_an_interval_and_the_user_a_margin() -> None:
+    (change,) = judge([trainings(2.0, 2.1, 0.03, 0.04)], {}, [None])
+    assert change.between == pytest.approx((0.1 - 1.96 * 0.05, 0.1 + 1.96 * 0.05), abs=1e-4)
+    (within,) = judge([trainings(2.0, 2.1)], {"fid": 0.2}, [None])
+    assert (within.verdict, within.reason) == (Verdict.CANNOT_TELL, "the difference is within the margin")

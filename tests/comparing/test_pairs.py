@@ -150,3 +150,31 @@ def test_a_metric_that_only_base_has_is_lost_and_one_that_only_new_has_is_no_row
 def test_states_of_a_gpu_that_are_none_are_not_read(states: object) -> None:
     sides = [{**entry(number), "details": {"gpu": states}} for number in (0, 1)]
     assert {pair.hertz for pair in pairs.of_files(sides[:1], sides[1:])[0]} == {((), ())}
+
+
+def of_weights(weights: str, fid: float, **more: object) -> dict[str, object]:
+    made = entry(command="fid", fid=fid, fid_error=0.1, **more)
+    return {**made, "conditions": {**made["conditions"], "weights": weights}}
+
+
+def test_fids_of_the_same_protocol_pair_though_their_weights_differ() -> None:
+    found, left_out = pairs.of_files([of_weights("0123", 2.0)], [of_weights("4567", 1.5)])
+    assert left_out == []
+    (pair,) = found
+    assert (pair.figures, pair.errors) == ((2.0, 1.5), (0.1, 0.1))
+    assert pair.differing == {"weights": ("0123", "4567")}
+    assert "weights" not in pair.conditions
+
+
+def test_equal_weights_pair_first_and_two_strangers_do_not() -> None:
+    base = [of_weights("0123", 2.0), of_weights("random", 99.0)]
+    found, left_out = pairs.of_files(base, [of_weights("0123", 1.5)])
+    assert [pair.figures for pair in found] == [(2.0, 1.5)]
+    assert "weights is random in BASE and 0123 in NEW" in left_out[0]
+    with pytest.raises(UsageError, match="weights is 0123 in BASE and 89ab in NEW"):
+        pairs.of_files(base, [of_weights("89ab", 1.0)])
+
+
+def test_another_seed_is_another_protocol() -> None:
+    with pytest.raises(UsageError, match="seed is 0 in BASE and 1 in NEW"):
+        pairs.of_files([of_weights("0123", 2.0, seed=0)], [of_weights("4567", 2.0, seed=1)])

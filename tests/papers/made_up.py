@@ -15,7 +15,8 @@ def bench(model: str, seconds: float, spread: float | None = 0.001, **conditions
     metrics = {"seconds": seconds, "images_per_second": taken["batch"] / seconds, "peak_bytes": 2.5e9}
     if spread is not None:
         metrics |= {"seconds_low": seconds * (1 - spread), "seconds_high": seconds * (1 + spread)}
-    return {"command": "bench", "model": model, "conditions": taken, "metrics": metrics}
+    created = "2026-01-01T00:00:00+00:00"
+    return {"command": "bench", "model": model, "conditions": taken, "metrics": metrics, "created": created}
 
 
 def fid(model: str, value: float, **conditions: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import torch
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.quality.evaluate import evaluate
 from dimbench.quality.frechet import frechet_distance
+from dimbench.quality.frechet_error import of_infinitely_many, standard_error
 from dimbench.quality.inception_score import inception_score
 from dimbench.quality.kid import kernel_distance
 from dimbench.quality.precision_recall import precision_recall
@@ -15,7 +16,7 @@ from dimbench.quality.statistics import statistics_of
 from dimbench.quality.summary import FeatureSummary, summary_of
 from tests.quality.sets import digit_features, normal
 
-NAMES = ["fid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"]
+NAMES = ["fid", "fid_error", "fid_infinity", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"]
 
 
 def fake(n: int, seed: int = 0, dimensions: int = 6, scale: float = 1.0) -> FeatureSummary:
@@ -25,7 +26,9 @@ def fake(n: int, seed: int = 0, dimensions: int = 6, scale: float = 1.0) -> Feat
 def test_every_metric_goes_the_right_way_round() -> None:
     found = evaluate(fake(200, scale=0.5), fake(150, seed=1))
     x, y = 0.5 * normal(200, 6), normal(150, 6, seed=1)
-    expected = [frechet_distance(statistics_of(x), statistics_of(y)), *inception_score(normal(200, 10, seed=100))]
+    seen, against = statistics_of(x), statistics_of(y)
+    expected = [frechet_distance(seen, against), standard_error(x, seen, against)]
+    expected += [of_infinitely_many(x, against, expected[0]), *inception_score(normal(200, 10, seed=100))]
     expected += [*kernel_distance(x, y, 75), *precision_recall(x, y)]
     assert dict(zip(NAMES, expected, strict=True)) == pytest.approx(found.metrics)
     assert found.metrics["precision"] > found.metrics["recall"]  # shrunk: faithful, less diverse
@@ -64,10 +67,18 @@ def test_small_sets_are_warned_of() -> None:
     ]
 
 
+def test_too_few_images_give_no_interval() -> None:
+    found = evaluate(fake(23), fake(60, seed=1))
+    assert "fid_error" not in found.metrics
+    assert found.warnings[0] == "The error of FID was not measured: 23 images where 6 feature dimensions need 24."
+    assert "fid_error" in evaluate(fake(24), fake(60, seed=1)).metrics
+
+
 def test_what_cannot_be_measured_is_left_out_and_said() -> None:
     found = evaluate(fake(3), fake(50, seed=1))
     assert list(found.metrics) == ["fid"]
     assert [warning.split(" not measured")[0] for warning in found.warnings[1:]] == [
+        "The error of FID was",
         "The Inception Score was",
         "KID, precision and recall were",
     ]
@@ -77,7 +88,7 @@ def test_statistics_serve_as_a_reference() -> None:
     generated, reference = fake(100), fake(80, seed=1)
     found = evaluate(generated, FeatureSummary(reference.pool))
     assert found.metrics["fid"] == evaluate(generated, reference).metrics["fid"]
-    assert list(found.metrics) == NAMES[:3]
+    assert list(found.metrics) == NAMES[:5]
     assert found.reference_images == 80
     assert found.warnings == ["KID, precision and recall were not measured: the reference gives no features."]
 

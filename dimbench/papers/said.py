@@ -1,0 +1,32 @@
+"""Sentences and speeds that an audit was asked for."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+from dimbench.names import folded
+from dimbench.papers import printed as tables
+from dimbench.papers import speed_claims
+from dimbench.papers.sentences import Sentence, contradictions
+from dimbench.papers.speed_claims import SpeedClaim
+from dimbench.papers.survey_sentences import SENTENCES
+
+
+def sentences(pattern: str = "*") -> list[Sentence]:
+    """Those about models, or of surveys with a table, whose name matches the wildcard."""
+    return [each for each in (*SENTENCES, *contradictions()) if _matches(pattern, *each.about, *_tables(each.source))]
+
+
+def speeds(pattern: str = "*") -> list[SpeedClaim]:
+    """Those about models, or from tables, whose name matches the wildcard."""
+    return [each for each in speed_claims.CLAIMS if _matches(pattern, each.fast, each.slow, each.table)]
+
+
+def _tables(source: str) -> list[str]:
+    """The tables of a survey."""
+    start = source.partition(" (")[0]
+    return [table.name for table in tables.all_tables().values() if table.source.partition(" (")[0] == start]
+
+
+def _matches(pattern: str, *about: str) -> bool:
+    return pattern == "*" or any(fnmatchcase(folded(name), folded(pattern)) for name in about)

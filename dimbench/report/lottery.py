@@ -1,0 +1,40 @@
+"""How far each choice in an evaluation moves its figures, as a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dimbench import units
+from dimbench.report.tables import Table
+from dimbench.results import Record
+
+_NAMES = {"fid": "FID", "kid_mean": "KID", "is_mean": "IS"}
+
+
+def table(records: Sequence[Record]) -> Table:
+    """A row for each choice: figures on the mean of the seeds, and how far they moved with the 95 % interval."""
+    first = records[0]
+    rows = [
+        (
+            record.conditions["choice"], record.conditions["usual"], record.conditions["instead"],
+            *(text for name in _NAMES for text in _moved(record, name)),
+        )
+        for record in records
+    ]  # fmt: skip
+    columns = ("choice", "usual", "instead", *(text for name in _NAMES.values() for text in (name, "moved by")))
+    told = first.conditions
+    notes = [
+        f"{first.model}: {told['num_images']:,} images of {told['steps']} steps, cfg {told['cfg']:g}, "
+        f"{told['sampler']}, by {told['extractor']}; mean of {told['repeats']} seeds from {told['seed']} on.",
+        "Moved by: 95 % interval of the mean over seeds, the same noise on both sides. Chance: how far two single "
+        "draws lie apart 19 times of 20.",
+        *first.details["does_not_apply"],
+    ]
+    return Table(columns, rows, notes=notes)
+
+
+def _moved(record: Record, name: str) -> tuple[str, str]:
+    figure, low, high = (record.metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
+    if figure is None or low is None or high is None:
+        return units.NOT_MEASURED, "-"
+    return f"{figure:.4g}", f"{low:+.3g} to {high:+.3g}"
