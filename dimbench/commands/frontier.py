@@ -58,8 +58,8 @@ def run(
     found = verbs.frontier(
         task, [text.split("+") for text in with_ or ()], file=file, shard=shard, reference=reference,
         extractor=extractor, inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler,
-        labels=labels, seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value,
+        labels=labels, seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder,
+        random_weights=random_weights, dtype=dtype.value,
     )  # fmt: skip
     show(found.records, tradeoffs.tables(found.records), form)
     found.raise_failures()
