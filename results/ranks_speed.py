@@ -24,7 +24,7 @@ from dimbench.results import Record, append
 FILE = Path("results/ranks-speed.jsonl")
 DIMENSIONS, RANKS = 2048, 64
 SPEED_UP, SECONDS, BYTES = 1.9, 1.0, 200e6  # wanted: at least, at most, at most
-DRAWN = ("fid", "--model", "dit-digits", "--steps", "20", "--batch", "125", "--json")
+DRAWN = ("fid", "dit-digits", "--steps", "20", "--batch", "125", "--json")
 ALIKE = 1.1  # by how much the memory of a rank may grow when the images are four times as many
 
 # A rank that says the seconds of drawing and evaluating on stderr.
