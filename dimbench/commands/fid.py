@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dimbench import presets, verbs
+from dimbench import presets, results, verbs
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file
+from dimbench.commands.emit import output_file, show
 from dimbench.errors import UsageError
 from dimbench.presets import Recipe
 from dimbench.report import quality
@@ -28,8 +28,11 @@ DRAWING = (
 
 def run(
     ctx: typer.Context,
-    model: Annotated[
-        str | None, typer.Argument(help="The model that draws the images.", metavar="NAME", show_default="none")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="The models that draw images, as in `dimbench sample`.", metavar="NAME...", show_default="none"
+        ),
     ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Images instead: a folder of pictures or an npz (arr_0).", show_default="none")
@@ -88,7 +91,7 @@ def run(
     With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM. Several GPUs
     or machines share the work: torchrun --nproc-per-node N -m dimbench fid ... --device cuda, or srun.
     """
-    if sum((model is not None, images is not None, recipe is not None, real)) != 1:
+    if sum((bool(names), images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of NAME, --images PLACE, --recipe NAME or --real")
     drawing = [name for name in DRAWING if not (images and name == "autoencoder")]
     if (images or real) and (meant := _given(ctx, drawing)):
@@ -96,31 +99,37 @@ def run(
     if for_ranks and not plan:
         raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")
     followed = _followed(recipe, ctx) if recipe else None
-    drawn = model or (followed.model if followed else None)
+    drawn = names or ([followed.model] if followed else [])
     asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
-    task = verbs.fid_task(
-        options.backbone(drawn, *asked) if drawn else None,
-        images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference, extractor=extractor,
-        inception=inception, vgg=vgg, repeats=repeats, keep=not stream, planned_ranks=for_ranks,
+    if weights and len(drawn) > 1:
+        raise UsageError(f"--weights {weights} cannot fit {len(drawn)} models; give one model")
+    tasks = [verbs.fid_task(
+        backbone, images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference,
+        extractor=extractor, inception=inception, vgg=vgg, repeats=repeats, keep=not stream, planned_ranks=for_ranks,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
         compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
-    )  # fmt: skip
+    ) for backbone in (options.backbones(drawn, *asked) if drawn else [None])]  # fmt: skip
     if plan:
-        if ranks.here().first:
+        for task in tasks if ranks.here().first else ():
             typer.echo(task.plan())
         return
     file = output_file(out)
-    found = task.run()
+    found = []
+    for task in tasks:
+        found.append(task.run())
+        if ranks.here().first:
+            results.append(found[-1].records, file)
+        task.finish()
     if ranks.here().first:
-        emit(found.records, [_table(found)], file, form)
-    task.finish()
+        show([record for each in found for record in each.records], _tables(found), form)
 
 
-def _table(found: Evaluated) -> Table:
-    if found.together:
-        return quality.repeated(found.sets, found.together)
-    return quality.side_by_side([*found.sets, *([found.floor] if found.floor else [])])
+def _tables(found: Sequence[Evaluated]) -> list[Table]:
+    repeated = [quality.repeated(each.sets, each.together) for each in found if each.together]
+    sets = [record for each in found if not each.together for record in each.sets]
+    floors = [each.floor for each in found if each.floor][:1]
+    return [*repeated, *([quality.side_by_side([*sets, *floors])] if sets else [])]
 
 
 def _followed(name: str, ctx: typer.Context) -> Recipe:
