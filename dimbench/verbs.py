@@ -313,18 +313,23 @@ def fid_task(
     return ToDraw(asked, recipe, reference, networks, repeats, keep, planned_ranks=planned_ranks)
 
 
-def frontier(what: What, wanted: Sequence[Sequence[str]] = (), *, file: Path, **options: Any) -> Measured:
+def frontier(
+    what: What, wanted: Sequence[Sequence[str]] = (), *, file: Path, shard: str = "1/1", **options: Any
+) -> Measured:
     """What images of `what` cost and how good they are by each of the `wanted` sets of methods, such as
     ["fora:every=3"], beside the plain run; where they are left open, by every method that can wrap it.
 
-    `options` are those of `fid_task`. Records that are in `file` are not measured again, new ones are appended.
+    `shard` i/n leaves out all but a part. `options` are those of `fid_task`. Records that are in `file` are not
+    measured again, new ones are appended.
     """
+    from dimbench.bench import job_shards
     from dimbench.comparing.frontier import Frontier
     from dimbench.quality.evaluating import ToDraw
 
+    part = job_shards.parse(shard)
     task = fid_task(what, **options)
     assert isinstance(task, ToDraw)
-    return Frontier(task, [tuple(texts) for texts in wanted]).run(file)
+    return Frontier(task, [tuple(texts) for texts in wanted], part).run(file)
 
 
 def training_cost(what: What, iterations: int, batch: int, gpu: str = "a100-bf16", mfu: float = 0.4) -> Record:

@@ -41,12 +41,13 @@ class JobShard:
             return list(rows)
         return [rows[number] for number in self.numbers([predicted(row) for row in rows])]
 
-    def note(self, rows: Sequence[Row], mine: Sequence[Row]) -> dict[str, Any]:
-        """What a record says of the whole that its row is part of; nothing where there is one part."""
+    def note(self, whole: Sequence[Any], mine: Sequence[Any]) -> dict[str, Any]:
+        """What a record says of the `whole` that its row is part of, as JSON can hold it, and of the part; nothing
+        where there is one part."""
         if self.parts == 1:
             return {}
-        plan = hashlib.sha256(json.dumps([row.key for row in rows], sort_keys=True).encode()).hexdigest()[:8]
-        return {"shard": f"{self.part}/{self.parts}", "shard_rows": len(mine), "plan_rows": len(rows), "plan": plan}
+        plan = hashlib.sha256(json.dumps(whole, sort_keys=True).encode()).hexdigest()[:8]
+        return {"shard": f"{self.part}/{self.parts}", "shard_rows": len(mine), "plan_rows": len(whole), "plan": plan}
 
 
 def parse(text: str) -> JobShard:

@@ -111,7 +111,7 @@ def run(
         running.check(rows)
         file = output_file(out)
         mine = part.rows(rows)
-        ran = running.run(mine, file, **part.note(rows, mine))
+        ran = running.run(mine, file, **part.note([row.key for row in rows], mine))
     if ran.records:
         show(ran.records, [speed.table(ran.records)], form)
     ran.raise_failures()

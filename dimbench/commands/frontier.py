@@ -45,6 +45,7 @@ def run(
     inception: options.Inception = None,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
+    shard: options.Shard = "1/1",
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
@@ -55,10 +56,10 @@ def run(
     file = output_file(out)
     task = options.backbone(name, resolution, set_, inputs, process, None, fetch, not random_weights)
     found = verbs.frontier(
-        task, [text.split("+") for text in with_ or ()], file=file, reference=reference, extractor=extractor,
-        inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed,
-        batch=batch, device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights,
-        dtype=dtype.value,
+        task, [text.split("+") for text in with_ or ()], file=file, shard=shard, reference=reference,
+        extractor=extractor, inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler,
+        labels=labels, seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder,
+        random_weights=random_weights, dtype=dtype.value,
     )  # fmt: skip
     show(found.records, tradeoffs.tables(found.records), form)
     found.raise_failures()

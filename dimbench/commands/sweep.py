@@ -56,7 +56,7 @@ def run(
     missing = sweeps.missing(wanted, stored, device_name)
     if len(missing) < len(wanted):
         print(f"dimbench: {len(wanted) - len(missing)} of {len(wanted)} rows are in {file}", file=sys.stderr)
-    ran = running.run(missing, file, sweep=sweep.name, **part.note(possible, wanted))
+    ran = running.run(missing, file, sweep=sweep.name, **part.note([row.key for row in possible], wanted))
     found = [Record(**record) for record in sweeps.records_of(wanted, results.so_far(file), device_name)]
     if found:
         tables = [speed.table(found)]

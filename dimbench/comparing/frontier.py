@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from dimbench import conditions as keys
 from dimbench import methods, paths, results, stats
 from dimbench.bench import devices, doubts, timing
 from dimbench.bench.alternating import ratios
+from dimbench.bench.job_shards import JobShard
 from dimbench.bench.running import Measured
 from dimbench.comparing.drift import Drift
 from dimbench.errors import DimbenchError, UsageError
@@ -56,10 +57,11 @@ class _Lane:
 @dataclass
 class Frontier:
     """A `task` of drawing and comparing, under each of the `wanted` conditions; where those are left open, under every
-    method that can wrap the network."""
+    method that can wrap the network. Only those of the `shard` become records."""
 
     task: ToDraw
     wanted: Sequence[Texts] = ()
+    shard: JobShard = field(default_factory=JobShard)
     failures: list[DimbenchError] = field(default_factory=list)
 
     def run(self, file: Path) -> Measured:
@@ -71,14 +73,17 @@ class Frontier:
         device = devices.find(plain.request.device, results.describe_machine()["processor"])
         machine = {"batch": plain.batch, "device_name": device.name, "threads": device.threads}
         shared = {**machine, "uint8": uint8_rule(), **comparison.conditions}
-        asked = {texts: {**plain.conditions, **methods.conditions(texts), **shared} for texts in self._asked(plain)}
+        whole = self._asked(plain)
+        mine = self._of_shard(plain, whole)
+        asked = {texts: {**plain.conditions, **methods.conditions(texts), **shared} for texts in mine}
+        note = self.shard.note(whole, mine)
         known = _known(plain.backbone.name, results.so_far(file))
         missing = [texts for texts, conditions in asked.items() if keys.key(conditions) not in known]
         if len(missing) < len(asked):
             say(f"dimbench: {len(asked) - len(missing)} of {len(asked)} rows are in {file}")
         new: dict[str, Record] = {}
         if missing:
-            folder = paths.cache_folder() / "frontier" / _digest([plain.backbone.name, asked[PLAIN]])
+            folder = paths.cache_folder() / "frontier" / _digest([plain.backbone.name, plain.conditions, shared, note])
             lanes = self._lanes(plain, [PLAIN, *(texts for texts in missing if texts)], folder)
             self._draw(lanes, set(missing), device)
             finished = [texts for texts in missing if texts in lanes]
@@ -86,6 +91,7 @@ class Frontier:
                 for done, texts in enumerate(finished):
                     progress(done, _said(texts))
                     record = _record(lanes, texts, plain, comparison, asked[texts])
+                    record = replace(record, details={**record.details, **note})
                     results.append([record], file)
                     new[keys.key(asked[texts])] = record
                 progress(len(finished))
@@ -101,6 +107,12 @@ class Frontier:
             times = run.times_of_calls(plain.process, plain.settings, run.denoised(plain.backbone))
             found = [(str(method),) for kind in methods.METHODS.values() for method in kind.points(times)]
         return list(dict.fromkeys([PLAIN, *found]))
+
+    def _of_shard(self, plain: Drawing, whole: Sequence[Texts]) -> list[Texts]:
+        """Those of the shard, balanced by what they execute; the plain run is drawn beside them in any case."""
+        if self.shard.parts == 1:
+            return list(whole)
+        return [whole[number] for number in self.shard.numbers([_predicted(plain, texts) for texts in whole])]
 
     def _lanes(self, plain: Drawing, asked: Sequence[Texts], folder: Path) -> dict[Texts, _Lane]:
         """Those that can run here, counted and tried on one image."""
@@ -173,6 +185,16 @@ def _round(lane: _Lane, turn: int, device: devices.Device) -> None:
     seconds = timing.one_call(lambda: drawn.append(_drawn(ready, rows)), device.clock)
     lane.times.write(turn, torch.tensor([[seconds, device.probe.peak()]], dtype=torch.float64))
     lane.store.write(turn, drawn[0])
+
+
+def _predicted(plain: Drawing, texts: Texts) -> float:
+    """Multiply-adds of an image; 0 where the run is drawn anyway, and where only values or a failure will tell."""
+    try:
+        settings = plain.under(texts).settings
+        by_values = any(method.by_values for method in settings.methods)
+        return 0.0 if by_values or not texts else image_cost(plain.backbone, settings, decoded=False).macs("macs")
+    except DimbenchError:
+        return 0.0
 
 
 @torch.inference_mode()

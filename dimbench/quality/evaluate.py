@@ -36,18 +36,25 @@ class Evaluation:
 def evaluate(generated: FeatureSummary, reference: FeatureSummary, here: Ranks = ALONE) -> Evaluation:
     """Compare two sets with every metric's defaults, shared out where the ranks `here` are several. Raises UsageError
     for unlike dimensions or too few images, DimbenchError for features that are NaN or infinite."""
-    fid = _frechet("fid", generated.pool, reference.pool)
     findings = [
-        fid,
-        _told(generated, reference.pool, fid[0]["fid"]),
-        _spatial(generated.spatial, reference.spatial),
-        _score(generated),
+        *here.agree(lambda: _of_statistics(generated, reference)),
         _feature_distances(generated.features, reference.features, here),
         _by_vgg(generated.vgg, reference.vgg, here),
     ]
     metrics = {name: value for part, _ in findings for name, value in part.items()}
     warnings = [warning for _, part in findings for warning in part]
     return Evaluation(metrics, generated.pool.n, reference.pool.n, warnings)
+
+
+def _of_statistics(generated: FeatureSummary, reference: FeatureSummary) -> list[Findings]:
+    """What one process works out as fast as many."""
+    fid = _frechet("fid", generated.pool, reference.pool)
+    return [
+        fid,
+        _told(generated, reference.pool, fid[0]["fid"]),
+        _spatial(generated.spatial, reference.spatial),
+        _score(generated),
+    ]
 
 
 def _frechet(name: str, generated: Statistics, reference: Statistics) -> Findings:

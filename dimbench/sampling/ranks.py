@@ -139,6 +139,8 @@ class Ranks:
     def _check_alive(self, absent: Sequence[int], watch: Watch) -> None:
         for rank in absent:
             if self.store.check([ENDED.format(rank)]):
+                if rank == 0:
+                    raise SystemExit(1)  # it says why itself
                 why = self.store.get(ENDED.format(rank)).decode()
                 raise DimbenchError(f"rank {rank} has ended early ({why}); what is drawn is kept: run again to go on")
         for rank in watch.silent({rank: self.store.get(f"beat/{rank}") for rank in absent}):

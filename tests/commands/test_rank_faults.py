@@ -14,7 +14,7 @@ import pytest
 
 from tests.commands.processes import start, wait_for
 
-DRAWN = ("fid", "--model", "dit-digits", "--steps", 2, "--num-images", 40, "--batch", 10, "--json")
+DRAWN = ("fid", "dit-digits", "--steps", 2, "--num-images", 40, "--batch", 10, "--json")
 LONG = ("sample", "dit-digits", "--steps", 10, "--num-images", 400, "--batch", 20, "--out", "run")
 
 
@@ -77,7 +77,7 @@ def test_ranks_that_were_told_different_things_do_not_start(tmp_path: Path) -> N
 
 
 def test_what_fails_in_every_rank_is_said_once(tmp_path: Path) -> None:
-    with tasks(tmp_path, *[("fid", "--model", "dit-digits", "--weights", "none.safetensors")] * 2) as both:
+    with tasks(tmp_path, *[("fid", "dit-digits", "--weights", "none.safetensors")] * 2) as both:
         first, second = ended(both)
     assert first[0] == second[0] != 0
     assert "none.safetensors" in first[2]

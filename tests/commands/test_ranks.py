@@ -18,7 +18,7 @@ from tests.commands.processes import finish, start, wait_for
 from tests.quality.sets import digit_images
 
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
-DRAWN = ("fid", "--model", "dit-digits", "--steps", 2, "--num-images", 95, "--batch", 10, "--json")
+DRAWN = ("fid", "dit-digits", "--steps", 2, "--num-images", 95, "--batch", 10, "--json")
 APART = """
 import os
 os.environ["DIMBENCH_CACHE"] += os.environ["RANK"]

@@ -128,3 +128,16 @@ def test_a_panel_has_the_newest_of_each_row_and_its_plain_run() -> None:
     found = [record([], 9), record(["fora:every=3"], 5), record(["fora:every=3"], 4), record(["tome"], 3, "b")]
     (panel,) = tradeoffs.panels(found, "run_macs", "fid")
     assert [(point.group, point.label, point.x) for point in panel.points] == [("plain", "", 9), ("fora", "3", 4)]
+
+
+def test_shards_of_a_frontier_merge_into_the_whole(tmp_path: Path) -> None:
+    wanted = [word for every in (2, 3, 4) for word in ("--with", f"fora:every={every}")]
+    parts = [tmp_path / f"{part}.jsonl" for part in (1, 2)]
+    shards = [rows(*SMALL, *wanted, "--shard", f"{part}/2", "--out", file) for part, file in enumerate(parts, start=1)]
+    assert sorted(map(len, shards)) == [2, 2]
+    assert "run --shard 2/2" in refused(1, "merge", parts[0])
+    assert dimbench("merge", *parts, "--out", tmp_path / "all.jsonl").code == 0
+    found = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
+    assert sorted(str(record["conditions"].get("methods", "")) for record in found) == [
+        "", "['fora:every=2']", "['fora:every=3']", "['fora:every=4']",
+    ]  # fmt: skip

@@ -21,7 +21,7 @@ def written(folder: Path, part: int, rows: int | None = None, parts: int = 3, **
     """The file of a shard, or the first `rows` of it."""
     shard, file = JobShard(part, parts), folder / f"{part}-{len(list(folder.iterdir()))}.jsonl"
     mine, made = shard.rows(ROWS), {**MADE, **environment}
-    note: dict[str, Any] = {"sweep": "batch", **shard.note(ROWS, mine)}
+    note: dict[str, Any] = {"sweep": "batch", **shard.note([row.key for row in ROWS], mine)}
     found = [
         Record("bench", row.model, {"batch": row.batch}, {}, details={**note, "row": row.key}, environment=made)
         for row in mine[:rows]
