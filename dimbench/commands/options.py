@@ -285,7 +285,8 @@ ExtractorName = Annotated[
     str | None,
     typer.Option(
         "--extractor",
-        help="Network whose features are compared: digits-classifier or inception-v3-compat.",
+        help="Network whose features are compared: digits-classifier, inception-v3-compat or "
+        "dinov2-vitl14:FILE with its weights.",
         show_default="the former for 8 x 8 pixels, else the latter",
     ),
 ]

@@ -53,7 +53,8 @@ def absent_inception() -> str:
 
 @dataclass(frozen=True)
 class Networks:
-    """By whose features images are compared: an extractor's name and files of weights, None where left open."""
+    """By whose features images are compared: an extractor's name, behind a colon its weights where it has no option of
+    its own, and files of weights, None where left open."""
 
     extractor: str | None = None
     inception: Path | None = None
@@ -68,7 +69,7 @@ class Networks:
 
         digits = size == (SIDE_OF_DIGITS, SIDE_OF_DIGITS) and self.inception is None
         name = self.extractor or (DIGITS if digits else INCEPTION)
-        check_name(name)
+        check_name(name.partition(":")[0])
         if self.inception and name != INCEPTION:
             raise UsageError(f"--inception gives weights of {INCEPTION}, not of {name}; leave it or --extractor out")
         return replace(self, extractor=name)
@@ -91,7 +92,8 @@ class Networks:
         from dimbench.quality.vgg import WithVGG
 
         assert self.extractor is not None, "named comes first"
-        extractor = create_extractor(self.extractor, self.inception, device)
+        name, _, weights = self.extractor.partition(":")
+        extractor = create_extractor(name, Path(weights) if weights else self.inception, device)
         return WithVGG(extractor, self.vgg, device) if self.vgg else extractor
 
 
@@ -174,7 +176,9 @@ class Against:
                 summary = summarise(self.extractor, seen, total, on_images=progress)
         else:
             summary = summarise(self.extractor, seen, total)
-        return evaluate(summary, self.known), summary.pixels_sha256 or ""
+        found, own = evaluate(summary, self.known), self.extractor.distance
+        named = {f"{own}{n[3:]}" if n.startswith("fid") else n: value for n, value in found.metrics.items()}
+        return replace(found, metrics=named), summary.pixels_sha256 or ""
 
     def _seen(self, images: Tensor) -> Tensor:
         """The images as the extractor gets them: shrunk where it only stands in."""

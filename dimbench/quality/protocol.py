@@ -16,7 +16,9 @@ FINDING = f"below {100 * TRAININGS:.1f} % nothing is a difference between traini
 # How people call them; {n} images.
 METRICS = {
     "fid": "FID-{n}",
+    "fd_dinov2": "FD-DINOv2-{n}",
     "rfid": "rFID-{n}",
+    "rfd_dinov2": "rFD-DINOv2-{n}",
     "sfid": "sFID-{n}",
     "is_mean": "IS",
     "kid_mean": "KID",
@@ -27,6 +29,13 @@ METRICS = {
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
 }
+
+DISTANCES = ("fid", "fd_dinov2", "rfid", "rfd_dinov2")  # of which a record has one
+
+
+def distance(metrics: Mapping[str, Any]) -> str:
+    """The name of the Frechet distance among the metrics of a record."""
+    return next((name for name in DISTANCES if name in metrics), DISTANCES[0])
 
 
 def protocol(conditions: Mapping[str, Any]) -> str:

@@ -46,7 +46,7 @@ class Summariser:
             if name not in self.running:
                 self.running[name] = RunningStatistics(features[name].shape[1])
             self.running[name].update(features[name])
-        if self.score:
+        if self.score and "logits" in features:
             self.score.update(features["logits"])
         image = torch.arange(self.n, self.n + len(features["pool"]))
         chosen = (image + 1) * self.keep // self.total > image * self.keep // self.total
@@ -62,7 +62,7 @@ class Summariser:
             self.running["pool"].result(),
             self.running["spatial"].result() if "spatial" in self.running else None,
             torch.cat(self.kept["pool"]) if self.keep else None,
-            self.score.result() if self.score else None,
+            self.score.result() if self.score and self.score.n else None,
             pixels_sha256,
             torch.cat(self.kept["vgg"]) if self.keep and self.kept["vgg"] else None,
         )
