@@ -13,6 +13,7 @@ from dimbench.data import digits
 from dimbench.errors import UsageError
 from dimbench.files import digest
 from dimbench.names import meant
+from dimbench.quality.clip import CLIPExtractor
 from dimbench.quality.digits_classifier import WEIGHTS, load_classifier
 from dimbench.quality.dinov2 import DINOv2Extractor
 from dimbench.quality.inception import InceptionExtractor
@@ -67,6 +68,7 @@ EXTRACTORS: dict[str, Callable[[Path | None, str | torch.device], Extractor]] = 
     DigitsExtractor.name: _digits,
     InceptionExtractor.name: InceptionExtractor,
     DINOv2Extractor.name: DINOv2Extractor,
+    CLIPExtractor.name: CLIPExtractor,
 }
 
 

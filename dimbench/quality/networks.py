@@ -167,6 +167,7 @@ class Against:
     def evaluate(self, batches: Iterable[Tensor], total: int, bar: str = "") -> tuple[Evaluation, str]:
         """All metrics of `total` images that come in batches, and the SHA-256 of their pixels; `bar` names a progress
         bar where whoever makes the images shows none."""
+        from dimbench.quality.cmmd import clip_discrepancy
         from dimbench.quality.evaluate import evaluate
         from dimbench.quality.summary import summarise
 
@@ -178,6 +179,8 @@ class Against:
             summary = summarise(self.extractor, seen, total)
         found, own = evaluate(summary, self.known), self.extractor.distance
         named = {f"{own}{n[3:]}" if n.startswith("fid") else n: value for n, value in found.metrics.items()}
+        if own == "fd_clip" and summary.features is not None and self.known.features is not None:
+            named["cmmd"] = clip_discrepancy(summary.features, self.known.features)
         return replace(found, metrics=named), summary.pixels_sha256 or ""
 
     def _seen(self, images: Tensor) -> Tensor:

@@ -17,8 +17,11 @@ FINDING = f"below {100 * TRAININGS:.1f} % nothing is a difference between traini
 METRICS = {
     "fid": "FID-{n}",
     "fd_dinov2": "FD-DINOv2-{n}",
+    "fd_clip": "FD-CLIP-{n}",
+    "cmmd": "CMMD",
     "rfid": "rFID-{n}",
     "rfd_dinov2": "rFD-DINOv2-{n}",
+    "rfd_clip": "rFD-CLIP-{n}",
     "sfid": "sFID-{n}",
     "is_mean": "IS",
     "kid_mean": "KID",
@@ -30,7 +33,7 @@ METRICS = {
     "ssim": "SSIM",
 }
 
-DISTANCES = ("fid", "fd_dinov2", "rfid", "rfd_dinov2")  # of which a record has one
+DISTANCES = ("fid", "fd_dinov2", "fd_clip", "rfid", "rfd_dinov2", "rfd_clip")  # of which a record has one
 
 
 def distance(metrics: Mapping[str, Any]) -> str:

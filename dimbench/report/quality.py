@@ -15,7 +15,7 @@ from dimbench.stats import NORMAL
 
 CLAIMS = {"fid": "fid", "sfid": "sfid", "is": "is_mean", "precision": "precision", "recall": "recall"}
 # Most extractors have no spatial features, VGG is seldom at hand, and the last are of an autoencoder.
-OPTIONAL = {"sfid", "precision_vgg", "recall_vgg", "psnr", "ssim"}
+OPTIONAL = {"sfid", "cmmd", "precision_vgg", "recall_vgg", "psnr", "ssim"}
 
 
 def label(metric: str, conditions: Mapping[str, Any]) -> str:
