@@ -13,12 +13,15 @@ if not (Path(__file__).parent / "kernels").is_dir():
 
 _PUBLIC = {
     "DimbenchError": "dimbench.errors",
+    "choose": "dimbench.verbs",
     "compare": "dimbench.verbs",
     "count": "dimbench.verbs",
     "create_model": "dimbench.backbone",
     "fid": "dimbench.verbs",
+    "frontier": "dimbench.verbs",
     "list_models": "dimbench.backbone",
     "load_checkpoint": "dimbench.weights.checkpoints",
+    "plot": "dimbench.verbs",
     "sample": "dimbench.verbs",
     "table": "dimbench.papers.frame",
 }

@@ -16,27 +16,35 @@ from typer.core import TyperCommand, TyperGroup
 
 from dimbench import address_space
 from dimbench.commands import dialect, root
-from dimbench.errors import DimbenchError, is_short_of_memory, reason
+from dimbench.errors import DimbenchError, UsageError, is_short_of_memory, reason
 from dimbench.escaping import plain
+from dimbench.launcher import launch
 
 # In the order of --help, each with its group there; their files in commands/ have their names.
 GROUPS = {
-    "Count": ("list", "params", "flops", "cost"),
-    "Measure": ("bench", "sweep", "device", "kernels"),
+    "Count": ("list", "choose", "params", "flops", "cost"),
+    "Measure": ("bench", "sweep", "device", "kernels", "doctor"),
     "Draw and evaluate": ("sample", "fid", "fid-lottery", "stats", "train"),
     "Compare": ("compare", "calibrate", "frontier", "methods"),
     "Papers": ("table", "audit", "recipes", "plot"),
-    "Files": ("report", "weights"),
+    "Files": ("report", "merge", "weights"),
 }
 COMMANDS = {
     name: "list_models" if name == "list" else name.replace("-", "_") for group in GROUPS.values() for name in group
 }
+SHARED = ("sample", "fid", "stats")  # by the processes of a launcher
+# For which a twin is a disturbance.
+TIMED = ("bench", "sweep", "device", "compare", "calibrate", "frontier", "kernels")
 _FOLDER = Path(__file__).with_name("commands")
 _HELP = re.compile(r'^def run\(.*?"""(.*?)(?:\n\n|""")', re.DOTALL | re.MULTILINE)
 
 
 class OnDemand(TyperGroup):
     """Imports the one command that is asked for; of the others it knows the names, and reads their help."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
+        with _among_ranks(next(iter([*ctx._protected_args, *ctx.args]), "")):
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
         return list(self.commands)
@@ -63,8 +71,31 @@ def _named() -> dict[str, TyperCommand]:
     }
 
 
+@contextmanager
+def _among_ranks(name: str) -> Iterator[None]:
+    """Inside, a command that can shares its work with the other processes of a launcher; of one with nothing to share
+    the first process alone comes here. UsageError where one would time beside another."""
+    started = launch()
+    if name in TIMED and started.beside > 1:
+        raise UsageError(
+            f"{started.name} started {started.beside} processes on one machine, and `{name}` times what runs "
+            "there alone; start one on each, and share the rows of bench, sweep or frontier with --shard i/n"
+        )
+    if started.world == 1 or name in TIMED:
+        yield
+    elif name in SHARED:
+        from dimbench.sampling import ranks
+
+        with ranks.joined():
+            yield
+    elif started.first:
+        yield
+    else:
+        raise typer.Exit
+
+
 def loaded(name: str) -> Any:
-    """The command of that name, imported."""
+    """The command of that name, imported, with the options that all have."""
     module = import_module(f"dimbench.commands.{COMMANDS[name]}")
     whole = getattr(module, "app", None)
     if whole is None:
@@ -72,7 +103,16 @@ def loaded(name: str) -> Any:
         whole.command(name, cls=dialect.Command)(module.run)
     command = typer.main.get_command(whole)
     command.name = name
+    for each in getattr(command, "commands", {name: command}).values():
+        each.params += _parameters(root.everywhere)
     return command
+
+
+def _parameters(function: Any) -> list[Any]:
+    """What typer makes of a function's parameters."""
+    alone = typer.Typer(add_completion=False)
+    alone.command()(function)
+    return typer.main.get_command(alone).params
 
 
 app = typer.Typer(

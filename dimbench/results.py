@@ -279,9 +279,9 @@ def _is_time(text: str) -> bool:
 def frame(path: str | Path) -> pandas.DataFrame:
     """The records of a file as a table, one row each, every value as the record has it.
 
-    Columns are command, model, created and warnings (a list), then each condition, metric, detail (but tables and
-    lists) and entry of the environment by its name. A name that an earlier part has is preceded by its own part, as in
-    metrics.rounds. A missing value is NaN, NA or None.
+    Columns are command, model, created, warnings (a list) and doubtful (whether there are any), then each condition,
+    metric, detail (but tables and lists) and entry of the environment by its name. A name that an earlier part has is
+    preceded by its own part, as in metrics.rounds. A missing value is NaN, NA or None.
     """
     import pandas
 
@@ -299,7 +299,11 @@ def _entries(record: Mapping[str, Any], part: str) -> Mapping[str, Any]:
     """What a part of a record gives to its row of a frame."""
     if not part:
         names = ("command", "model", "created")
-        return {**{name: record[name] for name in names}, "warnings": record.get("warnings", [])}
+        return {
+            **{name: record[name] for name in names},
+            "warnings": record.get("warnings", []),
+            "doubtful": bool(record.get("warnings")),
+        }
     known = record.get(part, {})
     if part == "details":
         return {name: value for name, value in known.items() if not isinstance(value, dict | list)}

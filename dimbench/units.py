@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 NOT_MEASURED = "not measured"
 
-_PREFIXES = ((10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
+_PREFIXES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 
 
 def exact(number: int) -> str:
@@ -83,3 +85,18 @@ def per_cent(part: float) -> str:
     """0.1253 -> "12.5 %", and below 1 % with one digit that counts: 0.00014 -> "0.01 %"."""
     per = 100 * part
     return f"{per:.1f} %" if per >= 1 else f"{per:.1g} %"
+
+
+_SCALES = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, **{prefix: float(size) for size, prefix in _PREFIXES}}
+_READ = re.compile(r"([+-]?\d[\d,]*\.?\d*)(?: ([µnm]s|[kMGTP])?\S*)?(?: ± ([\d.]+) %)?")
+
+
+def bounds(text: str) -> tuple[float, float] | None:
+    """The least and the greatest number that a figure of ours says: "2.00 ms ± 1.0 %" -> (0.00198, 0.00202), "6.06 G"
+    -> (6.06e9, 6.06e9); None where it says none."""
+    found = _READ.match(text)
+    if not found:
+        return None
+    middle = float(found[1].replace(",", "")) * _SCALES.get(found[2], 1.0)
+    half = abs(middle) * float(found[3] or 0) / 100
+    return middle - half, middle + half

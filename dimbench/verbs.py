@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from dimbench import presets, results
 from dimbench.errors import UsageError
 from dimbench.image_size import Resolution
+from dimbench.launcher import launch
 from dimbench.progress import track
+from dimbench.report.notebook import Records
 from dimbench.results import Record
 
 if TYPE_CHECKING:
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from dimbench.presets import Recipe
     from dimbench.quality.evaluating import OnDisk, ToDraw
     from dimbench.quality.rebuilding import Rebuilt
+    from dimbench.report.choosing import Shortlist
+    from dimbench.report.notebook import Picture
 
     What = str | nn.Module | Backbone
     Whats = What | Sequence[What]
@@ -48,7 +52,7 @@ def count(
     real: bool = False,
     weights: Path | None = None,
     methods: Sequence[str] = (),
-) -> list[Record]:
+) -> Records:
     """Parameters and multiply-adds of one pass for one sample, on shapes alone; with `steps` of a whole run, too, or
     with `usual` of one as the family's images are usually drawn, by `methods` such as "fora:every=3".
 
@@ -66,7 +70,7 @@ def count(
 
         fill = partial(checkpoints.fill, source=weights)
     by_sums = engine == "ours" and not (process or steps or usual or check or bill or real or frames)
-    records: list[Record] = []
+    records = Records()
     meant = _meant(what)
     for each in track(meant, "counting"):
         given, trained_on = (presets.meant_for(each, told, meant) for told in (inputs, process))
@@ -102,9 +106,9 @@ def parameters(
     resolution: Resolution | None = None,
     frames: int | None = None,
     modules: bool = False,
-) -> list[Record]:
+) -> Records:
     """Parameters of whatever `count` takes, of each kind; with `modules` where they are."""
-    records, meant = [], _meant(what)
+    records, meant = Records(), _meant(what)
     for each in track(meant, "counting"):
         given = presets.meant_for(each, inputs, meant)
         if isinstance(each, str) and not (len(given) or frames or modules) and presets.of(each):
@@ -120,6 +124,64 @@ def parameters(
     return records
 
 
+def choose(
+    what: Whats,
+    *,
+    beside: str | None = None,
+    benchmark: str | None = None,
+    records: Sequence[Path] | None = None,
+    resolution: Resolution | None = None,
+    measure: bool = False,
+    file: Path | None = None,
+    budget: float = 60.0,
+    **where: Any,
+) -> Shortlist:
+    """What is known of each of these networks, `beside` one that stands first: counted now, timed in `records` (None:
+    the shipped and the user's own), published; with `benchmark`, such as "imagenet-256", those with a FID there alone.
+
+    Times are of the conditions `where`, of device, dtype and batch, or of those that most records are of; with
+    `measure` those that are missing are measured, and appended to `file`.
+    """
+    from dimbench.papers.frame import known_records
+    from dimbench.report.choosing import shortlist
+
+    meant = list(dict.fromkeys([*([presets.one(beside)] if beside else []), *_meant(what)]))
+    if benchmark:
+        from dimbench.papers.comparable import comparable
+
+        ours = [preset for each in meant if isinstance(each, str) and (preset := presets.of(each))]
+        have = {entry.model for entry in comparable(ours, benchmark)}
+        meant = [each for each in meant if each in have or (beside and each == meant[0])]
+        if not meant:
+            raise UsageError(f"none of these models has a published FID on {benchmark}; see `dimbench list --for`")
+        resolution = resolution or int(benchmark.rpartition("-")[2])
+    asked = {name: value for name, value in where.items() if value is not None}
+    counted = [record.as_dict() for record in count(meant, resolution=resolution)]
+    known = known_records(records)
+    if measure:
+        row = {"device": "cpu", "dtype": "fp32", "batch": 1, **asked}
+        known += _measured_anew(meant, known, resolution, file, budget=budget, **row)
+        asked = {**row, "device": row["device"].partition(":")[0]}
+    sides = {} if resolution is None else {"resolution": counted[0]["conditions"]["resolution"]}
+    return shortlist(counted, known, benchmark, {**asked, **sides})
+
+
+def _measured_anew(
+    what: Sequence[What], known: Sequence[Any], resolution: Resolution | None, file: Path | None, **row: Any
+) -> list[dict[str, Any]]:
+    """The records of those that there is none of on this device."""
+    from dimbench.bench import running, sweeps
+    from dimbench.bench.rows import rows
+
+    names = [each for each in what if isinstance(each, str)]
+    axes = {"resolution": [resolution], "batch": [row.pop("batch")]}
+    missing = sweeps.missing(rows(names, axes, **row), known, running.device_name(row["device"]))
+    running.check(missing)
+    ran = running.run(missing, file)
+    ran.raise_failures()
+    return [record.as_dict() for record in ran.records]
+
+
 def bench(
     what: Whats,
     inputs: Sequence[str] | Any = (),
@@ -127,7 +189,7 @@ def bench(
     file: Path | None = None,
     resolution: Resolution | None = None,
     **row: Any,
-) -> list[Record]:
+) -> Records:
     """Seconds of one call, of a training step or of a whole run, memory and rates, each row in a process of its own.
 
     `row` holds fields of bench.rows.Row, such as batch, dtype, device, steps, budget. A module in hand is measured in
@@ -136,7 +198,7 @@ def bench(
     from dimbench.bench import running
     from dimbench.bench.rows import Row
 
-    records, meant = [], _meant(what)
+    records, meant = Records(), _meant(what)
     for each in meant:
         given = presets.meant_for(each, inputs, meant)
         if isinstance(each, str):
@@ -164,7 +226,7 @@ def sample(
     interruption. What is no picture goes into a folder, as npz.
 
     `request` holds fields of sampling.request.Request, such as num_images, steps, cfg, seed, weights. None in all
-    processes of torchrun but the first. DimbenchError where files are missing.
+    ranks but the first. DimbenchError where files are missing.
     """
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
@@ -177,20 +239,25 @@ def sample(
         backbone=backbone, **{"num_images": 64, "steps": 250, "latents": latents, "extendable": not sheet, **request}
     )
     requests.refuse_if_missing(f"drawing with {backbone.name}", asked.missing(), requests.DRY)
-    filled = folder.sheet(to, asked) if sheet else folder.fill(to, asked, folder.ImageFormat(form))
+    if sheet:
+        return folder.sheet(to, asked).record() if launch().first else None
+    filled = folder.fill(to, asked, folder.ImageFormat(form))
     return filled.record() if filled else None
 
 
-def fid(what: Whats | None = None, images: Path | str | None = None, **options: Any) -> list[Record]:
+def fid(what: Whats | None = None, images: Path | str | None = None, **options: Any) -> Records:
     """FID and what else is measured of images drawn by `what`, or of those in a folder or npz, against real ones.
 
     `options` are those of `fid_task`. DimbenchError where files are missing.
     """
-    records: list[Record] = []
-    for each in [None] if what is None else _meant(what):
-        task = fid_task(each, images, **options)
-        records += task.run().records
-        task.finish()
+    from dimbench.sampling import ranks
+
+    records = Records()
+    with ranks.joined():
+        for each in [None] if what is None else _meant(what):
+            task = fid_task(each, images, **options)
+            records += task.run().records
+            task.finish()
     return records
 
 
@@ -206,6 +273,7 @@ def fid_task(
     repeats: int = 1,
     keep: bool = True,
     rebuilt_by: str | None = None,
+    planned_ranks: int | None = None,
     num_images: int | None = None,
     device: str = "cpu",
     resolution: Resolution | None = None,
@@ -216,13 +284,16 @@ def fid_task(
     `rebuilt_by` an autoencoder, what that makes of the images is compared with them.
 
     `recipe` is the published FID to repeat, `repeats` the sets of images to draw, `keep` whether they lie on disk until
-    the end; `request` holds fields of sampling.request.Request, such as steps, cfg, sampler, seed, weights.
+    the end, `planned_ranks` those to plan for where others run; `request` holds fields of sampling.request.Request,
+    such as steps, cfg, sampler, seed, weights.
     """
     from dimbench.quality import repeating
     from dimbench.quality.evaluating import OnDisk, ToDraw
     from dimbench.quality.networks import SIDE_OF_DIGITS, Networks
+    from dimbench.sampling import ranks
     from dimbench.sampling.request import Request
 
+    device = ranks.here().device(device)
     networks = Networks(extractor, inception, vgg)
     if rebuilt_by and images:
         from dimbench.quality.rebuilding import Rebuilt
@@ -239,7 +310,7 @@ def fid_task(
     asked = replace(asked, num_images=num_images or usual)
     if asked.numbers:
         raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
-    return ToDraw(asked, recipe, reference, networks, repeats, keep)
+    return ToDraw(asked, recipe, reference, networks, repeats, keep, planned_ranks=planned_ranks)
 
 
 def frontier(what: What, wanted: Sequence[Sequence[str]] = (), *, file: Path, **options: Any) -> Measured:
@@ -276,14 +347,14 @@ def training_cost(what: What, iterations: int, batch: int, gpu: str = "a100-bf16
     return Record("cost", found.name, conditions, metrics)
 
 
-def cost_claims() -> list[Record]:
+def cost_claims() -> Records:
     """What sources print of GPU-days and of what methods save, each beside our count."""
     from dimbench.backbone import find
     from dimbench.counting.training_cost import training_step
     from dimbench.papers import gpu_days, saved_claims
     from dimbench.progress import track
 
-    records = []
+    records = Records()
     for days in track(gpu_days.CLAIMS, "counting training"):
         needs: dict[str, float] = {}
         if days.iterations:
@@ -303,7 +374,7 @@ def cost_claims() -> list[Record]:
 
 def compare(
     base: Path | str | Sequence[Record], new: Path | str | Sequence[Record], fail_if: Sequence[str] = ("seconds",)
-) -> list[Record]:
+) -> Records:
     """What changed between two record files, or the records that `count`, `bench` or `fid` gave, a record for each
     metric of each row, as `dimbench compare` judges it."""
     from dimbench.comparing import noise, outcome
@@ -313,7 +384,32 @@ def compare(
     rules = outcome.JudgedBy([parse_gate(text) for text in fail_if], noise.known())
     (before, base_label), (after, new_label) = _side(base), _side(new)
     found = outcome.of_records(before, after, (base_label, new_label), rules)
-    return [changes.record(change, sides=found.labels, order=[]) for change in found.changes]
+    return Records(changes.record(change, sides=found.labels, order=[]) for change in found.changes)
+
+
+def plot(
+    name: str,
+    models: Whats = (),
+    *,
+    resolution: int = 256,
+    records: Sequence[Path] | None = None,
+    cost: str = "",
+    against: str = "fid",
+    inputs: Sequence[str] = (),
+) -> Picture:
+    """The plot that `dimbench plot NAME` draws, for a notebook or to save. UsageError for an unknown one."""
+    from tempfile import TemporaryDirectory
+
+    from dimbench import names
+    from dimbench.report import gallery
+    from dimbench.report.notebook import Picture
+
+    draw = names.find(name, gallery.PLOTS, "plot")
+    texts = [each for each in _meant(models) if isinstance(each, str)]
+    with TemporaryDirectory() as folder:
+        file = Path(folder, "plot.svg")
+        draw(gallery.Asked(texts, resolution, records, cost, against, inputs), file, "svg")
+        return Picture(file.read_text(encoding="utf-8"))
 
 
 def _side(given: Path | str | Sequence[Record]) -> tuple[list[dict[str, Any]], str]:

@@ -112,7 +112,7 @@ def load(source: Path) -> ctypes.CDLL:
 
 
 def _compiled(source: Path) -> Path:
-    compiler = _compiler()
+    compiler = find_compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     texts = [file.read_text() for file in (source, *sorted(_HEADERS.glob("*.h")))]
     key = hashlib.sha256("\0".join([compiler, version, _processor(), *FLAGS, *texts]).encode()).hexdigest()[:16]
@@ -141,7 +141,8 @@ def _own(folder: Path) -> Path:
     return folder
 
 
-def _compiler() -> str:
+def find_compiler() -> str:
+    """Where the C++ compiler is. DimbenchError where there is none."""
     wanted = os.environ.get("CXX")
     names = [wanted] if wanted else ["c++", "g++", "clang++"]
     for name in names:

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 FLOORS = (
     {"__main__", "cli"},
     {"commands"},
-    {"verbs"},
+    {"verbs", "doctor"},
     {"comparing", "papers", "report"},
     {"bench", "quality", "sampling", "counting", "training", "weights"},
     {"backbone", "from_diffusers", "own", "results", "data", "progress"},
@@ -35,6 +35,7 @@ FLOORS = (
         "files",
         "hub",
         "image_size",
+        "launcher",
         "meta",
         "names",
         "paths",
@@ -44,6 +45,7 @@ FLOORS = (
 )
 BESIDE = {
     ("__main__", "cli"),
+    ("doctor", "verbs"),
     ("report", "papers"),
     ("report", "comparing"),
     ("bench", "sampling"),
@@ -70,6 +72,7 @@ BESIDE = {
     ("image_size", "errors"),
     ("files", "errors"),
     ("hub", "errors"),
+    ("launcher", "errors"),
     ("paths", "errors"),
     ("address_space", "errors"),
     ("address_space", "units"),
@@ -162,6 +165,7 @@ def loads_none(words: list[str], heavy: set[str]) -> None:
         ["audit"],
         ["table", "dit-4"],
         ["plot", "gflops-fid"],
+        ["choose", "dit-s2", "udit-s"],
     ],
     ids=" ".join,
 )

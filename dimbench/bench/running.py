@@ -14,7 +14,7 @@ from dimbench.bench import doubts, parent
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
 from dimbench.errors import DimbenchError
-from dimbench.progress import stepping
+from dimbench.progress import doing, stepping
 from dimbench.results import Record
 
 if TYPE_CHECKING:
@@ -25,6 +25,12 @@ def check(rows: Sequence[Row]) -> None:
     """Raise UsageError for the first row that cannot run here, before any is measured."""
     for row in rows:
         plan.check(row)
+    with doing("checking what is to be measured"):
+        _check_here(rows)
+
+
+def _check_here(rows: Sequence[Row]) -> None:
+    """That this machine and the models can."""
     from dimbench.bench import subject
     from dimbench.kernels import backends
     from dimbench.sampling import precision
@@ -67,7 +73,7 @@ class Measured:
             raise DimbenchError(f"{len(self.failures)} rows failed; the others are stored:{said}")
 
 
-def run(rows: Sequence[Row], file: Path | None, **note: str) -> Measured:
+def run(rows: Sequence[Row], file: Path | None, **note: Any) -> Measured:
     """Measure the rows one after the other; each record is stored in `file` as soon as it is there, with `note` in its
     details.
 

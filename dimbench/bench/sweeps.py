@@ -1,4 +1,4 @@
-"""Named measuring plans: presets/sweeps/*.toml read into rows, cut into shards, without those that are done."""
+"""Named measuring plans: presets/sweeps/*.toml read into rows, without those that are done."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from dimbench import conditions, names, preset_files, presets
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
-from dimbench.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -48,14 +47,6 @@ def _sweep(name: str, contents: Mapping[str, Any]) -> Sweep:
     content = contents[name]
     included = [table for other in content.get("include", ()) for table in _sweep(other, contents).tables]
     return Sweep(name, content["says"], content.get("along", ""), (*content["rows"], *included))
-
-
-def shard(rows: Sequence[Row], part: str) -> list[Row]:
-    """The rows of part "i/n", i from 1: every n-th, so that the parts take about as long."""
-    first, _, parts = part.partition("/")
-    if not (first.isdecimal() and parts.isdecimal() and 1 <= int(first) <= int(parts)):
-        raise UsageError(f"--shard {part!r} is not understood; give i/n with i from 1 to n, such as 1/4")
-    return list(rows[int(first) - 1 :: int(parts)])
 
 
 def records_of(rows: Sequence[Row], records: Iterable[Mapping[str, Any]], device_name: str) -> list[Mapping[str, Any]]:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dimbench import image_size
-from dimbench.bench import parent, running
+from dimbench.bench import job_shards, parent, running
 from dimbench.bench import rows as plan
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show
@@ -73,6 +73,7 @@ def run(
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Leave the weights of a folder or hf:owner/name where they are.")
     ] = False,
+    shard: options.Shard = "1/1",
     budget: options.BenchBudget = 60.0,
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
@@ -81,6 +82,7 @@ def run(
     chosen = options.chosen(names, set_, fetch, weights=not random_weights)
     if weights and len(chosen) > 1:
         raise UsageError(f"--weights {weights} cannot fit {len(chosen)} models; give one model")
+    part = job_shards.parse(shard)
     rows = plan.rows(
         chosen,
         {
@@ -108,7 +110,8 @@ def run(
     with parent.ahead():
         running.check(rows)
         file = output_file(out)
-        ran = running.run(rows, file)
+        mine = part.rows(rows)
+        ran = running.run(mine, file, **part.note(rows, mine))
     if ran.records:
         show(ran.records, [speed.table(ran.records)], form)
     ran.raise_failures()

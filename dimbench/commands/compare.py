@@ -91,7 +91,8 @@ def run(
         for change in found.changes
     ]
     if records:
-        emit(records, [shown.table(found.changes, _notes(found, rules, failed, absent))], file, form)
+        table = shown.table(found.changes, _notes(found, rules, failed, absent), whole=form == "csv")
+        emit(records, [table], file, form)
     if kept and not found.stopped:
         kept.forget()
     if isinstance(found.stopped, KeyboardInterrupt):

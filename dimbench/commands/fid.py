@@ -2,29 +2,37 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dimbench import presets, verbs
+from dimbench import presets, results, verbs
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file
+from dimbench.commands.emit import output_file, show
 from dimbench.errors import UsageError
 from dimbench.presets import Recipe
 from dimbench.report import quality
+from dimbench.report.tables import Table
+from dimbench.sampling import ranks
+
+if TYPE_CHECKING:
+    from dimbench.quality.evaluating import Evaluated
 
 FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor", "with_", "guide")  # by a recipe
 DRAWING = (
     "steps", "cfg", "sampler", "num_images", "labels", "seed", "repeats", "batch", "resolution", "dtype", "compile",
     "cuda_graph", "weights", "autoencoder", "stream", "random_weights", "kernel",
-    "with_", "guide",
+    "with_", "guide", "for_ranks",
 )  # fmt: skip
 
 
 def run(
     ctx: typer.Context,
-    model: Annotated[
-        str | None, typer.Argument(help="The model that draws the images.", metavar="NAME", show_default="none")
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="The models that draw images, as in `dimbench sample`.", metavar="NAME...", show_default="none"
+        ),
     ] = None,
     images: Annotated[
         Path | None, typer.Option(help="Images instead: a folder of pictures or an npz (arr_0).", show_default="none")
@@ -69,6 +77,10 @@ def run(
         bool, typer.Option("--stream", help="Keep no image on disk; an interrupted run then begins again.")
     ] = False,
     plan: Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")] = False,
+    for_ranks: Annotated[
+        int | None,
+        typer.Option("--ranks", min=1, help="With --plan: of so many ranks.", show_default="those that run"),
+    ] = None,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
     form: options.Format = options.Form.RICH,
@@ -76,35 +88,48 @@ def run(
 ) -> None:
     """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall.
 
-    With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM.
+    With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM. Several GPUs
+    or machines share the work: torchrun --nproc-per-node N -m dimbench fid ... --device cuda, or srun.
     """
-    if sum((model is not None, images is not None, recipe is not None, real)) != 1:
+    if sum((bool(names), images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of NAME, --images PLACE, --recipe NAME or --real")
     drawing = [name for name in DRAWING if not (images and name == "autoencoder")]
     if (images or real) and (meant := _given(ctx, drawing)):
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
+    if for_ranks and not plan:
+        raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")
     followed = _followed(recipe, ctx) if recipe else None
-    drawn = model or (followed.model if followed else None)
+    drawn = names or ([followed.model] if followed else [])
     asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
-    task = verbs.fid_task(
-        options.backbone(drawn, *asked) if drawn else None,
-        images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference, extractor=extractor,
-        inception=inception, vgg=vgg, repeats=repeats, keep=not stream, num_images=num_images, steps=steps, cfg=cfg,
-        sampler=sampler, labels=labels, seed=seed, batch=batch, device=device, weights=weights,
-        autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value, compile=compile,
-        cuda_graph=cuda_graph, methods=options.methods(with_, guide),
-    )  # fmt: skip
+    if weights and len(drawn) > 1:
+        raise UsageError(f"--weights {weights} cannot fit {len(drawn)} models; give one model")
+    tasks = [verbs.fid_task(
+        backbone, images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference,
+        extractor=extractor, inception=inception, vgg=vgg, repeats=repeats, keep=not stream, planned_ranks=for_ranks,
+        num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
+        device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
+        compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
+    ) for backbone in (options.backbones(drawn, *asked) if drawn else [None])]  # fmt: skip
     if plan:
-        typer.echo(task.plan())
+        for task in tasks if ranks.here().first else ():
+            typer.echo(task.plan())
         return
     file = output_file(out)
-    found = task.run()
-    if found.together:
-        table = quality.repeated(found.sets, found.together)
-    else:
-        table = quality.side_by_side([*found.sets, *([found.floor] if found.floor else [])])
-    emit(found.records, [table], file, form)
-    task.finish()
+    found = []
+    for task in tasks:
+        found.append(task.run())
+        if ranks.here().first:
+            results.append(found[-1].records, file)
+        task.finish()
+    if ranks.here().first:
+        show([record for each in found for record in each.records], _tables(found), form)
+
+
+def _tables(found: Sequence[Evaluated]) -> list[Table]:
+    repeated = [quality.repeated(each.sets, each.together) for each in found if each.together]
+    sets = [record for each in found if not each.together for record in each.sets]
+    floors = [each.floor for each in found if each.floor][:1]
+    return [*repeated, *([quality.side_by_side([*sets, *floors])] if sets else [])]
 
 
 def _followed(name: str, ctx: typer.Context) -> Recipe:
@@ -120,5 +145,5 @@ def _given(ctx: typer.Context, names: Sequence[str]) -> str | None:
     for name in names:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            return name.strip("_").replace("_", "-")
+            return name.strip("_").removeprefix("for_").replace("_", "-")
     return None

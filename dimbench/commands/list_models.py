@@ -59,7 +59,8 @@ def run(
     def entries() -> list[dict[str, Any]]:
         return [{**asdict(preset), "counted": _figures(counted[preset.name])} for preset in found]
 
-    show_entries(entries, [Table(columns, _grouped(rows), notes=notes)], form)
+    first_out = ("variant", "year", "paper", "weights")
+    show_entries(entries, [Table(columns, _grouped(rows), notes=notes, first_out=first_out)], form)
 
 
 def _figures(found: Sums | None) -> dict[str, int]:
@@ -89,7 +90,8 @@ def _compared(found: list[Preset], benchmark: str, form: options.Form) -> None:
         "The best FID published there; of other latents, trainings and draws of labels it compares with care only.",
         "`dimbench recipes` lists all of them; `dimbench flops NAME --steps N` counts an image with its decoder.",
     )
-    table = Table(columns, _grouped([_compared_row(entry) for entry in entries]), notes=notes)
+    first_out = ("normalised", "stride", "latent", "decoder", "drawn with")
+    table = Table(columns, _grouped([_compared_row(entry) for entry in entries]), notes=notes, first_out=first_out)
     show_entries(lambda: [asdict(entry) for entry in entries], [table], form)
 
 

@@ -16,7 +16,8 @@ def run(form: options.Format = options.Form.RICH) -> None:
         (name, _form(kind), kind.says, kind.wraps, kind.source, kind.absent() or "yes")
         for name, kind in METHODS.items()
     ]
-    show_entries(_entries, [Table(("method", "settings", "what it does", "wraps", "source", "runs here"), rows)], form)
+    columns = ("method", "settings", "what it does", "wraps", "source", "runs here")
+    show_entries(_entries, [Table(columns, rows, first_out=("source", "wraps", "settings"))], form)
 
 
 def _entries() -> list[dict[str, Any]]:

@@ -123,10 +123,36 @@ def backbone(
 ) -> Backbone:
     """The one that a command's options mean."""
     from dimbench import presets
+
+    (found,) = backbones([presets.one(name)], resolution, settings, inputs, process, frames, fetch, weights)
+    return found
+
+
+def backbones(
+    names: list[str],
+    resolution: image_size.Resolution | None,
+    settings: list[str] | None,
+    inputs: list[str] | None,
+    process: str | None,
+    frames: int | None,
+    fetch: bool,
+    weights: bool,
+) -> list[Backbone]:
+    """All that a command's options mean; --input and --process are of those that do not know their own."""
+    from dimbench import presets
     from dimbench.backbone import find
 
-    (text,) = chosen([presets.one(name)], settings, fetch, weights)
-    return find(text, resolution, inputs=inputs or (), process=process, frames=frames)
+    texts = chosen(names, settings, fetch, weights)
+    return [
+        find(
+            text,
+            resolution,
+            inputs=presets.meant_for(text, inputs or (), texts),
+            process=presets.meant_for(text, process, texts) or None,
+            frames=frames,
+        )
+        for text in texts
+    ]
 
 
 def _force(context: typer.Context, kernel: str | None) -> str | None:
@@ -186,6 +212,12 @@ Device = Annotated[str, typer.Option(help="Where the network runs: cpu, cuda or 
 Threads = Annotated[
     int | None,
     typer.Option(min=1, max=MOST_THREADS, help="Threads of the CPU.", show_default="torch's choice, all cores"),
+]
+Shard = Annotated[
+    str,
+    typer.Option(
+        help="Part i of n as i/n, for the jobs of an array; `dimbench merge` puts their files together.", metavar="I/N"
+    ),
 ]
 BenchBudget = Annotated[float, typer.Option(help="Seconds for warm-up and samples of a row at most.")]
 

@@ -21,7 +21,9 @@ from dimbench.report.tables import Table
 
 
 def run(
-    pattern: Annotated[str, typer.Argument(help="Name or wildcard of recipes, such as 'dit-xl2-*'.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="Name of recipes or how it begins, or a wildcard, such as 'dit-xl2-*'.")
+    ] = "*",
     check: Annotated[
         Path | None,
         typer.Option(
@@ -31,7 +33,12 @@ def run(
     form: options.Format = options.Form.RICH,
 ) -> None:
     """List the published FIDs that can be repeated: what is claimed, how it was drawn, and what is missing here."""
-    found = {n: recipe for n, recipe in presets.recipes().items() if fnmatchcase(folded(n), folded(pattern))}
+    wanted = folded(pattern)
+    found = {
+        name: recipe
+        for name, recipe in presets.recipes().items()
+        if fnmatchcase(folded(name), wanted) or folded(name).startswith(wanted)
+    }
     if not found:
         raise UsageError(f"no recipe matches {pattern!r}; see `dimbench recipes`")
     if check:
@@ -55,7 +62,7 @@ def _list(found: Mapping[str, Recipe], form: options.Form) -> None:
     )
     show_entries(
         lambda: [{**_plain(r), "missing": missing[r.name]} for r in found.values()],
-        [Table(columns, rows, notes=notes)],
+        [Table(columns, rows, notes=notes, first_out=("claimed in", "drawn with"))],
         form,
     )
 

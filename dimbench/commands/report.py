@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from dimbench.report.findings import Findings
 
 
+MOST_BYTES = 2**20 - 1  # of a step's summary, beyond which GitHub shows none of it
 _BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".xml": "junit", ".html": "html"}
 
 
@@ -24,6 +26,11 @@ class ReportFormat(StrEnum):
     GITHUB_BENCHMARK = "github-benchmark"
     BENCHER = "bencher"
     HTML = "html"
+
+
+class Over(StrEnum):
+    COMMITS = "commits"
+    VERSIONS = "versions"
 
 
 def run(
@@ -38,6 +45,14 @@ def run(
             show_default="by the ending of --to: .md, .xml or .html; else Markdown",
         ),
     ] = None,
+    over: Annotated[
+        Over | None,
+        typer.Option(
+            help="Draw what each command measures first over commits or versions, and mark where it came to another "
+            "level; as Markdown or HTML.",
+            show_default="no history",
+        ),
+    ] = None,
     to: Annotated[
         Path | None, typer.Option(help="File for the report.", metavar="FILE", show_default="standard output")
     ] = None,
@@ -49,7 +64,7 @@ def run(
     from dimbench.report import findings
 
     format = format or ReportFormat(_BY_SUFFIX.get(to.suffix.lower() if to else "", "markdown"))
-    render = _renderer(format)
+    render = _renderer(format) if over is None else _over(over, format)
     if to and (to.suffix == ".jsonl" or to in files):
         raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
     text = render(findings.gather(_read(files)))
@@ -81,6 +96,15 @@ def _renderer(format: ReportFormat) -> Callable[[Findings], str]:
     return trackers.bencher if format is ReportFormat.BENCHER else trackers.github_benchmark
 
 
+def _over(over: Over, format: ReportFormat) -> Callable[[Findings], str]:
+    from dimbench.report import over_time
+
+    forms = {ReportFormat.MARKDOWN: over_time.markdown, ReportFormat.HTML: over_time.page}
+    if format not in forms:
+        raise UsageError(f"--over {over} is drawn as markdown or html, not as {format}; give one of them")
+    return partial(forms[format], over=over.value)
+
+
 def _read(files: list[Path]) -> list[dict[str, Any]]:
     """The records of all files; one without any is named on stderr."""
     found = {file: results.read(file) for file in files}
@@ -102,9 +126,12 @@ def _write(file: Path, text: str) -> None:
 
 
 def _append(file: Path, text: str) -> None:
+    from dimbench.report import markdown
+
     try:
         with file.open("a", encoding="utf-8") as summary:
-            summary.write(text)
+            written = summary.tell()  # at its end
+            summary.write(markdown.within(text, max(0, MOST_BYTES - written)))
     except OSError as error:
         raise DimbenchError(
             f"cannot append to {file} ({reason(error)}), which GITHUB_STEP_SUMMARY names; unset it or name a file"

@@ -51,3 +51,25 @@ def options(
     ] = None,
 ) -> None:
     pass
+
+
+def _show_whole(context: typer.Context, wanted: bool) -> None:
+    """Until the command ends."""
+    if wanted:
+        from dimbench.report.tables import wide
+
+        context.with_resource(wide())
+
+
+def everywhere(
+    wide: Annotated[
+        bool,
+        typer.Option(
+            "--wide",
+            help="Show every column and every digit of a table, however narrow the terminal.",
+            callback=_show_whole,
+            expose_value=False,
+        ),
+    ] = False,
+) -> None:
+    """Options of every command."""

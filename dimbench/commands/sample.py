@@ -1,13 +1,15 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from dimbench import verbs
+from dimbench import results, verbs
 from dimbench.commands import options
-from dimbench.commands.emit import emit, output_file
+from dimbench.commands.emit import output_file, show
 from dimbench.errors import UsageError
 from dimbench.report.tables import Table
 from dimbench.results import Record
@@ -15,7 +17,7 @@ from dimbench.sampling import folder
 
 
 def run(
-    name: options.Name,
+    names: options.Names,
     steps: options.Steps = 250,
     cfg: options.Cfg = 1.0,
     sampler: options.Sampler = None,
@@ -25,7 +27,7 @@ def run(
         Path | None,
         typer.Option(
             help="A name in .png for one sheet with all images, or a folder for one file or many.",
-            show_default="samples.png; the folder samples for voxels and the like",
+            show_default="samples.png; the folder samples for voxels and the like; for several models samples/NAME",
         ),
     ] = None,
     kind: Annotated[
@@ -62,19 +64,35 @@ def run(
 
     Several GPUs or machines share the work: torchrun --nproc-per-node N -m dimbench sample NAME ... --device cuda.
     """
-    if to or kind:
-        _check_place(to or Path("samples.png"), kind)
     file = output_file(out)
-    record = verbs.sample(
-        options.backbone(name, resolution, set_, inputs, process, frames, fetch, weights=not random_weights),
-        to,
-        form=kind or folder.ImageFormat.NPZ,
-        num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
-        device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
-        compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
-    )  # fmt: skip
-    if record:
-        emit([record], [_table(record)], file, form)
+    found = options.backbones(names, resolution, set_, inputs, process, frames, fetch, not random_weights)
+    if weights and len(found) > 1:
+        raise UsageError(f"--weights {weights} cannot fit {len(found)} models; give one model")
+    if to or (kind and len(found) == 1):
+        _check_place(to or Path("samples.png"), kind)
+    records = []
+    for backbone, place in zip(found, _places([each.name for each in found], to), strict=True):
+        record = verbs.sample(
+            backbone, place,
+            form=kind or folder.ImageFormat.NPZ,
+            num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
+            device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
+            compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
+        )  # fmt: skip
+        if record:
+            results.append([record], file)
+            records.append(record)
+    if records:
+        show(records, [_table(records)], form)
+
+
+def _places(names: list[str], to: Path | None) -> list[Path | None]:
+    """Where the images of each go: those of several models into a folder of their own."""
+    if len(names) == 1:
+        return [to]
+    if to and folder.is_sheet(to):
+        raise UsageError(f"--to {to} is one sheet, and {len(names)} models were given; give a folder")
+    return [(to or Path("samples")) / re.sub(r"[^\w.,=+-]+", "-", name) for name in names]
 
 
 def _check_place(to: Path, kind: folder.ImageFormat | None) -> None:
@@ -87,9 +105,15 @@ def _check_place(to: Path, kind: folder.ImageFormat | None) -> None:
         )
 
 
-def _table(record: Record) -> Table:
+def _table(records: Sequence[Record]) -> Table:
+    columns = ("model", "images", "sampler", "steps", "network calls per image", "seconds", "file")
+    notes = dict.fromkeys(warning for record in records for warning in record.warnings)
+    return Table(columns, [_row(record) for record in records], notes=tuple(notes))
+
+
+def _row(record: Record) -> tuple[str, ...]:
     calls = record.metrics["network_calls"]
-    row = (
+    return (
         record.model,
         str(record.conditions["num_images"]),
         record.conditions["sampler"],
@@ -98,5 +122,3 @@ def _table(record: Record) -> Table:
         f"{record.metrics['seconds']:.1f}",
         record.details["file"],
     )
-    columns = ("model", "images", "sampler", "steps", "network calls per image", "seconds", "file")
-    return Table(columns, [row], notes=record.warnings)

@@ -13,6 +13,7 @@ from dimbench.errors import UsageError
 from dimbench.quality import networks as comparing
 from dimbench.quality import plan as planning
 from dimbench.report.tables import Table
+from dimbench.sampling import ranks
 from dimbench.sampling import request as requests
 
 FEATURES = 10_000  # as many images as ADM's references hold
@@ -43,10 +44,14 @@ def run(
     found = open_images(images)
     networks = comparing.Networks(extractor, inception, vgg).found(found.size)
     requests.refuse_if_missing(f"a reference of {images}", networks.missing)
-    network = networks.open(device)
-    typer.echo(planning.of_images(found, 0, network, batch), err=True)
-    _check_writable(to)
-    summary = comparing.summarised(found, network, features, batch)
+    here = ranks.here()
+    network = networks.open(here.device(device))
+    if here.first:
+        typer.echo(planning.of_images(found, 0, network, batch), err=True)
+        _check_writable(to)
+    summary = comparing.summarised(found, network, features, batch, here)
+    if not here.first:
+        return
     write_reference(summary, network, found.size, to)
     height, width = found.size
     dimensions = len(summary.pool.mu)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from dimbench import results
-from dimbench.bench import running, sweeps
+from dimbench.bench import job_shards, running, sweeps
 from dimbench.bench.rows import Row
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show, show_rows
@@ -30,9 +30,7 @@ def run(
     ] = None,
     threads: options.Threads = None,
     with_: options.With = None,
-    shard: Annotated[
-        str, typer.Option(help="Part i of n as i/n, for the jobs of an array; their files merge with cat.")
-    ] = "1/1",
+    shard: options.Shard = "1/1",
     budget: options.BenchBudget = 60.0,
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
@@ -49,14 +47,16 @@ def run(
         "budget": budget,
         **({"dtype": dtype.value} if dtype else {}),
     }
-    wanted = sweeps.shard(_possible(sweep.rows(models or None, **fixed)), shard)
+    part = job_shards.parse(shard)
+    possible = _possible(sweep.rows(models or None, **fixed))
+    wanted = part.rows(possible)
     file = output_file(out)
     stored = results.so_far(file)
     device_name = running.device_name(device)
     missing = sweeps.missing(wanted, stored, device_name)
     if len(missing) < len(wanted):
         print(f"dimbench: {len(wanted) - len(missing)} of {len(wanted)} rows are in {file}", file=sys.stderr)
-    ran = running.run(missing, file, sweep=sweep.name)
+    ran = running.run(missing, file, sweep=sweep.name, **part.note(possible, wanted))
     found = [Record(**record) for record in sweeps.records_of(wanted, results.so_far(file), device_name)]
     if found:
         tables = [speed.table(found)]

@@ -47,6 +47,7 @@ class Layout(StrEnum):
     DIFFUSERS = "diffusers"
 
 
+_FIRST_OUT = ("layout", "drawn with", "for", "px", "size")  # of `list`
 _STATES = {
     "verified": "fetched and verified",
     "fetched": "fetched, not verified",
@@ -71,7 +72,7 @@ def list_(
     notes = ("FID: what the authors print, of 50,000 images; drawn with: sampler and steps, guidance, autoencoder.",)
     show_entries(
         lambda: [{"model": e.owner, **asdict(e.file), "path": str(e.path), "here": _state(e)} for e in found],
-        [Table(columns, [_row(entry) for entry in found], notes=notes)],
+        [Table(columns, [_row(entry) for entry in found], notes=notes, first_out=_FIRST_OUT)],
         form,
     )
 

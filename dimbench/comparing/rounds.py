@@ -47,14 +47,14 @@ class Series:
         self._sides, self._run, self._progress = sides, run, progress
         self._orders = orders(seed)
 
-    def extend(self, models: Sequence[str], total: int) -> None:
-        """Measure until each of the models has `total` rounds."""
+    def extend(self, models: Sequence[str], total: int, why: str = "") -> None:
+        """Measure until each of the models has `total` rounds; `why` they take so many is said."""
         done = sum(map(len, self.rounds.values()))
         goal = done + sum(total - len(self.rounds.get(model, ())) for model in models)
         for model in models:
             rounds = self.rounds.setdefault(model, [])
             while len(rounds) < total:
-                self._progress(done, f"{model}: round {len(rounds) + 1} of {total}", goal)
+                self._progress(done, f"{model}: round {len(rounds) + 1} of {total}{why and f', {why}'}", goal)
                 order = next(self._orders)
                 rounds.append(self._round(model, len(rounds), order))
                 self.asked.update((entry["model"], model) for side in rounds[-1] for entry in side)
@@ -76,7 +76,9 @@ class Series:
         """Measure `rounds` rounds of each model, then as many again of those that are `unclear`, doubling twice."""
         for doubling in range(DOUBLINGS + 1):
             if models:
-                self.extend(models, rounds * 2**doubling)
+                most = f"up to {rounds * 2**DOUBLINGS} where it stays unclear" if doubling < DOUBLINGS else "the last"
+                why = most if not doubling else f"for fewer left it unclear, {most}"
+                self.extend(models, rounds * 2**doubling, why)
                 models = unclear()
 
 
@@ -94,7 +96,7 @@ class TwoSided:
         kept: KeptRounds | None = None,
     ) -> None:
         def again(done: int, words: str, goal: int) -> None:
-            progress(done, words and f"again {words}", goal)
+            progress(done, words and f"again, for it changed: {words}", goal)
 
         self.first = Series(sides, run, seed, progress, kept)
         self.second = Series(sides, run, seed + 1, again, kept, again=True)

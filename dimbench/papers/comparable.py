@@ -31,7 +31,7 @@ def comparable(models: Sequence[Preset], benchmark: str) -> list[Comparable]:
     an unknown benchmark."""
     by_benchmark: dict[str, list[Recipe]] = {}
     for recipe in presets.recipes().values():
-        by_benchmark.setdefault(_benchmark(recipe), []).append(recipe)
+        by_benchmark.setdefault(benchmark_of(recipe), []).append(recipe)
     known = ", ".join(sorted(by_benchmark))
     recipes = names.find(benchmark, by_benchmark, "benchmark", f"known are {known}")
     return [
@@ -41,7 +41,8 @@ def comparable(models: Sequence[Preset], benchmark: str) -> list[Comparable]:
     ]
 
 
-def _benchmark(recipe: Recipe) -> str:
+def benchmark_of(recipe: Recipe) -> str:
+    """What its FID is of, such as "imagenet-256"."""
     return f"{recipe.data.lower().replace(' ', '-')}-{recipe.resolution}"
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from dimbench import presets
 from dimbench.papers import printed as tables
+from dimbench.papers.comparable import benchmark_of
 from dimbench.papers.printed import PrintedRow
 
 # The conditions under which most papers compare: no guidance, 400K steps of batch 256.
@@ -69,3 +70,39 @@ def _own_rows() -> Iterator[tuple[PrintedRow, float]]:
                 for index, column in enumerate(table.columns):
                     if column.name == "fid" and (figure := table.figure(row, index)):
                         yield row, float(figure.value)
+
+
+@dataclass(frozen=True)
+class BestFid:
+    """The lowest FID of 50,000 images that is published of a model on `benchmark`, such as "imagenet-256", and how it
+    was drawn."""
+
+    fid: float
+    benchmark: str
+    how: str
+
+    @property
+    def says(self) -> str:
+        return f"{self.benchmark}, {self.how}"
+
+
+def best_fid(model: str, benchmark: str | None = None) -> BestFid | None:
+    """That of a preset, on any benchmark where none is given; None where none is published."""
+    if model not in presets.all_presets():
+        return None
+    found = [
+        BestFid(float(recipe.fid), benchmark_of(recipe), _drawn(recipe.sampling))
+        for recipe in presets.recipes().values()
+        if recipe.model == model
+    ]
+    side = presets.find(model).resolution
+    found += [
+        BestFid(entry.fid, f"imagenet-{side}", _drawn(entry.conditions)) for entry in fids(side) if entry.model == model
+    ]
+    wanted = [entry for entry in found if benchmark in (None, entry.benchmark)]
+    return min(wanted, key=lambda entry: entry.fid, default=None)
+
+
+def _drawn(how: Mapping[str, Any]) -> str:
+    sampler = f"{how['sampler']} {how['steps']}, " if {"sampler", "steps"} <= how.keys() else ""
+    return f"{sampler}cfg {how['cfg']:g}"

@@ -1,4 +1,4 @@
-"""What four surveys of July 2025, and a paper, say in sentences: answered from printed tables and counts."""
+"""What four surveys of July 2025, and a paper, say in sentences, answered from their own tables and from counts."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.quality.feature_rows import FeatureRows, Table
 
 
 def checked(features: Tensor, whose: str = "The", minimum: int = 2) -> Tensor:
@@ -29,9 +30,13 @@ def checked(features: Tensor, whose: str = "The", minimum: int = 2) -> Tensor:
     return features if features.dtype in (torch.float32, torch.float64) else features.double()
 
 
-def checked_pair(generated: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
-    """Both sets, checked, of one dimension and of the finer precision of the two."""
-    generated, reference = checked(generated, "The generated"), checked(reference, "The reference")
+def checked_pair(generated: Table, reference: Table) -> tuple[Table, Table]:
+    """Both sets, checked, of one dimension and of the finer precision of the two; those in files were when they were
+    summed."""
+    if not isinstance(generated, FeatureRows):
+        generated = checked(generated, "The generated")
+    if not isinstance(reference, FeatureRows):
+        reference = checked(reference, "The reference")
     same_dimensions(generated.shape[1], reference.shape[1])
     precision = torch.promote_types(generated.dtype, reference.dtype)
     return generated.to(precision), reference.to(precision)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from dimbench.quality.feature_rows import Table
 from dimbench.quality.frechet import frechet_distance
 from dimbench.quality.frechet_error import FEWEST, of_infinitely_many, standard_error
 from dimbench.quality.inception_score import SPLITS
@@ -13,6 +12,7 @@ from dimbench.quality.kid import SUBSET_SIZE, kernel_distance
 from dimbench.quality.precision_recall import NEIGHBOURS, precision_recall
 from dimbench.quality.statistics import Statistics
 from dimbench.quality.summary import FeatureSummary
+from dimbench.sampling.ranks import ALONE, Ranks
 
 ALIKE = 0.5  # a few dead features lower the rank of any set, but not to half of what its images could have
 Findings = tuple[dict[str, float], list[str]]  # metrics and warnings
@@ -33,17 +33,17 @@ class Evaluation:
     warnings: list[str]
 
 
-def evaluate(generated: FeatureSummary, reference: FeatureSummary) -> Evaluation:
-    """Compare two sets with every metric's defaults. Raises UsageError for unlike dimensions or too few images,
-    DimbenchError for features that are NaN or infinite."""
+def evaluate(generated: FeatureSummary, reference: FeatureSummary, here: Ranks = ALONE) -> Evaluation:
+    """Compare two sets with every metric's defaults, shared out where the ranks `here` are several. Raises UsageError
+    for unlike dimensions or too few images, DimbenchError for features that are NaN or infinite."""
     fid = _frechet("fid", generated.pool, reference.pool)
     findings = [
         fid,
         _told(generated, reference.pool, fid[0]["fid"]),
         _spatial(generated.spatial, reference.spatial),
         _score(generated),
-        _feature_distances(generated.features, reference.features),
-        _by_vgg(generated.vgg, reference.vgg),
+        _feature_distances(generated.features, reference.features, here),
+        _by_vgg(generated.vgg, reference.vgg, here),
     ]
     metrics = {name: value for part, _ in findings for name, value in part.items()}
     warnings = [warning for _, part in findings for warning in part]
@@ -98,7 +98,7 @@ def _score(generated: FeatureSummary) -> Findings:
     return dict(zip(("is_mean", "is_std"), generated.score, strict=True)), []
 
 
-def _feature_distances(generated: Tensor | None, reference: Tensor | None) -> Findings:
+def _feature_distances(generated: Table | None, reference: Table | None, here: Ranks) -> Findings:
     if generated is None or reference is None:
         return {}, ["KID, precision and recall were not measured: the reference gives no features."]
     smaller = min(len(generated), len(reference))
@@ -114,7 +114,7 @@ def _feature_distances(generated: Tensor | None, reference: Tensor | None) -> Fi
             f"KID was measured on subsets of {subset_size} images instead of {SUBSET_SIZE}: the smaller set has "
             f"{smaller} images, so its deviation cannot be compared with published ones."
         ]
-    kid_mean, kid_std = kernel_distance(generated, reference, subset_size)
+    kid_mean, kid_std = kernel_distance(generated, reference, subset_size, here=here)
     found = {"kid_mean": kid_mean}
     if kid_std is None:
         warnings.append(
@@ -122,12 +122,14 @@ def _feature_distances(generated: Tensor | None, reference: Tensor | None) -> Fi
         )
     else:
         found["kid_std"] = kid_std
-    precision, recall = precision_recall(generated, reference)
+    precision, recall = precision_recall(generated, reference, here=here)
     return {**found, "precision": precision, "recall": recall}, warnings
 
 
-def _by_vgg(generated: Tensor | None, reference: Tensor | None) -> Findings:
+def _by_vgg(generated: Table | None, reference: Table | None, here: Ranks) -> Findings:
     """As Kynkaanniemi et al. 2019; small sets have been warned of."""
     if generated is None or reference is None or min(len(generated), len(reference)) <= NEIGHBOURS:
         return {}, []
-    return dict(zip(("precision_vgg", "recall_vgg"), precision_recall(generated, reference), strict=True)), []
+    return dict(
+        zip(("precision_vgg", "recall_vgg"), precision_recall(generated, reference, here=here), strict=True)
+    ), []

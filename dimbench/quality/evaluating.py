@@ -5,22 +5,26 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dimbench import paths
 from dimbench.presets import Recipe
 from dimbench.progress import say
 from dimbench.quality import networks as comparing
 from dimbench.quality import plan as planning
 from dimbench.quality import repeating
 from dimbench.quality.protocol import METRICS, distance, protocol
+from dimbench.quality.spread import Spread
 from dimbench.results import Record
-from dimbench.sampling import drawing
+from dimbench.sampling import drawing, ranks, sharing
 from dimbench.sampling import request as requests
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
+    from dimbench.quality.evaluate import Evaluation
     from dimbench.quality.images import Images
     from dimbench.quality.networks import Against, Networks
     from dimbench.quality.provenance import FolderClaim
@@ -62,7 +66,7 @@ class OnDisk:
             missing = [*([] if reference else [comparing.absent_reference((height, width))]), *missing]
         opened = comparing.opened_reference(reference, self.images.size)
         requests.refuse_if_missing(f"the FID of {self.name}", missing)
-        self.comparison = comparing.Against(self.images.size, opened, networks, device)
+        self.comparison = comparing.Against(self.images.size, opened, networks, device, here=ranks.here())
 
     def plan(self) -> str:
         """What looking at the images takes."""
@@ -70,8 +74,9 @@ class OnDisk:
         return planning.of_images(self.images, to_read, self.comparison.extractor, comparing.AT_ONCE)
 
     def run(self) -> Evaluated:
-        """The record of the images."""
-        say(self.plan())
+        """The record of the images, in each rank."""
+        if ranks.here().first:
+            say(self.plan())
         record = _compared(self.images, self.name, self.comparison, self.claim)
         return Evaluated([record])
 
@@ -81,7 +86,8 @@ class OnDisk:
 
 @dataclass
 class ToDraw:
-    """Sets of images to be drawn and compared; `stores` keep those of the finished sets until the records are safe."""
+    """Sets of images to be drawn and compared; `stores` keep those of the finished sets until the records are safe.
+    The ranks share out the work; where the cache is not `common` to them, each keeps its own images."""
 
     request: requests.Request
     recipe: Recipe | None
@@ -91,6 +97,8 @@ class ToDraw:
     keep: bool
     stores: list[Shards] = field(default_factory=list)
     opened: Reference | None = None
+    common: bool = True
+    planned_ranks: int | None = None
 
     def __post_init__(self) -> None:
         size = self.request.size
@@ -135,19 +143,40 @@ class ToDraw:
             comparison.reference.images_to_read if comparison else 0,
             self.repeats,
             self.keep,
+            self._spread(ready, comparison),
         ).text()
+
+    def _spread(self, ready: drawing.Drawing, comparison: Against | None) -> Spread:
+        image_bytes = planning.bytes_on_disk(self.request) // self.request.num_images if self.keep else 0
+        return Spread(
+            self.planned_ranks or ranks.here().world,
+            self.request.num_images,
+            ready.batch,
+            image_bytes,
+            comparison.widths if comparison else comparing.WIDTHS.get(self.networks.extractor or "", {}),
+            paths.cache_folder(),
+            self.common,
+        )
 
     def comparison(self) -> Against:
         """What the images are compared with."""
         return comparing.Against(
-            self.request.size, self.opened, self.networks, self.request.device, dry=self.request.random_weights
+            self.request.size,
+            self.opened,
+            self.networks,
+            self.request.device,
+            dry=self.request.random_weights,
+            here=ranks.here(),
         )
 
     def run(self) -> Evaluated:
-        """The records of all sets. DimbenchError where something is missing."""
+        """The records of all sets, in each rank. DimbenchError where something is missing."""
+        self.common = ranks.here().all_see(paths.cache_folder())
         requests.refuse_if_missing(f"the FID of {self.request.backbone.name}", self.missing, requests.DRY)
         comparison, ready = self.comparison(), drawing.Drawing(self.request)
-        say(self._plan(ready, comparison))
+        plan = self._plan(ready, comparison)
+        if ranks.here().first:
+            say(plan)
         if self.keep:
             planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))
         records = []
@@ -163,20 +192,21 @@ class ToDraw:
 
     def finish(self) -> None:
         """Delete the images, now that the records are safe."""
+        ranks.here().wait()
         for store in self.stores:
             store.remove()
 
     def _measured(self, ready: drawing.Drawing, comparison: Against) -> Record:
-        store = ready.store() if self.keep else None
-        if store is None:
-            try:
-                evaluation, pixels = comparison.evaluate(ready.stream(), self.request.num_images)
-            except KeyboardInterrupt:
+        store = self._store(ready)
+        own = store is not None and (ranks.here().first or not self.common)
+        try:
+            with store.claimed() if store and own else nullcontext():
+                evaluation, pixels = self._evaluated(ready, store, comparison)
+        except KeyboardInterrupt:
+            if store is None:
                 say("dimbench: interrupted; --stream keeps no image: the same command begins again")
-                raise
-        else:
-            with store.claimed():
-                evaluation, pixels = comparison.evaluate(ready.stream(store), self.request.num_images)
+            raise
+        if store and own:
             self.stores.append(store)
         conditions = {**ready.conditions, "uint8": uint8_rule(), **comparison.conditions}
         details: dict[str, Any] = {"protocol": protocol(conditions), "pixels_sha256": pixels}
@@ -199,6 +229,19 @@ class ToDraw:
             details=details,
             warnings=tuple(warnings),
         )
+
+    def _store(self, ready: drawing.Drawing) -> Shards | None:
+        """Where the images are kept; None where they are not."""
+        if not self.keep:
+            return None
+        store = ready.store()
+        return store if self.common else ready.store(store.folder.with_suffix(f".rank-{ranks.here().rank}"))
+
+    def _evaluated(self, ready: drawing.Drawing, store: Shards | None, comparison: Against) -> tuple[Evaluation, str]:
+        total, here = self.request.num_images, ranks.here()
+        if here.world == 1:
+            return comparison.evaluate(ready.stream(store) if store else ready.stream(), total)
+        return comparison.evaluate_shared(sharing.numbered(ready, here, store, self.common), total, ready.batch)
 
 
 def summarised(records: Sequence[Record]) -> Record:
@@ -238,7 +281,7 @@ def _real_digits(comparison: Against) -> Record:
 
 def _compared(images: Images, name: str, comparison: Against, claim: FolderClaim | None = None) -> Record:
     """The record of images that are there already; a `claim` of how they were drawn is used where it holds."""
-    evaluation, pixels = comparison.evaluate(images.batches(comparing.AT_ONCE), images.count, f"features of {name}")
+    evaluation, pixels = comparison.evaluate_images(images, name)
     warnings = [*images.doubts("The"), *comparison.warnings, *evaluation.warnings]
     drawn: dict[str, Any] = {}
     if claim and claim.holds(images.count, pixels):

@@ -7,8 +7,8 @@ from itertools import combinations
 from statistics import fmean
 
 import torch
-from torch import Tensor
 
+from dimbench.quality.feature_rows import Table
 from dimbench.quality.frechet import PivotedRoot, frechet_distance
 from dimbench.quality.statistics import RunningStatistics, Statistics
 
@@ -18,7 +18,7 @@ PARTS = 4
 SEED = 0  # of the partition
 
 
-def standard_error(features: Tensor, generated: Statistics, reference: Statistics) -> float:
+def standard_error(features: Table, generated: Statistics, reference: Statistics) -> float:
     """The standard deviation of the distance over draws of as many images, by the delta method.
 
     To first order an image x, with c = x - mu_A, moves the distance by 2 c.(mu_A - mu_B) + |c|^2 - c^T T c over the
@@ -40,7 +40,7 @@ def standard_error(features: Tensor, generated: Statistics, reference: Statistic
     return (torch.cat(moved).std() / len(features) ** 0.5).item()
 
 
-def of_infinitely_many(features: Tensor, reference: Statistics, distance: float) -> float:
+def of_infinitely_many(features: Table, reference: Statistics, distance: float) -> float:
     """The distance of infinitely many images, from that of the whole set, its halves and its quarters.
 
     The bias falls with the number of images (Chong and Forsyth 2020, section 3); the parabola through the means over

@@ -37,8 +37,9 @@ class Images(ABC):
     turned: int = 0
 
     @abstractmethod
-    def batches(self, n: int) -> Iterator[Tensor]:
-        """uint8 (n, 3, H, W) or (n, 1, H, W), in order. DimbenchError where a picture turns out to be damaged."""
+    def batches(self, n: int, first: int = 0, every: int = 1) -> Iterator[Tensor]:
+        """uint8 (n, 3, H, W) or (n, 1, H, W), in order; of all batches those from `first` on, each so many-th.
+        DimbenchError where a picture turns out to be damaged."""
 
     def doubts(self, whose: str) -> list[str]:
         """A sentence for each thing that others may do in another way; `whose` begins it."""
@@ -69,8 +70,8 @@ def open_images(path: Path) -> Images:
 class FolderImages(Images):
     """Pictures in the order of their paths, all as RGB."""
 
-    def batches(self, n: int) -> Iterator[Tensor]:
-        for start in range(0, self.count, n):
+    def batches(self, n: int, first: int = 0, every: int = 1) -> Iterator[Tensor]:
+        for start in range(first * n, self.count, every * n):
             yield torch.stack([self._pixels(file) for file in self.files[start : start + n]])
 
     def _pixels(self, file: Path) -> Tensor:
@@ -115,8 +116,8 @@ class DigitImages(Images):
 
     split: digits.Split
 
-    def batches(self, n: int) -> Iterator[Tensor]:
-        return iter(to_uint8(digits.load(self.split)[0]).split(n))
+    def batches(self, n: int, first: int = 0, every: int = 1) -> Iterator[Tensor]:
+        return iter(to_uint8(digits.load(self.split)[0]).split(n)[first::every])
 
 
 def digit_images(split: digits.Split) -> DigitImages:
@@ -132,10 +133,13 @@ class NpzImages(Images):
 
     channels: int
 
-    def batches(self, n: int) -> Iterator[Tensor]:
+    def batches(self, n: int, first: int = 0, every: int = 1) -> Iterator[Tensor]:
         shape = (*self.size, self.channels)
         with archives.opened(self.path, ARRAY) as (file, *_):
-            for start in range(0, self.count, n):
+            header = file.tell()
+            for start in range(first * n, self.count, every * n):
+                if file.tell() != (place := header + start * prod(shape)):
+                    file.seek(place)
                 rows = min(n, self.count - start)
                 data = np.frombuffer(file.read(rows * prod(shape)), np.uint8).reshape(rows, *shape)
                 yield torch.from_numpy(data.copy()).permute(0, 3, 1, 2)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
 from dimbench.errors import UsageError
-from dimbench.progress import stepping
+from dimbench.sampling.ranks import ALONE, Ranks
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 DIGITS, INCEPTION = "digits-classifier", "inception-v3-compat"
 SIDE_OF_DIGITS = 8
+WIDTHS = {INCEPTION: {"pool": 2048, "spatial": 2023, "logits": 1008}}  # of its features, before it is here
 AT_ONCE = 256  # images that go through an extractor together where nothing says otherwise
 
 
@@ -108,12 +109,12 @@ def opened_reference(place: Path | None, size: tuple[int, int]) -> Reference | N
     return found
 
 
-def summarised(images: Images, extractor: Extractor, keep: int | None, batch: int = AT_ONCE) -> FeatureSummary:
-    """What the metrics need of images on disk, with a progress bar."""
-    from dimbench.quality.summary import summarise
+def summarised(images: Images, extractor: Extractor, keep: int | None, batch: int, here: Ranks) -> FeatureSummary:
+    """What the metrics need of images on disk, with a progress bar; the ranks `here` share them out."""
+    from dimbench.quality.shared_features import looked_at
 
-    with stepping(f"features of {images.path.name}", images.count) as progress:
-        return summarise(extractor, images.batches(batch), images.count, keep, progress)
+    with here.bar(f"features of {images.path.name}", images.count) as progress:
+        return looked_at(images, extractor, keep, batch, progress, here)
 
 
 class Against:
@@ -126,10 +127,12 @@ class Against:
         networks: Networks,
         device: str = "cpu",
         dry: bool = False,
+        here: Ranks = ALONE,
     ) -> None:
         from dimbench.quality import references
         from dimbench.quality.vgg import WithVGG
 
+        self.size, self.here = size, here
         side = (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
         self.shrink = dry and networks.inception is None and size != side
         self.extractor = (replace(networks, extractor=DIGITS) if self.shrink else networks).open(device)
@@ -146,8 +149,16 @@ class Against:
         """What the metrics need of the real images."""
         if not self.reference.images_to_read:
             return self.reference.summary(self.extractor, AT_ONCE)
-        with stepping(f"features of {self.reference.name}", self.reference.images_to_read) as progress:
-            return self.reference.summary(self.extractor, AT_ONCE, progress)
+        with self.here.bar(f"features of {self.reference.name}", self.reference.images_to_read) as progress:
+            return self.reference.summary(self.extractor, AT_ONCE, progress, self.here)
+
+    @property
+    def widths(self) -> dict[str, int]:
+        """How many numbers there are in the features of an image, by kind."""
+        import torch
+
+        probe = self._seen(torch.zeros(1, 3, *self.size, dtype=torch.uint8))
+        return {kind: found.shape[1] for kind, found in self.extractor.features(probe).items()}
 
     @property
     def conditions(self) -> dict[str, Any]:
@@ -167,17 +178,33 @@ class Against:
     def evaluate(self, batches: Iterable[Tensor], total: int, bar: str = "") -> tuple[Evaluation, str]:
         """All metrics of `total` images that come in batches, and the SHA-256 of their pixels; `bar` names a progress
         bar where whoever makes the images shows none."""
-        from dimbench.quality.cmmd import clip_discrepancy
-        from dimbench.quality.evaluate import evaluate
         from dimbench.quality.summary import summarise
 
-        seen = (self._seen(batch) for batch in batches)
-        if bar:
-            with stepping(bar, total) as progress:
-                summary = summarise(self.extractor, seen, total, on_images=progress)
-        else:
-            summary = summarise(self.extractor, seen, total)
-        found, own = evaluate(summary, self.known), self.extractor.distance
+        seen = map(self._seen, batches)
+        if not bar:
+            return self._evaluated(summarise(self.extractor, seen, total))
+        with self.here.bar(bar, total) as progress:
+            return self._evaluated(summarise(self.extractor, seen, total, on_images=progress))
+
+    def evaluate_shared(self, batches: Iterable[tuple[int, Tensor]], total: int, size: int) -> tuple[Evaluation, str]:
+        """The same of `total` images in numbered batches of `size`, of which each rank is given some."""
+        from dimbench.quality.shared_features import summarise_shared
+
+        seen = ((number, self._seen(batch)) for number, batch in batches)
+        return self._evaluated(summarise_shared(self.extractor, seen, total, size, self.here))
+
+    def evaluate_images(self, images: Images, name: str) -> tuple[Evaluation, str]:
+        """The same of images on disk."""
+        from dimbench.quality.shared_features import looked_at
+
+        with self.here.bar(f"features of {name}", images.count) as progress:
+            return self._evaluated(looked_at(images, self.extractor, None, AT_ONCE, progress, self.here))
+
+    def _evaluated(self, summary: FeatureSummary) -> tuple[Evaluation, str]:
+        from dimbench.quality.cmmd import clip_discrepancy
+        from dimbench.quality.evaluate import evaluate
+
+        found, own = evaluate(summary, self.known, self.here), self.extractor.distance
         named = {f"{own}{n[3:]}" if n.startswith("fid") else n: value for n, value in found.metrics.items()}
         if own == "fd_clip" and summary.features is not None and self.known.features is not None:
             named["cmmd"] = clip_discrepancy(summary.features, self.known.features)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from dimbench import paths, units
 from dimbench.errors import DimbenchError
 from dimbench.quality.networks import SIDE_OF_DIGITS
+from dimbench.quality.spread import Spread
 from dimbench.sampling import decoding
 from dimbench.sampling.drawing import Drawing
 from dimbench.sampling.request import Request
@@ -155,6 +156,7 @@ class Plan:
     images_to_read: int
     repeats: int
     keep: bool
+    spread: Spread
 
     def text(self) -> str:
         """One line for each thing that is needed."""
@@ -168,7 +170,9 @@ class Plan:
         if self.images_to_read:
             rows.append(("real images", f"{self.images_to_read:,} to look at first"))
         calls, batches = calls_per_image(self.request), self.repeats * math.ceil(n / self.request.batch)
-        rows += [("network calls", self._calls(calls, batches)), ("time", self._time(calls, batches))]
+        rows += [("network calls", self._calls(calls, batches)), ("time", self._time(calls))]
+        if self.spread.ranks > 1:
+            return _lines([*rows, *self.spread.rows()])
         disk = f"{units.size(self.repeats * bytes_on_disk(self.request))} in {paths.cache_folder()} while it runs"
         rows.append(("disk", disk if self.keep else "none, for no image is kept"))
         return _lines(rows)
@@ -180,11 +184,14 @@ class Plan:
         images = min(self.request.batch, self.request.num_images)
         return f"{calls:,} per image{passes}; {calls * batches:,} in all, of {images} images each"
 
-    def _time(self, calls: int | None, batches: int) -> str:
+    def _time(self, calls: int | None) -> str:
         if calls is None:
             return f"not known before: {self.step.says}"
-        to_read = self.images_to_read / self.request.batch
-        return f"about {units.duration(self.step.seconds(batches, to_read, calls))}: {self.step.says}"
+        ranks = self.spread.ranks
+        to_read = self.images_to_read / self.request.batch / ranks
+        each = self.repeats * self.spread.most
+        by = f" by {ranks} ranks as fast as this machine" if ranks > 1 else ""
+        return f"about {units.duration(self.step.seconds(each, to_read, calls))}{by}: {self.step.says}"
 
 
 def bytes_on_disk(request: Request) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from dimbench.files import json_object
 from dimbench.quality.features import as_rgb
-from dimbench.quality.summary import pixel_bytes
+from dimbench.quality.summary import image_digests
 from dimbench.sampling import shards
 
 MANIFEST = "manifest.json"
@@ -36,7 +36,7 @@ class FolderClaim:
         these pixels."""
         whole, left = hashlib.sha256(), count
         for drawn in shards.kept(self.folder):
-            whole.update(pixel_bytes(as_rgb(drawn[:left])))
+            whole.update(image_digests(as_rgb(drawn[:left])).numpy().tobytes())
             left -= min(left, len(drawn))
             if not left:
                 return whole.hexdigest() == pixels_sha256

@@ -30,9 +30,11 @@ from dimbench.quality import archives
 from dimbench.quality.checks import checked
 from dimbench.quality.features import Extractor
 from dimbench.quality.images import ARRAY, Images, digit_images, open_images, open_npz_images
+from dimbench.quality.shared_features import looked_at
 from dimbench.quality.statistics import Statistics, statistics_of
-from dimbench.quality.summary import FeatureSummary, summarise
+from dimbench.quality.summary import FeatureSummary
 from dimbench.quality.vgg import vgg_sha256
+from dimbench.sampling.ranks import ALONE, Ranks
 
 STATISTICS = (
     "mu", "sigma", "mu_s", "sigma_s", "n", "size", "extractor", "extractor_sha256", "pool", "feats",
@@ -112,13 +114,14 @@ class Reference:
         return [f"The reference {self.name} does not say its {' and its '.join(unsaid)}."] if unsaid else []
 
     def summary(
-        self, extractor: Extractor, batch: int, on_images: Callable[[int], None] | None = None
+        self, extractor: Extractor, batch: int, on_images: Callable[[int], None] | None = None, here: Ranks = ALONE
     ) -> FeatureSummary:
-        """What the metrics need of it; images, where there are any and features are not, go through the extractor."""
+        """What the metrics need of it; images, where there are any and features are not, go through the extractor,
+        shared out among the ranks `here`."""
         if self.images is None or self.features is not None:
             assert self.pool is not None
             return FeatureSummary(self.pool, self.spatial, self.features, vgg=self.vgg)
-        seen = summarise(extractor, self.images.batches(batch), self.images.count, on_images=on_images)
+        seen = looked_at(self.images, extractor, None, batch, on_images, here)
         if self.pool is None:
             return seen
         return replace(seen, pool=self.pool, spatial=self.spatial)
@@ -153,9 +156,9 @@ def write_reference(summary: FeatureSummary, extractor: Extractor, size: tuple[i
     if summary.spatial:
         arrays |= {"mu_s": summary.spatial.mu.numpy(), "sigma_s": summary.spatial.sigma.numpy()}
     if summary.features is not None:
-        arrays["pool"] = summary.features.numpy()
+        arrays["pool"] = summary.features[:].numpy()
     if summary.vgg is not None:
-        arrays |= {"vgg": summary.vgg.numpy(), "vgg_sha256": vgg_sha256(extractor)}
+        arrays |= {"vgg": summary.vgg[:].numpy(), "vgg_sha256": vgg_sha256(extractor)}
     known = {"n": summary.pool.n, "pixels_sha256": summary.pixels_sha256}
     arrays |= {name: value for name, value in known.items() if value is not None}
     arrays |= {"extractor": extractor.name, "extractor_sha256": extractor.sha256}

@@ -15,6 +15,7 @@ from dimbench.report.tables import Table
 
 UNITS = {"params": "params", "gflops": "GFLOPs"}
 COLUMNS = ("model", "px", "claimed", "our count", "its rule", "by its rule", "verdict", "printed in")
+FIRST_OUT = ("printed in", "its rule", "by its rule", "px")
 
 
 def outcome(findings: Sequence[Finding]) -> str:
@@ -47,7 +48,10 @@ def title(family: str) -> str:
 
 def tables(findings: Sequence[Finding]) -> list[Table]:
     """A summary, then one table per paper."""
-    return [summary(findings), *(Table(COLUMNS, [row(f) for f in found], name) for name, found in by_family(findings))]
+    details = [
+        Table(COLUMNS, [row(f) for f in found], name, first_out=FIRST_OUT) for name, found in by_family(findings)
+    ]
+    return [summary(findings), *details]
 
 
 def summary(findings: Sequence[Finding]) -> Table:
@@ -60,7 +64,8 @@ def summary(findings: Sequence[Finding]) -> Table:
     notes = [outcome(findings), "Left out: the most that a GFLOPs figure of that source leaves out of our MACs."]
     if any(finding.claim.row.second_hand for finding in findings):
         notes.append("† second-hand: its source was not open to us; `dimbench table NAME` says whose figure it is.")
-    return Table(("printed by", "claims", *VerdictKind, "left out", "furthest off"), rows, notes=notes)
+    columns = ("printed by", "claims", *VerdictKind, "left out", "furthest off")
+    return Table(columns, rows, notes=notes, first_out=("furthest off", "left out"))
 
 
 def _left_out(found: Iterable[Finding]) -> str:

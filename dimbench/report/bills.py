@@ -11,6 +11,8 @@ from dimbench.report.trees import tree
 from dimbench.report.wording import pixels
 from dimbench.results import Record
 
+_FIRST_OUT = ("FLOPs (2 x MACs)", "its rule", "counted by its rule", "calls", "passes", "paper prints")
+
 
 def summary(records: Sequence[Record]) -> Table:
     """One row per model: the count, the paper's figure, and our count under the paper's rule."""
@@ -33,7 +35,7 @@ def summary(records: Sequence[Record]) -> Table:
                 many = (units.exact(int(metrics[name] or 0)) for name in ("network_calls", "passes_per_image"))
                 row += [*many, units.short(metrics["run_macs"] or 0)]
             rows.append(row)
-    return Table(columns, rows, notes=_notes(records))
+    return Table(columns, rows, notes=_notes(records), first_out=_FIRST_OUT)
 
 
 def text_encoders(records: Sequence[Record]) -> list[Table]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dimbench import units
 from dimbench.comparing.estimate import Noise
-from dimbench.comparing.gates import METRICS, MetricKind
+from dimbench.comparing.gates import METRICS, MetricKind, Verdict
 from dimbench.comparing.judge import NOISE_FACTOR, Change
 from dimbench.quality.protocol import FINDING
 from dimbench.report import metrics
@@ -47,22 +49,48 @@ def record(change: Change, **details: Any) -> Record:
     )
 
 
-def table(changes: Sequence[Change], notes: Sequence[str]) -> Table:
-    """One row per metric of each row that was compared, the undecided ones too; reasons and conditions stand below."""
-    names = _names(changes)
+def table(changes: Sequence[Change], notes: Sequence[str], whole: bool = False) -> Table:
+    """One row per metric of each row that was compared, what changed most first, the undecided ones too; reasons and
+    conditions stand below, and in one line what is equal, which is a row as well where the table is `whole`."""
+    ordered = sorted(zip(_names(changes), changes, strict=True), key=lambda named: _rank(named[1]))
+    shown = [(name, change) for name, change in ordered if whole or change.verdict is not Verdict.EQUAL]
     columns = ["compared", "metric", "BASE", "NEW", "change", "95 % interval", "margin", "rounds", "verdict"]
     rows = []
-    for name, change in zip(names, changes, strict=True):
+    for name, change in shown:
         pair = change.pair
         figures = (metrics.text(pair.metric, number, full=True) for number in pair.figures)
         confirmed = " (confirmed)" if change.confirmed and pair.kind is MetricKind.NOISY else ""
         rows.append(
             [name, pair.metric, *figures, *_statistics(change), str(len(pair.base)), change.verdict + confirmed]
         )
+    names = [name for name, _ in ordered]
+    sorted_changes = [change for _, change in ordered]
     mean = ["change: geometric mean of NEW / BASE over the rounds."] if any(change.low for change in changes) else []
-    return Table(
-        columns, rows, notes=[*mean, *_reasons(changes, names), *_shared(changes), *_differences(changes), *notes]
-    )
+    below = [
+        *([] if whole else _equal(changes)),
+        *mean,
+        *_reasons(sorted_changes, names),
+        *_shared(changes),
+        *_differences(changes),
+    ]
+    return Table(columns, rows, notes=[*below, *notes], first_out=("rounds", "margin", "95 % interval", "BASE", "NEW"))
+
+
+def _rank(change: Change) -> tuple[int, float]:
+    """What changed before what may have and what is the same, the furthest first."""
+    last = [Verdict.UNCLEAR, Verdict.SAME, Verdict.EQUAL]
+    place = last.index(change.verdict) + 1 if change.verdict in last else 0
+    return place, -abs(math.log(change.ratio)) if change.ratio else -math.inf
+
+
+def _equal(changes: Sequence[Change]) -> list[str]:
+    """ "Equal: 84 of 88 rows, macs of 42 models, params of 42."."""
+    found = [change for change in changes if change.verdict is Verdict.EQUAL]
+    if not found:
+        return []
+    by_metric = Counter(change.pair.metric for change in found)
+    said = ", ".join(f"{metric} of {many}" for metric, many in by_metric.items())
+    return [f"Equal: {len(found)} of {len(changes)} rows ({said})."]
 
 
 def _names(changes: Sequence[Change]) -> list[str]:
@@ -130,7 +158,7 @@ def _statistics(change: Change) -> tuple[str, str, str]:
         between = "{:+.3g} to {:+.3g}".format(*change.between) if change.between else "none"
         return f"{new - base:+.3g}", between, "none" if change.margin is None else f"{change.margin:.3g}"
     if change.pair.kind is MetricKind.EXACT:
-        return "none" if base == new else f"{int(new - base):+,}", "exact", "0"
+        return "none" if base == new else _per_cent(base, new), "exact", "0"
     ratio = "unknown" if change.ratio is None else units.change(change.ratio)
     interval = "none"
     if change.low is not None and change.high is not None:
@@ -156,3 +184,11 @@ def _differences(changes: Sequence[Change]) -> list[str]:
             if before != after:
                 differing[f"{name}: {_word(before)} in BASE, {_word(after)} in NEW"] = None
     return [f"Differs: {'; '.join(differing)}."] if differing else []
+
+
+def _per_cent(base: float, new: float) -> str:
+    """ "+150.0 %", and of the least change a digit; the difference where BASE is nothing."""
+    if not base:
+        return f"{int(new - base):+,}"
+    share = 100 * (new - base) / base
+    return units.change(new / base) if abs(share) >= 0.05 else f"{share:+.1g} %"

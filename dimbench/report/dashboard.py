@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
 
 from markupsafe import Markup
 
-from dimbench.report import charts, html, metrics, wording
+from dimbench.report import charts, choosing, html, metrics, page_pictures, wording
 from dimbench.report import grids as summary
+from dimbench.report.choosing import Shortlist
 from dimbench.report.findings import Compared, Findings, History, Outcome, Raw, point, value
 from dimbench.report.grids import Grid
 from dimbench.report.html import Section
 from dimbench.report.tables import Cell
 
-# What keeps a page under 2 MB, however many records there are.
-MOST_ROWS = 400
+# What keeps a page under 1 MB, however many records there are.
+MOST_ROWS = 300
 MOST_CHARTS = 24
 MOST_POINTS = 40
+MOST_WARNINGS, MOST_NAMED = 200, 20
 _FILTERED_FROM = 10  # rows
 _OPEN_WARNINGS = 5
 _STRIPS = "Drawn: NEW / BASE as a mark on its 95 % interval, before the grey band of the margin."
@@ -32,8 +35,37 @@ _LEGEND = (
 def render(findings: Findings) -> str:
     """The whole page."""
     lead, tone = findings.verdict()
-    sections = [*_compared(findings), *_measured(findings), *_history(findings), *_rest(findings)]
+    choices = _choices(findings)
+    sections = [
+        *_compared(findings),
+        *_chosen(choices),
+        *_pictures(findings, choices),
+        *_measured(findings),
+        *_history(findings),
+        *_rest(findings),
+    ]
     return html.page("dimbench report", sections, lead, tone, data=_data(findings) or None)
+
+
+def _choices(findings: Findings) -> Shortlist | None:
+    """The models that were timed side by side; None where there are no two."""
+    records = [one.latest for one in findings.series]
+    found = choosing.shortlist([record for record in records if record["command"] == "bench"], records)
+    timed = [choice for choice in found.choices if choice.timed]
+    return replace(found, choices=timed) if len(timed) > 1 else None
+
+
+def _chosen(found: Shortlist | None) -> list[Section]:
+    if found is None:
+        return []
+    grid = choosing.grid(found)
+    said = Markup('<div class="note">{}</div>').format(html.paragraphs(grid.note.splitlines()))
+    return [Section("Choose", html.table(grid.columns, grid.rows, filtered=True) + said)]
+
+
+def _pictures(findings: Findings, found: Shortlist | None) -> list[Section]:
+    drawn = page_pictures.cards([one.latest for one in findings.series], found)
+    return [Section("Plots", drawn)] if drawn else []
 
 
 def _compared(findings: Findings) -> list[Section]:
@@ -56,11 +88,11 @@ def _compared(findings: Findings) -> list[Section]:
 
 def _strip(row: Compared, reach: float) -> Cell:
     if row.ratio is None or row.exact:
-        return Cell("")
+        return Cell("", tone="drawn")
     interval = None if row.low is None or row.high is None else (row.low, row.high)
     title = ", ".join(summary.words(row))
     drawn = charts.strip(row.ratio, interval, row.margin, reach, summary.tone(row.outcome), title)
-    return Cell(drawn, str(row.ratio))
+    return Cell(drawn, str(row.ratio), tone="drawn")
 
 
 def _measured(findings: Findings) -> list[Section]:
@@ -122,9 +154,14 @@ def _rest(findings: Findings) -> list[Section]:
     sections = [Section(said, _table(grid), folded=not differing)] if grid.rows else []
     warnings = findings.warnings()
     if warnings:
-        said = html.paragraphs(f"{', '.join(models)}: {text}" for text, models in warnings.items())
+        said = html.paragraphs(_warned(text, models) for text, models in list(warnings.items())[:MOST_WARNINGS])
         sections.append(Section(f"Warnings ({len(warnings)})", said, folded=len(warnings) > _OPEN_WARNINGS))
     return sections
+
+
+def _warned(text: str, models: Sequence[str]) -> str:
+    more = len(models) - MOST_NAMED
+    return f"{', '.join(models[:MOST_NAMED])}{f' and {more} more' if more > 0 else ''}: {text}"
 
 
 def _data(findings: Findings) -> list[dict[str, Any]]:

@@ -147,9 +147,9 @@ class Findings:
         found: dict[str, list[str]] = {}
         for rows in self.by_command().values():
             same = shared([one.conditions for one in rows])
+            many = Counter(one.model for one in rows)
             for one in rows:
-                alone = sum(one.model == other.model for other in rows) == 1
-                name = one.model if alone else f"{one.model} ({words(one.conditions, same)})"
+                name = one.model if many[one.model] == 1 else f"{one.model} ({words(one.conditions, same)})"
                 for warning in one.latest.get("warnings", ()):
                     found.setdefault(str(warning), []).append(name)
         return found

@@ -14,9 +14,9 @@ from dimbench.counting import kept
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.papers import frame, published
 from dimbench.papers.published import PublishedFid
-from dimbench.presets import Preset, Recipe
+from dimbench.presets import Recipe
 from dimbench.progress import say, track
-from dimbench.report import timings, tradeoffs
+from dimbench.report import model_names, timings, tradeoffs
 from dimbench.report.crossover import crossings
 from dimbench.report.curves import Curve, TimedPoint
 
@@ -28,6 +28,7 @@ LARGEST = ("dit-xl2", "sit-xl2", "udit-l", "dim-h2", "dimsum-l2")
 # Attention, convolutions, scans and linear attention, as far as 2K pixels.
 GROWING = ("adm-256", "jit-h16", "dimsum-xl2", "dit-xl2", "udit-l", "dim-h2", "zigma-b1", "dico-xl", "sana-0.6b")
 SIDES = (256, 384, 512, 768, 1024, 1536, 2048)
+OPERATORS = ("linear", "attention", "convolution", "selective scan", "causal conv", "haar tokens", "matmul", "other")
 
 
 class Asked:
@@ -89,7 +90,7 @@ class Asked:
     def unpublished(self) -> dict[str, str]:
         """For every model asked for by name, why a plot of FIDs might not show it."""
         why = f"no FID at {self.resolution} pixels is published"
-        return {name: why if _preset(name) else "no preset states a FID of it" for name in self.texts}
+        return {name: why if model_names.preset(name) else "no preset states a FID of it" for name in self.texts}
 
 
 def left_out(reasons: Mapping[str, str], shown: Collection[str]) -> str:
@@ -100,7 +101,7 @@ def left_out(reasons: Mapping[str, str], shown: Collection[str]) -> str:
     groups: dict[str, list[str]] = {}
     for model, why in reasons.items():
         if model not in shown:
-            groups.setdefault(why, []).append(_label(model))
+            groups.setdefault(why, []).append(model_names.label(model))
     said = "; ".join(f"{', '.join(sorted(labels))}: {why}" for why, labels in groups.items())
     if not shown:
         raise DimbenchError(f"there is nothing to draw ({said or 'no model has a figure'}); name other models")
@@ -134,7 +135,9 @@ def gflops_fid(request: Asked, file: Path, form: str) -> None:
             f"comparable.{absent}",
         )
     dots = [dot for _, dot in points]
-    plots.scatter(dots, _families(dots), replace(around, log_x=True, log_y=True), file, form)
+    plots.scatter(
+        dots, model_names.families(dot.group for dot in dots), replace(around, log_x=True, log_y=True), file, form
+    )
 
 
 Placed = tuple[list[tuple[str, "plots.Dot"]], Mapping[str, str]]
@@ -183,8 +186,8 @@ def _dot(model: str, cost: float, fid: float, count: Sums, hollow: bool) -> plot
     """With the whole label where the families that it stands for are not told apart by size."""
     from dimbench.report import plots
 
-    label = _label(model) if hollow else _size(model)
-    return plots.Dot(cost, fid, _family(model), label, hollow, _kind(count))
+    label = model_names.label(model) if hollow else model_names.size(model)
+    return plots.Dot(cost, fid, model_names.family(model), label, hollow, _kind(count))
 
 
 def _kind(count: Sums) -> str:
@@ -202,7 +205,9 @@ def params_macs(request: Asked, file: Path, form: str) -> None:
         request.models or [p.name for p in presets.all_presets().values() if p.claims and p.resolution == 256]
     )
     points = [
-        plots.Dot(count.params["params"] / 1e6, count.macs("macs") / 1e9, _family(name), _size(name))
+        plots.Dot(
+            count.params["params"] / 1e6, count.macs("macs") / 1e9, model_names.family(name), model_names.size(name)
+        )
         for name, count in costs.items()
     ]
     around = plots.Frame(
@@ -212,7 +217,7 @@ def params_macs(request: Asked, file: Path, form: str) -> None:
         log_x=True,
         log_y=True,
     )
-    plots.scatter(points, _families(points), around, file, form)
+    plots.scatter(points, model_names.families(dot.group for dot in points), around, file, form)
 
 
 def macs_operator(request: Asked, file: Path, form: str) -> None:
@@ -220,12 +225,12 @@ def macs_operator(request: Asked, file: Path, form: str) -> None:
     from dimbench.report import plots
 
     bars = {
-        _label(name): {part.replace("_", " "): macs / 1e9 for part, macs in count.by_operator.items()}
+        model_names.label(name): {part.replace("_", " "): macs / 1e9 for part, macs in count.by_operator.items()}
         for name, count in request.costs(request.models or LARGEST).items()
     }
     size = request.resolution
     around = plots.Frame(f"Where the work is, {size} x {size}", "multiply-adds of one pass (GMACs, rule macs)", "")
-    plots.stacked(bars, around, file, form)
+    plots.stacked(bars, around, file, form, OPERATORS)
 
 
 def macs_resolution(request: Asked, file: Path, form: str) -> None:
@@ -239,7 +244,7 @@ def macs_resolution(request: Asked, file: Path, form: str) -> None:
     crossed = timings.overtakings(curves, "px")
     series = [
         plots.Curve(
-            _label(name),
+            model_names.label(name),
             [plots.Mark(side, point.value) for side, point in curve.items()],
             crossed.get(name, ()),
             _growth(curve),
@@ -260,7 +265,7 @@ def macs_resolution(request: Asked, file: Path, form: str) -> None:
 
 def _overtaken(curves: Mapping[str, Curve]) -> str:
     """In words, where one model comes to need less than another."""
-    label = {name: _label(name) for name in curves}
+    label = {name: model_names.label(name) for name in curves}
     found = [crossing for pair in combinations(curves, 2) for crossing in crossings(*pair, curves)]
     said = [f"{label[c.winner]} below {label[c.loser]} from {c.at:,.0f} px" for c in sorted(found, key=lambda c: c.at)]
     return f"Circled: {'; '.join(said)}." if said else "No two cross."
@@ -289,10 +294,20 @@ def pareto(request: Asked, file: Path, form: str) -> None:
     absent = left_out({**request.unpublished(), **unread, **unplaced, **uncounted}, {entry.model for entry in placed})
     costs = request.costs([entry.model for entry in placed])
     points = [
-        plots.Dot((entry.passes or 0) * costs[entry.model].macs("macs") / 1e12, entry.fid, _family(entry.model),
-                    f"{_size(entry.model)}, {entry.conditions['training'].split()[0]}, cfg {entry.conditions['cfg']:g}")
+        plots.Dot(
+            (entry.passes or 0) * costs[entry.model].macs("macs") / 1e12,
+            entry.fid,
+            model_names.family(entry.model),
+            ", ".join(
+                [
+                    model_names.size(entry.model),
+                    entry.conditions["training"].split()[0],
+                    f"cfg {entry.conditions['cfg']:g}",
+                ]
+            ),
+        )
         for entry in placed
-    ]  # fmt: skip
+    ]
     around = plots.Frame(
         f"Cost of an image and FID, ImageNet {request.resolution} x {request.resolution}",
         "multiply-adds of one image without the autoencoder (TMACs, rule macs)",
@@ -302,7 +317,9 @@ def pareto(request: Asked, file: Path, form: str) -> None:
         log_x=True,
         log_y=True,
     )
-    plots.scatter(points, _families(points), around, file, form, front=timings.front(points))
+    plots.scatter(
+        points, model_names.families(dot.group for dot in points), around, file, form, front=timings.front(points)
+    )
 
 
 def latency_resolution(request: Asked, file: Path, form: str) -> None:
@@ -331,7 +348,7 @@ def frontier(request: Asked, file: Path, form: str) -> None:
         raise DimbenchError("no records of methods beside their plain run; `dimbench frontier NAME` makes them")
     panels = [
         plots.Facet(
-            f"{_label(panel.model)}, {panel.conditions['sampler']} {panel.conditions['steps']}, "
+            f"{model_names.label(panel.model)}, {panel.conditions['sampler']} {panel.conditions['steps']}, "
             f"{panel.conditions['num_images']:,} images",
             [plots.Dot(p.x, p.y, p.group, p.label, hollow=not p.sure) for p in panel.points],
             timings.front([point for point in panel.points if point.sure]),
@@ -388,16 +405,9 @@ def _timed(request: Asked, axis: str, metric: str, around: plots.Frame, file: Pa
     for name, curve in sweep.curves.items():
         model = sweep.models[name]
         marks = [plots.Mark(x, found.value, found.low, found.high, found.doubtful) for x, found in curve.items()]
-        series.append(plots.Curve(_label(model) + name.removeprefix(model), marks, crossed.get(name, ())))
+        series.append(plots.Curve(model_names.label(model) + name.removeprefix(model), marks, crossed.get(name, ())))
     ticks = {place: f"{place:g}" for place in sorted({place for curve in sweep.curves.values() for place in curve})}
     plots.lines(series, replace(around, caption=sweep.says + absent, log_x=True, log_y=True), file, form, ticks)
-
-
-def _families(dots: Sequence[plots.Dot]) -> list[str]:
-    """Every family in the order of its year, so that each keeps its colour in every plot; then what else is shown."""
-    ordered = sorted(presets.all_presets().values(), key=lambda preset: preset.year)
-    known = [presets.family_label(family) for family in dict.fromkeys(preset.family for preset in ordered)]
-    return list(dict.fromkeys([*known, *(dot.group for dot in dots)]))
 
 
 def _name(text: str) -> str:
@@ -407,27 +417,3 @@ def _name(text: str) -> str:
     from dimbench.backbone import find
 
     return find(text).name
-
-
-def _preset(model: str) -> Preset | None:
-    """That of a record's model; None where it is none, or is known to nobody here."""
-    return presets.all_presets().get(presets.split(model)[0])
-
-
-def _label(model: str) -> str:
-    """How the field writes it, with its settings; what is no preset as it is called."""
-    preset = _preset(model)
-    return preset.label + model.removeprefix(preset.name) if preset else model
-
-
-def _family(model: str) -> str:
-    """How the field writes the family: the label up to its size; what is no preset is a family of its own."""
-    preset = _preset(model)
-    return presets.family_label(preset.family) if preset else presets.split(model)[0]
-
-
-def _size(model: str) -> str:
-    """The label without its family: "XL/2"; of what is no preset the name without its place."""
-    if _preset(model) is None:
-        return model.rpartition(":")[2]
-    return _label(model).removeprefix(_family(model)).lstrip("-,") or _label(model)

@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
+from dimbench import units
 from dimbench.escaping import latex as escape
 from dimbench.report.tables import Table
 
 
 def latex(table: Table) -> str:
-    r"""A table environment with a tabular in booktabs' style, notes below it; needs \usepackage{booktabs}."""
+    r"""A table environment with a tabular in booktabs' style, notes below it; needs \usepackage{booktabs}.
+
+    The best figure of a column is bold, and so is each whose interval reaches to that of the best.
+    """
     columns = "".join("r" if table.right_aligned(index) else "l" for index in range(len(table.columns)))
     caption = [rf"\caption{{{escape(table.title)}}}"] if table.title else []
+    bold = {(row, index) for index in range(len(table.columns)) for row in _best(table, index)}
+    rows = [
+        [rf"\textbf{{{escape(cell)}}}" if (row, index) in bold else escape(cell) for index, cell in enumerate(cells)]
+        for row, cells in enumerate(table.rows)
+    ]
     lines = [r"\begin{table}", r"\centering", *caption, rf"\begin{{tabular}}{{{columns}}}"]
-    lines += [r"\toprule", _row(table.columns), r"\midrule", *map(_row, table.rows), r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\footnotesize {escape(note)}" for note in table.notes]
+    lines += [r"\toprule", _row(map(escape, table.columns)), r"\midrule", *map(_row, rows), r"\bottomrule"]
+    lines += [r"\end{tabular}", *(rf"\par\footnotesize {escape(note)}" for note in table.notes)]
     return "\n".join([*lines, r"\end{table}"])
 
 
-def _row(cells: Sequence[str]) -> str:
-    return " & ".join(map(escape, cells)) + r" \\"
+def _best(table: Table, index: int) -> list[int]:
+    """The rows with the best figure of a column; none where no two have any."""
+    which = table.best.get(table.columns[index])
+    known = {row: found for row, cells in enumerate(table.rows) if (found := units.bounds(cells[index]))}
+    if which is None or len(known) < 2:
+        return []
+    sign = 1 if which == "least" else -1
+    ends = {row: sorted((sign * low, sign * high)) for row, (low, high) in known.items()}
+    reach = min(ends.values(), key=sum)[1]
+    return [row for row, (nearer, _) in ends.items() if nearer <= reach]
+
+
+def _row(cells: Iterable[str]) -> str:
+    return " & ".join(cells) + r" \\"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from dimbench import units
 from dimbench.escaping import markdown as escape
 from dimbench.report import grids as summary
 from dimbench.report import metrics
@@ -85,3 +86,23 @@ def _warnings(warnings: Mapping[str, Sequence[str]]) -> str:
 
 def _folded(title: str, body: str) -> str:
     return f"<details><summary>{escape(title)}</summary>\n\n{body}\n\n</details>"
+
+
+def within(text: str, most: int) -> str:
+    """The report where it has at most so many bytes, else its first blocks, and a line that says so."""
+    if len(text.encode()) <= most:
+        return text
+    said = f"**Cut here: this report has {units.size(len(text.encode()))}, and {units.size(most)} are shown.** "
+    said += "`dimbench report FILE... --out report.md` writes all of it."
+    kept: list[str] = []
+    room = most - len(said.encode()) - 100
+    if room < 0:
+        return ""
+    for block in text.split("\n\n"):
+        room -= len(block.encode()) + 2
+        if room < 0:
+            break
+        kept.append(block)
+    whole = "\n\n".join(kept)
+    unclosed = whole.count("<details>") - whole.count("</details>")
+    return "\n\n".join([whole, *["</details>"] * unclosed, said]) + "\n"

@@ -46,3 +46,24 @@ document.querySelectorAll(".save").forEach((button) => {
   button.hidden = false;
   button.addEventListener("click", save);
 });
+
+// What a point of a plot says, at the pointer and for the keyboard; without this script it is the browser's own hint.
+const tip = Object.assign(document.createElement("div"), { className: "tip", hidden: true });
+document.body.append(tip);
+document.querySelectorAll(".spot").forEach((spot) => {
+  const title = spot.querySelector("title");
+  const says = title.textContent;
+  title.remove();
+  spot.setAttribute("aria-label", says);
+  const show = () => {
+    const at = spot.getBoundingClientRect();
+    tip.textContent = says;
+    tip.hidden = false;
+    tip.style.left = `${Math.max(4, Math.min(at.right + 4, innerWidth - tip.offsetWidth - 8))}px`;
+    tip.style.top = `${Math.max(4, at.top - tip.offsetHeight - 4)}px`;
+  };
+  const hide = () => { tip.hidden = true; };
+  [["pointerenter", show], ["focus", show], ["pointerleave", hide], ["blur", hide]].forEach(([event, act]) => {
+    spot.addEventListener(event, act);
+  });
+});

@@ -206,16 +206,21 @@ def lines(series: Sequence[Curve], frame: Frame, file: Path, form: str, ticks: M
         )
 
 
-def stacked(bars: Mapping[str, Mapping[str, float]], frame: Frame, file: Path, form: str) -> None:
-    """One horizontal bar per entry, cut into its parts, with the sum at its end; parts small everywhere are one."""
+def stacked(
+    bars: Mapping[str, Mapping[str, float]], frame: Frame, file: Path, form: str, parts_in_order: Sequence[str] = ()
+) -> None:
+    """One horizontal bar per entry, cut into its parts, with the sum at its end; parts small everywhere are one. A part
+    has the look of its place in `parts_in_order`, so that it keeps it in every picture."""
     names, (parts, small) = list(bars), _parts(bars)
     if small:
         frame = replace(frame, caption=f"{frame.caption} Other: {', '.join(small)}.".strip())
     with _figure(frame, file, form, height=1.3 + 0.4 * len(bars)) as (_, axes):
         left = [0.0] * len(names)
-        for index, (label, members) in enumerate(parts.items()):
+        looks = list(dict.fromkeys([*parts_in_order, *parts]))
+        for label, members in parts.items():
             sizes = [sum(bars[name].get(part, 0) for part in members) for name in names]
-            colour, hatch = COLOURS[index % len(COLOURS)], HATCHES[index % len(HATCHES)]
+            turn, place = divmod(looks.index(label), len(COLOURS))
+            colour, hatch = COLOURS[place], HATCHES[(place + turn) % len(HATCHES)]
             axes.barh(names, sizes, 0.65, left, color=colour, hatch=hatch, edgecolor="white", label=label)
             left = [start + size for start, size in zip(left, sizes, strict=True)]
         for name, total in zip(names, left, strict=True):

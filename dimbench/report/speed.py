@@ -7,6 +7,7 @@ from typing import Any
 
 from dimbench import conditions as keys
 from dimbench import units
+from dimbench.report.choosing import faster
 from dimbench.report.tables import Table
 from dimbench.report.wording import pixels
 from dimbench.results import Record
@@ -33,6 +34,22 @@ _CONDITIONS = {
 _ALWAYS = ("resolution", "batch")  # columns in any case
 _SAID_OTHERWISE = ("device", "width")  # by the device's name and beside the resolution
 _TIMED = {"inference": "call", "train": "step", "sample": "run"}
+_BEST = {"images/s": "most", "steps/s": "most", "memory": "least", "MFU": "most", "J/image": "least"}
+_FIRST_OUT = (
+    "first",
+    "compiling",
+    "p99",
+    "p90",
+    "of the roof",
+    "MACs/s",
+    "J/image",
+    "IQR",
+    "px",
+    "parameters",
+    "memory",
+    "batch",
+    "MACs",
+)
 
 
 def table(records: Sequence[Record]) -> Table:
@@ -45,7 +62,20 @@ def table(records: Sequence[Record]) -> Table:
         for record in records
     ]
     columns = ["model", *(_CONDITIONS.get(name, name.replace("_", " ")) for name in varying), *figures]
-    return Table(columns, rows, notes=[*_conditions_note(records, varying), *_legend(records), *_warnings(records)])
+    notes = [*_conditions_note(records, varying), *_legend(records), *_warnings(records), *_upshot(records)]
+    best = {name: "least" if name.startswith("time per") else _BEST[name] for name in figures if _is_better(name)}
+    return Table(columns, rows, notes=notes, first_out=_FIRST_OUT, best=best)
+
+
+def _is_better(heading: str) -> bool:
+    return heading.startswith("time per") or heading in _BEST
+
+
+def _upshot(records: Sequence[Record]) -> list[str]:
+    """Which is the faster, in a sentence, where that can be said."""
+    parts = ("model", "conditions", "metrics", "warnings")
+    said = faster([{part: getattr(record, part) for part in parts} for record in records])
+    return [said] if said else []
 
 
 def _varies(records: Sequence[Record], name: str) -> bool:
@@ -67,7 +97,12 @@ def _figures(records: Sequence[Record]) -> dict[str, Callable[[Record], str]]:
     """Heading -> cell; figures that no row has are left out, but for those that every table shows."""
     modes = {record.conditions["mode"] for record in records}
     timed = " or ".join(word for mode, word in _TIMED.items() if mode in modes)
-    figures: dict[str, Callable[[Record], str]] = {f"time per {timed}": _time, "IQR": _spread}
+    figures: dict[str, Callable[[Record], str]] = {
+        name: _cell(metric, units.short)
+        for name, metric in {"parameters": "params", "MACs": "macs"}.items()
+        if any(record.metrics.get(metric) is not None for record in records)
+    }
+    figures |= {f"time per {timed}": _time, "IQR": _spread}
     optional: dict[str, tuple[str, Callable[..., str]]] = {
         "p90": ("seconds_p90", units.seconds),
         "p99": ("seconds_p99", units.seconds),

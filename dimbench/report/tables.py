@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import csv
+import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 
 from dimbench.escaping import csv_cell, markdown, markdown_paragraph, plain
+from dimbench.report import fitting
 
-_PIPED_WIDTH = 200  # characters, where no terminal says how wide it is
+_wide: ContextVar[bool] = ContextVar("wide", default=False)
 
 
 @dataclass(frozen=True)
@@ -26,12 +30,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Table:
-    """Cells as they will be read. `notes` follow the table; in CSV there is no place for them."""
+    """Cells as they will be read. `notes` follow the table; in CSV there is no place for them. `first_out` are the
+    columns that a narrow screen leaves out, in this order; then it leaves out others from the right. `best` says of
+    columns where one number is the better whether that is the "least" or the "most"; LaTeX sets it in bold."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
     title: str = ""
     notes: Sequence[str] = ()
+    first_out: Sequence[str] = ()
+    best: Mapping[str, str] = field(default_factory=dict)
 
     def show(self, form: str = "rich") -> None:
         """Print to stdout as "rich", "markdown", "csv" or "latex"."""
@@ -42,49 +50,30 @@ class Table:
         """Whether the column holds numbers."""
         return any(row[column].lstrip("+-")[:1].isdigit() for row in self.rows)
 
+    def drawn(self, width: int | None = None) -> fitting.OnScreen:
+        """As it stands on a screen of so many characters; None: whole."""
+        columns, *rows = ([plain(cell) for cell in row] for row in (self.columns, *self.rows))
+        numbers = [self.right_aligned(index) for index in range(len(columns))]
+        return fitting.draw(columns, rows, numbers, [plain(name) for name in self.first_out], width)
+
     def _rich(self) -> None:
+        drawn = self.drawn(screen_width())
+        title = [plain(self.title)] if self.title else []
+        notes = [plain(note) for note in (*self.notes, drawn.says) if note]
+        if not sys.stdout.isatty():
+            print("\n".join([*title, *drawn.lines, *notes]))
+            return
+        from rich.console import Console
         from rich.text import Text  # of which no part is taken for markup
 
-        screen = console()
-        if (lines := self._lines()) and not self.title and len(lines[0]) <= screen.width:
-            text = Text("\n".join(lines), no_wrap=True)
-            text.stylize("bold", len(lines[0]), len(lines[0]) + 1 + len(lines[1]))
-            screen.print(text, crop=False)
-        else:
-            self._folded()
-        for note in self.notes:
-            screen.print(Text(plain(note)), style="dim")
-
-    def _lines(self) -> list[str]:
-        """The table as `_folded` draws it where it is wide enough, which takes much longer; [] where letters are not
-        all of one width."""
-        cells = [[plain(cell) for cell in row] for row in (self.columns, *self.rows)]
-        if not all(cell.isascii() and "\n" not in cell for row in cells for cell in row):
-            return []
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        to_the = [str.rjust if self.right_aligned(index) else str.ljust for index in range(len(widths))]
-        lines = [
-            f" {'   '.join(put(cell, width) for put, cell, width in zip(to_the, row, widths, strict=True))} "
-            for row in cells
-        ]
-        blank = " " * len(lines[0])
-        return [blank, lines[0], f" {'─' * (len(blank) - 2)} ", *lines[1:], blank]
-
-    def _folded(self) -> None:
-        """On any screen: cells are folded where it is narrow."""
-        from rich import box
-        from rich.table import Table as RichTable
-        from rich.text import Text
-
-        title = Text(plain(self.title)) if self.title else None
-        table = RichTable(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-        for index, name in enumerate(self.columns):
-            table.add_column(
-                Text(plain(name)), justify="right" if self.right_aligned(index) else "left", overflow="fold"
-            )
-        for row in self.rows:
-            table.add_row(*(Text(plain(cell)) for cell in row))
-        console().print(table)
+        screen = Console()
+        head, body = drawn.lines[: drawn.heading], drawn.lines[drawn.heading :]
+        for lines, style in ((title, "italic"), (head, "bold"), (body, "")):
+            if lines:
+                screen.print(Text("\n".join(lines), style), soft_wrap=True)
+        width = shutil.get_terminal_size().columns
+        for note in notes:
+            screen.print(Text("\n".join(fitting.wrapped(note, width)), "dim"), soft_wrap=True)
 
     def markdown(self) -> str:
         """The table as GitHub reads it, with title and notes."""
@@ -106,8 +95,17 @@ class Table:
         writer.writerows([csv_cell(cell) for cell in row] for row in (self.columns, *self.rows))
 
 
-def console():  # type: ignore[no-untyped-def]  # rich.console.Console, imported late
-    """A console on stdout that does not fold what is piped."""
-    from rich.console import Console
+def screen_width() -> int | None:
+    """Characters in a line of the terminal on stdout ($COLUMNS where it is set); None in a pipe and with --wide, where
+    tables are whole."""
+    return None if _wide.get() or not sys.stdout.isatty() else shutil.get_terminal_size().columns
 
-    return Console() if sys.stdout.isatty() else Console(width=_PIPED_WIDTH)
+
+@contextmanager
+def wide() -> Iterator[None]:
+    """Inside, tables are whole, however narrow the screen."""
+    before = _wide.set(True)
+    try:
+        yield
+    finally:
+        _wide.reset(before)

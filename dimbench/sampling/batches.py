@@ -6,7 +6,7 @@ left out. So a batch is the same computation in every process, after every inter
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import Any
@@ -46,7 +46,7 @@ class Batches:
     finish: Callable[[Tensor], Tensor]
     drawn: Drawn = field(default_factory=Drawn)
 
-    def draw(self, indices: Sequence[int], store: Shards | None, on_batches: OnBatches) -> Iterator[Tensor]:
+    def draw(self, indices: Iterable[int], store: Shards | None, on_batches: OnBatches) -> Iterator[Tensor]:
         """The images of these batches, kept in `store`; `drawn` follows. On a GPU a batch is decoded and kept while
         the next one is drawn, and its seconds of decoding are then part of the other's."""
         latents = self._latents(indices, on_batches)
@@ -68,7 +68,7 @@ class Batches:
             yield images
             started = perf_counter()
 
-    def _latents(self, indices: Sequence[int], on_batches: OnBatches) -> Iterator[tuple[int, Tensor]]:
+    def _latents(self, indices: Iterable[int], on_batches: OnBatches) -> Iterator[tuple[int, Tensor]]:
         steps = self.run.settings.steps
         for place, index in enumerate(indices):
             noise = SampleNoise(self.seed, range(index * self.size, (index + 1) * self.size), self.device)

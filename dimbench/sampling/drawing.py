@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from copy import copy
 from dataclasses import replace
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import methods, paths
 from dimbench.errors import UsageError
-from dimbench.progress import stepping
+from dimbench.progress import doing, stepping
 from dimbench.sampling import decoding
 from dimbench.sampling.request import Request
 
@@ -44,7 +44,8 @@ class Drawing:
         self.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg, request.methods)
         self.process = find_process(self.backbone.diffusion)
         run.check(self.settings, self.process, self.backbone)
-        self.model = backbone.created(self.backbone)
+        with doing(f"building {self.backbone.name}"):
+            self.model = backbone.created(self.backbone)
         self.weights_notes: list[str] = []
         self.fingerprint = "random" if request.random_weights else self._load_weights()
         run.check_finite(self.model)
@@ -87,8 +88,9 @@ class Drawing:
 
         file = self.request.checkpoint
         assert file is not None, "refuse_if_missing comes first"
-        self.weights_notes = checkpoints.fill(self.model, file)
-        return checkpoints.fingerprint(file)
+        with doing(f"loading {file.name}"):
+            self.weights_notes = checkpoints.fill(self.model, file)
+            return checkpoints.fingerprint(file)
 
     def _batches(self) -> Batches:
         import torch
@@ -245,14 +247,14 @@ class Drawing:
                     yield images[: self.request.num_images - index * self.batch]
             on_batches(len(absent))
 
-    def draw(self, indices: Sequence[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
+    def draw(self, indices: Iterable[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
         """The images of whole batches, kept in `store`; `drawn` follows."""
         yield from self.batches.draw(indices, store, on_batches)
 
     @contextmanager
-    def following(self, first: int, store: Shards | None) -> Iterator[OnBatches]:
+    def following(self, first: int, store: Shards | None, processes: int = 1) -> Iterator[OnBatches]:
         """A bar of images on stderr, `first` batches being there. Call the result with the batches this process drew;
-        what others put into the store is seen there."""
+        what the other `processes` put into the store is seen there, and without one guessed."""
         total, started = self.request.num_images, perf_counter()
         own, there = 0, first
         with stepping(f"drawing with {self.backbone.name}", total, min(total, first * self.batch)) as bar:
@@ -261,7 +263,7 @@ class Drawing:
                 nonlocal own, there
                 if int(drawn) != own:
                     own = int(drawn)
-                    there = store.done() if store else first + own
+                    there = store.done() if store else first + own * processes
                 images = min(total, (there + drawn - own) * self.batch)
                 rate = (images - first * self.batch) / (perf_counter() - started)
                 bar(images, f"{max(0.0, rate):.2f} images/s")

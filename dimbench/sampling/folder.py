@@ -1,4 +1,4 @@
-"""Many images into a folder, by one process or by several that torchrun started."""
+"""Many images into a folder, by one process or by several that a launcher started."""
 
 from __future__ import annotations
 
@@ -64,20 +64,21 @@ class Filled:
 
 def fill(folder: Path, request: Request, form: ImageFormat) -> Filled | None:
     """Draw what is missing in the folder and write the files of this format; None in all processes but the first."""
-    from dimbench.sampling import ranks
+    from dimbench.sampling import ranks, sharing
 
     with ranks.joined() as here:
         ready = drawing.Drawing(replace(request, device=here.device(request.device)))
+        if not here.all_see(folder.absolute().parent):
+            raise DimbenchError(
+                f"what is written to {folder.absolute().parent} is not seen by all ranks; give an --out that all share"
+            )
         store = ready.store(folder)
         with store.claimed() if here.first else nullcontext():
             absent = here.agree(lambda: _absent(ready, store, form))
             started = perf_counter()
-            bar = ready.following(ready.shards - len(absent), store) if here.first else nullcontext(_silent)
-            with bar as on_batches:
-                for _ in ready.draw(here.share(absent), store, on_batches):
+            with sharing.following(ready, here, ready.shards - len(absent), store) as on_batches:
+                for _ in sharing.drawn(ready, here, absent, store, on_batches):
                     pass
-                here.wait()
-                on_batches(len(here.share(absent)))
             seconds = perf_counter() - started
             file = _export(ready, store, form, here)
             here.wait()
@@ -121,10 +122,6 @@ def _columns(labels: list[int]) -> int:
     """As many as there are different labels, so that each column holds one class; 8 for one class or very many."""
     classes = len(set(labels))
     return classes if 1 < classes <= 16 else 8
-
-
-def _silent(drawn: float) -> None:
-    """The bar of a process that shows none."""
 
 
 def _absent(ready: drawing.Drawing, store: Shards, form: ImageFormat) -> list[int]:

@@ -1,75 +1,392 @@
-"""The processes that torchrun started, which share out the work; without torchrun there is one."""
+"""The processes that a launcher started, which share out the work; without a launcher there is one."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch.distributed as dist
+from dimbench import __version__, units
+from dimbench.errors import DimbenchError, UsageError
+from dimbench.launcher import Launch, launch
+from dimbench.progress import stepping
 
-from dimbench.errors import DimbenchError
+if TYPE_CHECKING:
+    from torch import Tensor
 
 T = TypeVar("T")
 
-_PATIENCE = timedelta(days=7)  # ranks of unlike speed wait for the slowest
+PATIENCE = 1800.0  # seconds: compiling a large network takes many minutes, in which nothing is said
+JOINING = timedelta(minutes=5)  # until all have started
+ENDED = "ended/{}"  # why a rank ended early
+_GRACE = 2.0  # seconds that the first rank gets to say why all of them end
 
 
-@dataclass(frozen=True)
+def shared_out(items: Sequence[T], take: Callable[[], int]) -> Iterator[T]:
+    """The items whose numbers `take` gives to whoever asks next, so that a slow or lost one holds up no more than the
+    item in its hand."""
+    while (number := take()) < len(items):
+        yield items[number]
+
+
+def silent(done: float) -> None:
+    """The bar of a process that shows none."""
+
+
+class Watch:
+    """How long each of the others has said nothing new. By the clock of the one who waits: theirs may be apart."""
+
+    def __init__(self, patience: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self.patience, self.clock = patience, clock
+        self.last: dict[int, tuple[bytes, float]] = {}
+
+    def silent(self, said: Mapping[int, bytes]) -> list[int]:
+        """Those who have said the same for longer than there is patience."""
+        now = self.clock()
+        for rank, word in said.items():
+            if rank not in self.last or self.last[rank][0] != word:
+                self.last[rank] = (word, now)
+        return [rank for rank in said if now - self.last[rank][1] > self.patience]
+
+
+@dataclass
 class Ranks:
-    """This process is number `rank` of `world`, and number `local` on its machine."""
+    """This process among its twins; they meet at `store` and, for what is large, in a group of gloo.
 
-    rank: int = 0
-    world: int = 1
-    local: int = 0
+    Every rank has to call what exchanges anything (all but `beat` and `device`) in the same order.
+    """
+
+    launch: Launch = field(default_factory=Launch)
+    store: Any = None
+    patience: float = PATIENCE
+    calls: int = 0
+    beats: int = 0
+    last_beat: float = 0.0
+
+    @property
+    def rank(self) -> int:
+        return self.launch.rank
+
+    @property
+    def world(self) -> int:
+        return self.launch.world
 
     @property
     def first(self) -> bool:
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> Sequence[T]:
-        """This process's part of the items."""
+        """This process's part of the items, decided beforehand."""
         return items[self.rank :: self.world]
 
+    def turns(self, items: Sequence[T]) -> Iterator[T]:
+        """The items that this process gets when it asks for the next one: those of a slow one are left to others."""
+        if self.world == 1:
+            return iter(items)
+        name = f"turns/{self._call()}"
+        return shared_out(items, lambda: int(self.store.add(name, 1)) - 1)
+
+    @contextmanager
+    def bar(self, what: str, total: int) -> Iterator[Callable[[float], None]]:
+        """A progress bar of the first process; the others show none."""
+        with stepping(what, total) if self.first else nullcontext(silent) as progress:
+            yield progress
+
     def device(self, name: str) -> str:
-        """`cuda` means a GPU of its own for each process of a machine."""
-        return f"cuda:{self.local}" if name == "cuda" and self.world > 1 else name
+        """`cuda` means a GPU of its own for each process of a machine. UsageError where there are not enough."""
+        if name != "cuda" or self.world == 1:
+            return name
+        import torch
+
+        seen = torch.cuda.device_count()
+        if seen == 1:
+            return "cuda:0"  # as a launcher leaves each its own; `joined` looks whether it is
+        if self.launch.local >= seen:
+            raise UsageError(
+                f"rank {self.rank} is number {self.launch.local} on {platform.node()}, where torch sees {seen or 'no'} "
+                f"NVIDIA GPUs; start {f'{seen} processes' if seen else 'none'} there, or give --device cpu"
+            )
+        return f"cuda:{self.launch.local}"
+
+    def beat(self) -> None:
+        """Tell the others that this process goes on; to be called often."""
+        if self.world > 1 and time.monotonic() - self.last_beat > 1:
+            self.last_beat = time.monotonic()
+            self.beats += 1
+            with _store_of_others():
+                self.store.set(f"beat/{self.rank}", str(self.beats))
+
+    def wait(self) -> None:
+        """Return when all have come here. DimbenchError where one has ended, or has not beaten for too long."""
+        if self.world == 1:
+            return
+        name, watch, pause = f"met/{self._call()}/", Watch(self.patience), 0.005
+        absent = list(range(self.world))
+        with _store_of_others():
+            self.store.set(f"{name}{self.rank}", "")
+            while absent := [rank for rank in absent if not self.store.check([f"{name}{rank}"])]:
+                self._check_alive(absent, watch)
+                time.sleep(pause)
+                pause = min(2 * pause, 0.25)
+
+    def _check_alive(self, absent: Sequence[int], watch: Watch) -> None:
+        for rank in absent:
+            if self.store.check([ENDED.format(rank)]):
+                why = self.store.get(ENDED.format(rank)).decode()
+                raise DimbenchError(f"rank {rank} has ended early ({why}); what is drawn is kept: run again to go on")
+        for rank in watch.silent({rank: self.store.get(f"beat/{rank}") for rank in absent}):
+            host = self.store.get(f"host/{rank}").decode()
+            raise DimbenchError(
+                f"rank {rank} on {host} has done nothing for {units.duration(self.patience)}, the time-out "
+                "($DIMBENCH_PATIENCE, in seconds); what is drawn is kept: end it, and run again to go on"
+            )
 
     def agree(self, make: Callable[[], T]) -> T:
         """What `make` returns in the first process, in all of them."""
-        made = [make() if self.first else None]
-        if self.world > 1:
-            with _others():
-                dist.broadcast_object_list(made)
-        return made[0]  # type: ignore[return-value]
+        made = make() if self.first else None
+        return self.told(made, 0)  # type: ignore[return-value]
 
-    def wait(self) -> None:
-        """Return when all processes have come here."""
+    def told(self, value: T, by: int) -> T:
+        """What rank `by` calls the value, in all of them."""
+        if self.world == 1:
+            return value
+        import torch.distributed as dist
+
+        self.wait()
+        values = [value]
+        with _group_of_others():
+            dist.broadcast_object_list(values, by)
+        return values[0]
+
+    def gathered(self, value: T) -> list[T]:
+        """Everyone's value, in all of them."""
+        if self.world == 1:
+            return [value]
+        import torch.distributed as dist
+
+        self.wait()
+        values: list[Any] = [None] * self.world
+        with _group_of_others():
+            dist.all_gather_object(values, value)
+        return values
+
+    def handed(self, value: T, by: int) -> T:
+        """What rank `by` holds, in the first process; the others keep theirs."""
+        if by == 0 or self.rank not in (0, by):
+            return value
+        import torch.distributed as dist
+
+        values = [value]
+        with _group_of_others():
+            if self.first:
+                dist.recv_object_list(values, by)
+            else:
+                dist.send_object_list(values, 0)
+        return values[0]
+
+    def total(self, part: Tensor) -> Tensor:
+        """The sum of everyone's tensor, all of one shape, in place."""
         if self.world > 1:
-            with _others():
-                dist.barrier()
+            import torch.distributed as dist
+
+            self.wait()
+            with _group_of_others():
+                dist.all_reduce(part)
+        return part
+
+    def least(self, part: Tensor) -> Tensor:
+        """The least of everyone's tensor, number by number, in place."""
+        if self.world > 1:
+            import torch.distributed as dist
+
+            self.wait()
+            with _group_of_others():
+                dist.all_reduce(part, dist.ReduceOp.MIN)
+        return part
+
+    def all_see(self, folder: Path) -> bool:
+        """Whether what one process writes there is there for all, as a file shows that is there for a moment."""
+        if self.world == 1:
+            return True
+        marker = self.agree(lambda: _marked(folder))
+        seen = all(self.gathered((folder / marker.name).exists()))
+        if self.first:
+            marker.unlink(missing_ok=True)
+        return seen
+
+    def _call(self) -> int:
+        self.calls += 1
+        return self.calls
+
+
+ALONE = Ranks()
+_here = ALONE
+
+
+def here() -> Ranks:
+    """This process among those it has joined; alone before."""
+    return _here
 
 
 @contextmanager
 def joined() -> Iterator[Ranks]:
-    """The ranks that torchrun's environment names, connected by gloo: all they exchange is where they are."""
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world == 1:
-        yield Ranks()
+    """Inside, the process works with its twins. UsageError where they were started unlike each other or share a GPU;
+    what ends one early is told to the others. Inside another `joined` it is the same."""
+    global _here
+    found = launch()
+    if found.world == 1 or _here.world > 1:
+        yield _here
         return
-    dist.init_process_group("gloo", timeout=_PATIENCE)
-    yield Ranks(dist.get_rank(), world, int(os.environ.get("LOCAL_RANK", "0")))
-    dist.destroy_process_group()
+    with _together():
+        store = _met(found)
+    _here = Ranks(found, store, float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
+    try:
+        _check_alike(_here)
+        yield _here
+        _here.wait()
+    except BaseException as error:
+        _tell(_here, error)
+        raise
+    finally:
+        _left(_here)
+        _here = ALONE
+
+
+def _met(found: Launch) -> Any:
+    import torch.distributed as dist
+
+    if found.name == "torchrun":
+        store, *_ = next(iter(dist.rendezvous("env://", found.rank, found.world, timeout=JOINING)))
+        # torchrun keeps its store when it starts all of them again.
+        store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}-{found.world}", store)
+    else:
+        store = dist.TCPStore(found.address, found.port, found.world, found.first, JOINING, wait_for_workers=False)
+    store.set(f"beat/{found.rank}", "0")
+    store.set(f"host/{found.rank}", platform.node())
+    if not _come(store, [f"host/{rank}" for rank in range(found.world)], JOINING.total_seconds()):
+        raise RuntimeError("some did not come")
+    patience = timedelta(seconds=float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
+    dist.init_process_group("gloo", store=store, rank=found.rank, world_size=found.world, timeout=patience)
+    return store
+
+
+def _come(store: Any, keys: Sequence[str], seconds: float) -> bool:
+    """Whether all of the keys come within so many seconds. Unlike in the store's own way to wait, signals are heard."""
+    end = time.monotonic() + seconds
+    while not store.check(list(keys)):
+        if time.monotonic() > end:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def _check_alike(ranks: Ranks) -> None:
+    import torch
+
+    versions = {"dimbench": __version__, "torch": torch.__version__, "Python": platform.python_version()}
+    own = sys.argv[1:]
+    every = ranks.gathered((own, versions, _gpu(ranks) if "cuda" in own else None))
+    words, first_versions, _ = every[0]
+    for rank, (other, theirs, _) in enumerate(every):
+        for name in versions:
+            if theirs[name] != first_versions[name]:
+                raise UsageError(
+                    f"rank 0 runs {name} {first_versions[name]} and rank {rank} {theirs[name]}; install the same "
+                    "on all machines"
+                )
+        if other != words:
+            raise UsageError(f"{_difference(words, other, rank)}; give all ranks the same command")
+    holders: dict[Any, int] = {}
+    for rank, (*_, gpu) in enumerate(every):
+        if gpu is not None and holders.setdefault(gpu, rank) != rank:
+            raise UsageError(
+                f"rank {rank} has no GPU of its own but the one of rank {holders[gpu]}, {gpu}; start fewer processes "
+                "on that machine"
+            )
+
+
+def _difference(words: Sequence[str], others: Sequence[str], rank: int) -> str:
+    """Where two command lines part, by the option before it."""
+    place = next(
+        (k for k, (a, b) in enumerate(zip(words, others, strict=False)) if a != b), min(len(words), len(others))
+    )
+    option = next((word for word in reversed(words[:place]) if word.startswith("--")), "")
+
+    def said(line: Sequence[str]) -> str:
+        word = line[place] if place < len(line) else "nothing more"
+        return word if word.startswith("--") or not option else f"{option} {word}"
+
+    return f"rank 0 was given {said(words)} and rank {rank} {said(others)}"
+
+
+def _gpu(ranks: Ranks) -> str | None:
+    import torch
+
+    if not torch.cuda.is_available():
+        return None
+    return str(torch.cuda.get_device_properties(ranks.device("cuda")).uuid)
+
+
+def _marked(folder: Path) -> Path:
+    marker = folder / f".seen-by-all-{platform.node()}-{os.getpid()}"
+    folder.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    return marker
+
+
+def _tell(ranks: Ranks, error: BaseException) -> None:
+    """Leave word of why this process ends; what the first one says as well is said by it alone."""
+    said = str(error) or type(error).__name__
+    with suppress(RuntimeError):
+        ranks.store.set(ENDED.format(ranks.rank), said)
+        if not isinstance(error, DimbenchError):
+            return
+        if ranks.first:
+            time.sleep(_GRACE / 4)  # or the launcher would end it for the others' sake before it has spoken
+            return
+        if _come(ranks.store, [ENDED.format(0)], _GRACE) and ranks.store.get(ENDED.format(0)).decode() == said:
+            time.sleep(_GRACE)
+            raise SystemExit(error.exit_code) from None
+
+
+def _left(ranks: Ranks) -> None:
+    """The first process keeps the store, and goes last."""
+    import torch.distributed as dist
+
+    with suppress(RuntimeError):
+        ranks.store.set(f"left/{ranks.rank}", "")
+        if ranks.first:
+            _come(ranks.store, [f"left/{rank}" for rank in range(ranks.world)], 2 * _GRACE)
+        dist.destroy_process_group()
 
 
 @contextmanager
-def _others() -> Iterator[None]:
+def _together() -> Iterator[None]:
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        raise DimbenchError(
+            f"the processes did not find each other within {units.duration(JOINING.total_seconds())} "
+            f"({str(error).splitlines()[0][:120]}); look whether all were started, and whether MASTER_ADDR and "
+            "MASTER_PORT name a free port of the first one's machine"
+        ) from None
+
+
+@contextmanager
+def _group_of_others() -> Iterator[None]:
     try:
         yield
     except RuntimeError:
         raise DimbenchError(
-            "another process of this run ended early; the shards are kept: run again to go on"
+            "another process of this run ended early or hangs; what is drawn is kept: run again to go on"
         ) from None
+
+
+_store_of_others = _group_of_others

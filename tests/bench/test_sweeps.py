@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from dimbench import presets
+from dimbench.bench import job_shards, sweeps
 from dimbench.bench import rows as plan
-from dimbench.bench import sweeps
 from dimbench.bench.rows import Row
 from dimbench.errors import UsageError
 from tests import example
@@ -66,17 +66,19 @@ def test_near_names_are_suggested() -> None:
 
 
 def test_shards_are_disjoint_and_complete() -> None:
-    rows = sweeps.find("h200").rows(device="cuda")
-    parts = [sweeps.shard(rows, f"{i}/4") for i in range(1, 5)]
+    rows = sweeps.find("resolution").rows(device="cuda")
+    parts = [job_shards.JobShard(i, 4).rows(rows) for i in range(1, 5)]
     assert {row for part in parts for row in part} == set(rows)
     assert sum(map(len, parts)) == len(rows)
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    loads = [sum(map(job_shards.predicted, part)) for part in parts]
+    assert max(loads) - min(loads) <= max(map(job_shards.predicted, rows))
+    assert max(map(len, parts)) - min(map(len, parts)) > 1, "balanced by cost, not by number"
 
 
 @pytest.mark.parametrize("part", ["0/2", "3/2", "1", "a/b", "1/2/3", "-1/2"])
 def test_a_shard_that_is_none_is_refused(part: str) -> None:
     with pytest.raises(UsageError, match="--shard"):
-        sweeps.shard([], part)
+        job_shards.parse(part)
 
 
 def test_rows_that_this_device_has_are_left_out() -> None:

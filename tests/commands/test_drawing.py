@@ -218,3 +218,12 @@ def test_a_network_trained_without_labels_draws_without(name: str, label: int) -
     request = Request(backbone=backbone.find(name), num_images=2, steps=2, batch=1, random_weights=True)
     assert request.label_rule is not None
     assert request.label_rule(0) == label
+
+
+def test_several_models_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = dimbench("sample", "dit-digits", "j?t-digits", "--steps", 2, "--num-images", 2, "--as", "png", "--json")
+    assert [record["model"] for record in json.loads(ran.stdout)] == ["dit-digits", "jit-digits"]
+    assert [len(list(Path("samples", name).glob("*.png"))) for name in ("dit-digits", "jit-digits")] == [2, 2]
+    assert "one sheet" in refused(2, "sample", "dit-digits", "sit-digits", "--to", "a.png")
+    assert "cannot fit 2 models" in refused(2, "sample", "dit-digits", "sit-digits", "--weights", "w.pt")

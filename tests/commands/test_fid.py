@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dimbench import backbone, presets
+from dimbench import backbone, paths, presets, results
 from dimbench.files import digest
 from dimbench.names import folded
 from dimbench.quality import features, repeating
@@ -466,3 +466,12 @@ def test_unpublished_weights_can_be_given(tmp_path: Path) -> None:
     assert "unpublished weights" in repeating.needs(recipe, followed)
     own.write_bytes(b"")
     assert list(repeating.needs(recipe, followed)) == ["autoencoder", "reference", "inception"]
+
+
+def test_several_models_stand_side_by_side() -> None:
+    ran = dimbench("fid", "dit-digits", "sit-digits", "--steps", 2, "--num-images", 20)
+    assert ran.code == 0, ran.stderr
+    head = next(line for line in ran.stdout.splitlines() if "dit-digits" in line)
+    assert head.split()[:2] == ["dit-digits", "sit-digits"]
+    assert head.count("real digits") == 1
+    assert [record["model"] for record in results.read(paths.records_file())] == ["dit-digits", "sit-digits"]

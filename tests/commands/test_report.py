@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import pytest
 
 from dimbench import results
+from dimbench.commands import report
 from dimbench.commands.report import ReportFormat
 from tests.console import dimbench, refused
 from tests.report.pages import Page
@@ -63,6 +64,15 @@ def test_markdown_is_appended_to_the_summary_of_a_step(
     ran = dimbench("report", file)
     assert ran.code == 1
     assert "GITHUB_STEP_SUMMARY" in ran.stderr
+
+
+def test_a_summary_stays_below_what_github_shows(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    summary = tmp_path / "summary.md"
+    summary.write_text("x" * (report.MOST_BYTES - 400))
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    assert len(dimbench("report", file).stdout) > 400
+    assert summary.stat().st_size <= report.MOST_BYTES
+    assert "Cut here" in summary.read_text()
 
 
 def test_a_cut_line_is_left_out_and_said(file: Path) -> None:

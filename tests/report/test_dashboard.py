@@ -34,7 +34,7 @@ def test_the_sections_of_a_page() -> None:
 
 def test_one_run_is_no_history_and_equal_environments_are_folded() -> None:
     page = Page(render(bench(), bench("udit-l")))
-    assert page.texts["h2"] == ["Measured by bench"]
+    assert page.texts["h2"] == ["Choose", "Plots", "Measured by bench"]
     assert page.texts["summary"] == ["Environment: 0 of 5 entries differ"]
 
 

@@ -116,3 +116,14 @@ def test_image_quality_of_unlike_protocols_shares_no_table() -> None:
     ]  # fmt: skip
     assert [line for line in tables[0] if line.startswith("| a")] == ["| a | weights 1 | 1 |", "| a | weights 2 | 2 |"]
     assert "| b | 3 |" in tables[1]
+
+
+def test_a_summary_is_cut_where_it_becomes_too_long() -> None:
+    whole = markdown.render(gather([*every_outcome(), *(bench(f"model-{k}", 0.01 * k) for k in range(1, 60))]))
+    assert markdown.within(whole, len(whole.encode())) == whole
+    cut = markdown.within(whole, 3000)
+    assert len(cut.encode()) <= 3000
+    assert cut.startswith(whole[:500])
+    assert "**Cut here: this report has " in cut.splitlines()[-1]
+    assert cut.count("<details>") == cut.count("</details>")
+    assert markdown.within(whole, 50) == ""

@@ -109,10 +109,11 @@ def test_advice_is_said_once_for_all_rows() -> None:
     wide = Doubt(DoubtKind.WIDE, "the ratio was 1: 2", "wait")
     first = record("a", (Doubt(DoubtKind.LOAD, "the load was 9", "wait"), wide))
     second = record("b", (Doubt(DoubtKind.LOAD, "the load was 8", "wait"),))
-    assert list(speed.table([first, second]).notes[-3:]) == [
+    assert list(speed.table([first, second]).notes[-4:]) == [
         "Wait:",
         "  a 256 px batch 1: the load was 9; the ratio was 1: 2",
         "  b 256 px batch 1: the load was 8",
+        "whether b is slower than a these intervals do not tell.",
     ]
 
 

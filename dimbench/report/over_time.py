@@ -1,0 +1,150 @@
+"""A metric over the commits or versions that it was measured at, with the places where it came to another level."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
+from statistics import median
+from typing import Any
+
+from markupsafe import Markup
+
+from dimbench import units
+from dimbench.comparing.gates import METRICS, MetricKind
+from dimbench.comparing.judge import GPU_MARGIN
+from dimbench.comparing.steps import MOST, Level, levels
+from dimbench.report import charts, html, metrics, wording
+from dimbench.report.curves import CPU_MARGIN
+from dimbench.report.findings import Findings, History, Point, point
+from dimbench.report.html import Section
+from dimbench.report.tables import Table
+
+MOST_CARDS = 60
+
+
+@dataclass(frozen=True)
+class Course:
+    """One metric of a model under the same conditions, a point for each commit or version in the order of their first
+    record, and its levels."""
+
+    model: str
+    conditions: Mapping[str, Any]
+    metric: str
+    points: Sequence[Point]
+    levels: Sequence[Level]
+
+    @property
+    def changes(self) -> list[tuple[Level, Level]]:
+        return list(pairwise(self.levels))
+
+    @property
+    def furthest(self) -> float:
+        return max((abs(after.value / before.value - 1) for before, after in self.changes), default=0.0)
+
+
+def courses(findings: Findings, over: str) -> list[Course]:
+    """Of each series with two places or more, what changed furthest first."""
+    found = [course for series in findings.series if (course := _course(series, over))]
+    return sorted(found, key=lambda course: -course.furthest)
+
+
+def _course(series: History, over: str) -> Course | None:
+    names = metrics.shown(series.command, [series.latest["metrics"]])
+    heaps: dict[str, list[float]] = {}
+    for record in series.records if names else ():
+        place, reading = _place(record["environment"], over), point(record, names[0])
+        if place and reading and reading.value > 0:
+            heaps.setdefault(place, []).append(reading.value)
+    points = [Point(place, median(values), count=len(values)) for place, values in heaps.items()][-MOST:]
+    if len(points) < 2:
+        return None
+    margin = _margin(names[0], series.conditions)
+    return Course(series.model, series.conditions, names[0], points, levels([p.value for p in points], margin))
+
+
+def _place(environment: Mapping[str, Any], over: str) -> str:
+    if over == "commits":
+        return str(environment.get("commit") or "")
+    named = [f"{name} {environment[name]}" for name in ("dimbench", "torch") if environment.get(name)]
+    return ", ".join(named)
+
+
+def _margin(metric: str, conditions: Mapping[str, Any]) -> float:
+    known = METRICS.get(metric)
+    if known and known.kind is MetricKind.EXACT:
+        return 0.0
+    return GPU_MARGIN if conditions.get("device") == "cuda" else CPU_MARGIN
+
+
+def _table(found: Sequence[Course]) -> Table:
+    """One row for each change of level."""
+    same = wording.shared([course.conditions for course in found])
+    rows = []
+    for course in found:
+        read = partial(metrics.text, course.metric)
+        for before, after in course.changes:
+            rows.append(
+                (
+                    course.model,
+                    wording.words(course.conditions, same),
+                    metrics.label(course.metric),
+                    course.points[after.first].created,
+                    units.change(after.value / before.value),
+                    read(before.value),
+                    read(after.value),
+                )
+            )
+    columns = ("model", "conditions", "metric", "from", "change", "before", "after")
+    shared = [f"Conditions, where they apply: {wording.words(same)}."] if same else []
+    return Table(columns, rows, notes=shared)
+
+
+def _verdict(found: Sequence[Course], over: str) -> str:
+    changed = sum(bool(course.changes) for course in found)
+    places = {point.created for course in found for point in course.points}
+    return f"Over {len(places)} {over}, {changed} of {len(found)} series came to another level."
+
+
+_HOW = (
+    "A level holds where the sum of distances from it falls by more than twice the margin, or four times the usual "
+    "distance of neighbours: neither noise nor a single outlier is a change. Exact metrics change where they differ."
+)
+
+
+def markdown(findings: Findings, over: str) -> str:
+    """The changes as a table, ending in a newline."""
+    found = courses(findings, over)
+    blocks = [f"**{_verdict(found, over)}**"]
+    blocks += [_table(found).markdown()] if any(course.changes for course in found) else []
+    return "\n\n".join([*blocks, _HOW]) + "\n"
+
+
+def page(findings: Findings, over: str) -> str:
+    """The changes as a table and every course drawn, its changes marked."""
+    found = courses(findings, over)
+    changed = _table(found)
+    sections = [Section("Changes", html.table(changed.columns, changed.rows))] if changed.rows else []
+    cards = Markup("").join(_cards(found[:MOST_CARDS]))
+    notes = [_HOW, *changed.notes]
+    notes += (
+        [f"The first {MOST_CARDS} of {len(found)}, what changed furthest first."] if len(found) > MOST_CARDS else []
+    )
+    sections.append(
+        Section(f"Over {over}", html.paragraphs(notes) + Markup('<div class="cards">{}</div>').format(cards))
+    )
+    return html.page(f"dimbench over {over}", sections, _verdict(found, over), "warn" if changed.rows else "good")
+
+
+def _cards(found: Sequence[Course]) -> Iterator[Markup]:
+    same = wording.shared([course.conditions for course in found])
+    for course in found:
+        marks = {
+            after.first: f"{units.change(after.value / before.value)} from {course.points[after.first].created}"
+            for before, after in course.changes
+        }
+        drawn = charts.history(course.points, partial(metrics.text, course.metric), marks)
+        said = html.paragraphs(filter(None, [wording.words(course.conditions, same), *marks.values()]))
+        title = f"{course.model}: {metrics.label(course.metric)}"
+        yield Markup('<div class="card"><h3>{}</h3>{}{}</div>').format(title, said, drawn)

@@ -1,0 +1,65 @@
+"""A metric over commits, with its changes marked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dimbench import results
+from dimbench.report import over_time
+from dimbench.report.findings import Findings, gather
+from dimbench.results import Record
+from tests.console import dimbench, refused
+from tests.report.pages import Page
+from tests.report.records import MACHINE, bench
+
+
+def runs(model: str, *seconds: float) -> list[dict]:
+    """One run of each commit."""
+    return [
+        bench(model, each, run=run, environment={**MACHINE, "commit": f"c{run:03}"}) for run, each in enumerate(seconds)
+    ]
+
+
+def slower(model: str = "dit-xl2") -> list[dict]:
+    return runs(model, *[0.04] * 6, *[0.05] * 6)
+
+
+def found(*records: dict) -> Findings:
+    return gather(records)
+
+
+def test_the_commit_of_a_change_is_named() -> None:
+    text = over_time.markdown(found(*slower(), *runs("udit-s", *[0.01] * 12)), "commits")
+    assert text.startswith("**Over 12 commits, 1 of 2 series came to another level.**")
+    (row,) = [line for line in text.splitlines() if line.startswith("| dit-xl2")]
+    assert "| c006 | +25.0 % | 40.00 ms | 50.00 ms |" in row
+
+
+def test_a_commit_that_was_measured_again_is_one_point() -> None:
+    again = [*slower(), *[{**record, "created": "2027-01-01T00:00:00+00:00"} for record in slower()[:3]]]
+    (course,) = over_time.courses(found(*again), "commits")
+    assert len(course.points) == 12
+    assert course.points[0].count == 2
+
+
+def test_versions_are_another_axis() -> None:
+    records = [bench(run=run, environment={**MACHINE, "torch": f"2.{run}"}) for run in range(3)]
+    (course,) = over_time.courses(found(*records), "versions")
+    assert [point.created for point in course.points] == [f"dimbench 0.1.0, torch 2.{run}" for run in range(3)]
+
+
+def test_the_page_marks_it() -> None:
+    page = Page(over_time.page(found(*slower()), "commits"))
+    assert page.texts["h2"] == ["Changes", "Over commits"]
+    assert page.values("class").count("break") == 1
+    assert "+25.0 % from c006" in page.texts["title"]
+    assert page.references() == []
+
+
+def test_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "history.jsonl"
+    results.append([Record(**record) for record in slower()], file)
+    assert "c006" in dimbench("report", file, "--over", "commits").stdout
+    assert dimbench("report", file, "--over", "commits", "--to", tmp_path / "page.html").code == 0
+    assert "c006" in (tmp_path / "page.html").read_text()
+    assert "markdown or html" in refused(2, "report", file, "--over", "commits", "--format", "junit")

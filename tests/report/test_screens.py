@@ -1,0 +1,83 @@
+"""Every command's table on a narrow, a usual and a wide terminal, and in a pipe."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from dimbench import results
+from dimbench.report import kernel_times, quality, speed, tables, tradeoffs
+from dimbench.report.tables import Table
+from dimbench.results import Record
+from tests.console import dimbench
+
+ROOT = Path(__file__).parents[2]
+COMMANDS = [
+    "list", "list --for imagenet-256", "params *", "flops *", "flops dit-xl2 udit-s --steps 50 --cfg",
+    "flops dit-digits --breakdown module --check", "choose dit-s2 udit-s dit-xl2", "choose --for imagenet-256",
+    "table", "table dit-4", "table udit-1", "audit", "plot", "sweep", "recipes", "methods", "kernels",
+    "weights list", "weights where", "doctor",
+    f"compare {ROOT}/results/bench-cpu.jsonl {ROOT}/results/bench-cpu.jsonl",
+]  # fmt: skip
+_NUMBER = re.compile(r"(?<![\w/.,-])\d[\d.,]*(?![\w/-])")
+
+
+def numbers(text: str) -> set[str]:
+    return {found.rstrip(".,") for found in _NUMBER.findall(text)}
+
+
+def rows(text: str) -> list[str]:
+    """The lines of its tables, without the notes below them."""
+    found, inside = [], False
+    for line in text.splitlines():
+        if set(line.strip()) == {"─"}:
+            inside = True
+        elif not line.strip():
+            inside = False
+        elif inside and line.startswith(" "):
+            found.append(line)
+    return found
+
+
+@pytest.fixture(autouse=True)
+def out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIMBENCH_RESULTS", str(tmp_path))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_table_is_wider_than_the_screen_and_no_number_is_cut(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = dimbench(*command.split()).stdout
+    known = numbers(whole)
+    for width in (80, 100, 140):
+        monkeypatch.setattr(tables, "screen_width", lambda width=width: width)
+        said = dimbench(*command.split()).stdout
+        assert all(len(line) <= width for line in rows(said)), (width, command)
+        short = {number for number in numbers("\n".join(rows(said))) if not re.fullmatch(r"\d{1,3}\.\d\d", number)}
+        assert short <= known, (width, command, short - known)
+
+
+def of_records() -> Iterator[tuple[str, Table]]:
+    """Tables of commands that take long, from records."""
+
+    def read(name: str, command: str) -> list[Record]:
+        return [Record(**r) for r in results.read(ROOT / "results" / name) if r["command"] == command]
+
+    yield "bench", speed.table(read("bench-cpu.jsonl", "bench"))
+    yield "kernels", kernel_times.timings(read("kernels.jsonl", "kernels"))
+    yield "fid", quality.side_by_side(read("digits.jsonl", "fid"))
+    for place, table in enumerate(tradeoffs.tables(read("methods.jsonl", "frontier"))):
+        yield f"frontier {place}", table
+
+
+TABLES = dict(of_records())
+
+
+@pytest.mark.parametrize("width", [80, 100, 140])
+@pytest.mark.parametrize("name", TABLES)
+def test_tables_of_measurements(name: str, width: int) -> None:
+    drawn, whole = TABLES[name].drawn(width), TABLES[name].drawn()
+    assert max(map(len, drawn.lines)) <= width
+    assert numbers("\n".join(drawn.lines)) <= numbers("\n".join(whole.lines))

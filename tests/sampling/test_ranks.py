@@ -1,0 +1,79 @@
+"""How ranks share out batches, on a clock of the test's own."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import count
+
+import pytest
+
+from dimbench.sampling.ranks import Watch, shared_out
+
+PATIENCE = 30.0
+
+
+@dataclass
+class Cluster:
+    """Ranks by the seconds they take for a batch; those in `lost` stop for good at that time."""
+
+    seconds: Sequence[float]
+    lost: Mapping[int, float] = field(default_factory=dict)
+    drawn: list[int] = field(default_factory=list)
+    now: float = 0.0
+
+    def run(self, batches: Sequence[int]) -> float:
+        """Draw the batches; the time when the last rank that lives asks in vain."""
+        numbers, events, order = count(), list[tuple[float, int, int, int, Iterator[int]]](), count()
+        started = self.now
+
+        def take_next(rank: int, turns: Iterator[int]) -> None:
+            batch = next(turns, None)
+            if batch is not None:
+                end = self.now + self.seconds[rank]
+                if end < self.lost.get(rank, math.inf):
+                    heapq.heappush(events, (end, next(order), rank, batch, turns))
+
+        for rank in range(len(self.seconds)):
+            if started < self.lost.get(rank, math.inf):
+                take_next(rank, shared_out(batches, lambda: next(numbers)))
+        while events:
+            self.now, _, rank, batch, turns = heapq.heappop(events)
+            self.drawn.append(batch)
+            take_next(rank, turns)
+        return self.now - started
+
+
+def ideal(batches: int, seconds: Sequence[float]) -> float:
+    return batches / sum(1 / each for each in seconds)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 7, 64])
+def test_a_straggler_holds_up_no_more_than_the_batch_in_its_hand(ranks: int) -> None:
+    cluster = Cluster([10.0] * (ranks - 1) + [40.0])
+    assert cluster.run(range(400)) <= ideal(400, cluster.seconds) + 40
+    assert sorted(cluster.drawn) == list(range(400))
+
+
+def test_what_two_lost_ranks_leave_is_shared_out_again_within_a_batch() -> None:
+    cluster = Cluster([10.0] * 6 + [25.0, 10.0], lost={2: 95.0, 5: 203.0})
+    took = cluster.run(range(400))
+    alive = [seconds for rank, seconds in enumerate(cluster.seconds) if rank not in cluster.lost]
+    assert took <= ideal(400 - len(cluster.lost), alive) + max(alive), "the others draw what the lost would have drawn"
+    absent = sorted(set(range(400)) - set(cluster.drawn))
+    assert len(absent) == 2, "what each had in hand"
+    assert cluster.run(absent) <= max(alive), "a new start"
+    assert sorted(cluster.drawn) == list(range(400)), "nothing is drawn twice"
+
+
+def test_the_lost_are_noticed_by_the_clock_of_the_one_who_waits() -> None:
+    now = 1000.0
+    watch = Watch(PATIENCE, lambda: now)
+    assert watch.silent({1: b"7", 2: b"1"}) == []
+    now += PATIENCE
+    assert watch.silent({1: b"7", 2: b"2"}) == []
+    now += 1
+    assert watch.silent({1: b"7", 2: b"2"}) == [1]
+    assert watch.silent({1: b"8", 2: b"2"}) == [], "it was slow, and goes on"
