@@ -317,7 +317,8 @@ ExtractorName = Annotated[
     str | None,
     typer.Option(
         "--extractor",
-        help="Network whose features are compared: digits-classifier or inception-v3-compat.",
+        help="Network whose features are compared: digits-classifier, inception-v3-compat, or with their "
+        "weights dinov2-vitl14:FILE (FD-DINOv2) and clip-vit-l14-336:FOLDER (CMMD).",
         show_default="the former for 8 x 8 pixels, else the latter",
     ),
 ]

@@ -62,6 +62,10 @@ METRICS = {
     "peak_bytes": Metric(MetricKind.NOISY, margin=0.05),
     "fid": Metric(MetricKind.QUALITY, margin=0.05),  # at FID 2, other seeds alone move it by as much
     "fid_mean": Metric(MetricKind.QUALITY, margin=0.05),
+    "fd_dinov2": Metric(MetricKind.QUALITY, margin=1.0),  # some 20 times FID's size
+    "fd_dinov2_mean": Metric(MetricKind.QUALITY, margin=1.0),
+    "fd_clip": Metric(MetricKind.QUALITY),
+    "cmmd": Metric(MetricKind.QUALITY),
     "kid_mean": Metric(MetricKind.QUALITY),
     "is_mean": Metric(MetricKind.QUALITY, worse=-1),
     "precision": Metric(MetricKind.QUALITY, worse=-1),

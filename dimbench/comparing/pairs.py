@@ -16,7 +16,6 @@ from dimbench.errors import DimbenchError, UsageError
 Entry = Mapping[str, Any]  # a record as results.read gives it
 Round = tuple[Sequence[Entry], Sequence[Entry]]  # the records of BASE and of NEW
 
-OF_FID = ("fid", "fid_mean")
 MIN_ROUNDS = 8  # below it no rank of the rounds could reach p < 0.001
 IN_TURN = "measured one after the other, not in turn: a drift of the machine looks the same; use --run"
 
@@ -108,7 +107,7 @@ def _pairs(base: Sequence[Entry], new: Sequence[Entry], also: Collection[str], o
                     differing=differing,
                     hertz=(_hertz(base), _hertz(new)),
                     obstacle=obstacle,
-                    errors=(_error(base), _error(new)) if metric in OF_FID else (None, None),
+                    errors=(_error(base, metric), _error(new, metric)),
                     missing=next(filter(None, (_why_missing(entry, metric) for entry in (*new, *base))), ""),
                 )
             )
@@ -121,9 +120,12 @@ def _figure(entry: Entry, metric: str) -> float | None:
     return value if isinstance(value, int) or (value is not None and math.isfinite(value)) else None
 
 
-def _error(entries: Sequence[Entry]) -> float | None:
-    """The standard error of a side's FID; records of one row are of the same draw and tell no more than one."""
-    found = [error for entry in entries if (error := _figure(entry, "fid_error")) is not None]
+def _error(entries: Sequence[Entry], metric: str) -> float | None:
+    """The standard error of a side's figure, as Frechet distances have it; records of one row are of the same draw and
+    tell no more than one."""
+    found = [
+        error for entry in entries if (error := _figure(entry, f"{metric.removesuffix('_mean')}_error")) is not None
+    ]
     return max(found) if len(found) == len(entries) else None
 
 

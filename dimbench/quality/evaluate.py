@@ -98,6 +98,8 @@ def _spatial(generated: Statistics | None, reference: Statistics | None) -> Find
 
 
 def _score(generated: FeatureSummary) -> Findings:
+    if generated.score is None and (generated.pool.n or 0) >= SPLITS:
+        return {}, []  # the extractor names no classes
     if generated.score is None:
         return {}, [f"The Inception Score was not measured: {generated.pool.n} images do not fill its {SPLITS} splits."]
     return dict(zip(("is_mean", "is_std"), generated.score, strict=True)), []

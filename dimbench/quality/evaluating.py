@@ -16,7 +16,7 @@ from dimbench.progress import say
 from dimbench.quality import networks as comparing
 from dimbench.quality import plan as planning
 from dimbench.quality import repeating
-from dimbench.quality.protocol import METRICS, protocol
+from dimbench.quality.protocol import METRICS, distance, protocol
 from dimbench.quality.spread import Spread
 from dimbench.results import Record
 from dimbench.sampling import drawing, ranks, sharing
@@ -250,13 +250,15 @@ def summarised(records: Sequence[Record]) -> Record:
     first = records[0]
     names = [name for name in METRICS if name in first.metrics]
     raw = {name: [float(record.metrics[name] or 0) for record in records] for name in names}
-    fids = raw["fid"]
+    own = distance(first.metrics)
+    fids = raw[own]
     seeds = ", ".join(str(record.conditions["seed"]) for record in records)
     conditions = {**first.conditions, "seed": seeds, "repeats": len(records)}
-    metrics = {"fid_mean": statistics.mean(fids), "fid_spread": statistics.stdev(fids), "fid_minimum": min(fids)}
-    errors = [error for record in records if (error := record.metrics.get("fid_error")) is not None]
+    said = {"mean": statistics.mean(fids), "spread": statistics.stdev(fids), "minimum": min(fids)}
+    errors = [error for record in records if (error := record.metrics.get(f"{own}_error")) is not None]
     if len(errors) == len(records):
-        metrics["fid_error"] = math.hypot(*errors) / len(errors)
+        said["error"] = math.hypot(*errors) / len(errors)
+    metrics = {f"{own}_{name}": value for name, value in said.items()}
     details = {**first.details, "protocol": protocol(conditions)}
     del details["pixels_sha256"]
     return Record("fid", first.model, conditions, metrics, samples=raw, details=details)

@@ -13,7 +13,9 @@ from dimbench.data import digits
 from dimbench.errors import UsageError
 from dimbench.files import digest
 from dimbench.names import meant
+from dimbench.quality.clip import CLIPExtractor
 from dimbench.quality.digits_classifier import WEIGHTS, load_classifier
+from dimbench.quality.dinov2 import DINOv2Extractor
 from dimbench.quality.inception import InceptionExtractor
 
 Features = dict[str, Tensor]
@@ -22,12 +24,14 @@ Features = dict[str, Tensor]
 class Extractor(Protocol):
     """What the metrics need: `features` of uint8 RGB images (N, 3, H, W), as CPU tensors.
 
-    "pool" (N, D) are the features that FID, KID, precision and recall compare; "logits" (N, K) give the
-    Inception Score; "spatial" (N, S), where there are any, sFID; "vgg" (N, V) a second precision and recall. `sha256`
-    is that of the weights, `resize` says what is done to images of another size.
+    "pool" (N, D) are the features that FID, KID, precision and recall compare; "logits" (N, K), where there are any,
+    give the Inception Score; "spatial" (N, S), where there are any, sFID; "vgg" (N, V) a second precision and recall.
+    `sha256` is that of the weights, `resize` says what is done to images of another size, `distance` what the Frechet
+    distance of these features is called in a record.
     """
 
     name: str
+    distance: str
     sha256: str
     resize: str
 
@@ -37,7 +41,7 @@ class Extractor(Protocol):
 class DigitsExtractor:
     """64 features and 10 logits, float64, of 8 x 8 images; computed on the CPU, where it takes microseconds."""
 
-    name = "digits-classifier"
+    name, distance = "digits-classifier", "fid"
     resize = "none"
 
     def __init__(self, weights: Path | None = None) -> None:
@@ -63,6 +67,8 @@ def _digits(weights: Path | None, device: str | torch.device) -> Extractor:
 EXTRACTORS: dict[str, Callable[[Path | None, str | torch.device], Extractor]] = {
     DigitsExtractor.name: _digits,
     InceptionExtractor.name: InceptionExtractor,
+    DINOv2Extractor.name: DINOv2Extractor,
+    CLIPExtractor.name: CLIPExtractor,
 }
 
 

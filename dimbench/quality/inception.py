@@ -27,7 +27,7 @@ class InceptionExtractor:
     branch of the block called Mixed_6d here: the first 7 of its channels, 17 x 17, the channel running fastest.
     """
 
-    name = "inception-v3-compat"
+    name, distance = "inception-v3-compat", "fid"
     resize = "299 x 299, bilinear as in TensorFlow 1"
 
     def __init__(self, weights: Path | None = None, device: str | torch.device = "cpu") -> None:

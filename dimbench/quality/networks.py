@@ -55,7 +55,8 @@ def absent_inception() -> str:
 
 @dataclass(frozen=True)
 class Networks:
-    """By whose features images are compared: an extractor's name and files of weights, None where left open."""
+    """By whose features images are compared: an extractor's name, behind a colon its weights where it has no option of
+    its own, and files of weights, None where left open."""
 
     extractor: str | None = None
     inception: Path | None = None
@@ -70,7 +71,7 @@ class Networks:
 
         digits = size == (SIDE_OF_DIGITS, SIDE_OF_DIGITS) and self.inception is None
         name = self.extractor or (DIGITS if digits else INCEPTION)
-        check_name(name)
+        check_name(name.partition(":")[0])
         if self.inception and name != INCEPTION:
             raise UsageError(f"--inception gives weights of {INCEPTION}, not of {name}; leave it or --extractor out")
         return replace(self, extractor=name)
@@ -93,8 +94,9 @@ class Networks:
         from dimbench.quality.vgg import WithVGG
 
         assert self.extractor is not None, "named comes first"
-        with doing(f"loading {self.extractor}"):
-            extractor = create_extractor(self.extractor, self.inception, device)
+        name, _, weights = self.extractor.partition(":")
+        with doing(f"loading {name}"):
+            extractor = create_extractor(name, Path(weights) if weights else self.inception, device)
             return WithVGG(extractor, self.vgg, device) if self.vgg else extractor
 
 
@@ -201,9 +203,14 @@ class Against:
             return self._evaluated(looked_at(images, self.extractor, None, AT_ONCE, progress, self.here))
 
     def _evaluated(self, summary: FeatureSummary) -> tuple[Evaluation, str]:
+        from dimbench.quality.cmmd import clip_discrepancy
         from dimbench.quality.evaluate import evaluate
 
-        return evaluate(summary, self.known, self.here), summary.pixels_sha256 or ""
+        found, own = evaluate(summary, self.known, self.here), self.extractor.distance
+        named = {f"{own}{n[3:]}" if n.startswith("fid") else n: value for n, value in found.metrics.items()}
+        if own == "fd_clip" and summary.features is not None and self.known.features is not None:
+            named["cmmd"] = clip_discrepancy(summary.features, self.known.features)
+        return replace(found, metrics=named), summary.pixels_sha256 or ""
 
     def _seen(self, images: Tensor) -> Tensor:
         """The images as the extractor gets them: shrunk where it only stands in."""

@@ -16,7 +16,12 @@ FINDING = f"below {100 * TRAININGS:.1f} % nothing is a difference between traini
 # How people call them; {n} images.
 METRICS = {
     "fid": "FID-{n}",
+    "fd_dinov2": "FD-DINOv2-{n}",
+    "fd_clip": "FD-CLIP-{n}",
+    "cmmd": "CMMD",
     "rfid": "rFID-{n}",
+    "rfd_dinov2": "rFD-DINOv2-{n}",
+    "rfd_clip": "rFD-CLIP-{n}",
     "sfid": "sFID-{n}",
     "is_mean": "IS",
     "kid_mean": "KID",
@@ -27,6 +32,13 @@ METRICS = {
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
 }
+
+DISTANCES = ("fid", "fd_dinov2", "fd_clip", "rfid", "rfd_dinov2", "rfd_clip")  # of which a record has one
+
+
+def distance(metrics: Mapping[str, Any]) -> str:
+    """The name of the Frechet distance among the metrics of a record."""
+    return next((name for name in DISTANCES if name in metrics), DISTANCES[0])
 
 
 def protocol(conditions: Mapping[str, Any]) -> str:

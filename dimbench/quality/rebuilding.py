@@ -26,7 +26,6 @@ from dimbench.sampling import decoding
 from dimbench.sampling import request as requests
 
 AT_ONCE = 16  # images through the autoencoder
-OF_DRAWS = ("fid_error", "fid_infinity")  # of images that were drawn, which these were not
 
 
 class Rebuilt:
@@ -60,8 +59,9 @@ class Rebuilt:
         """The record of the rebuilt images."""
         say(self.plan())
         evaluation, pixels = self.comparison.evaluate(self._rebuilt(), self.images.count, f"rebuilding by {self.name}")
-        fids = {f"r{name}": value for name, value in evaluation.metrics.items() if name == "fid"}
-        others = {n: value for n, value in evaluation.metrics.items() if n not in ("fid", *OF_DRAWS)}
+        own = self.comparison.extractor.distance
+        fids = {f"r{own}": evaluation.metrics[own]}
+        others = {n: value for n, value in evaluation.metrics.items() if not n.startswith(own)}
         height, width = self.images.size
         conditions: dict[str, Any] = {
             "autoencoder": self.autoencoder.fingerprint,

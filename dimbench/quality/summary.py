@@ -61,7 +61,7 @@ class Summariser:
             if name not in self.running:
                 self.running[name] = RunningStatistics(features[name].shape[1])
             self.running[name].update(features[name])
-        if self.score:
+        if self.score and "logits" in features:
             self.score.update(features["logits"])
         image = torch.arange(self.n, self.n + len(features["pool"])) + self.first
         for name in features.keys() & self.kept.keys():
@@ -86,7 +86,7 @@ class Summariser:
             self.running["pool"].result(),
             self.running["spatial"].result() if "spatial" in self.running else None,
             torch.cat(self.kept["pool"]) if self.keep else None,
-            self.score.result() if self.score else None,
+            self.score.result() if self.score and self.score.n else None,
             pixels_sha256,
             torch.cat(self.kept["vgg"]) if self.keep and self.kept["vgg"] else None,
         )

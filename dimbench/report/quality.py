@@ -8,15 +8,14 @@ from typing import Any
 from dimbench import units
 from dimbench.conditions import PROTOCOL
 from dimbench.papers.reached import Followed
-from dimbench.quality.protocol import METRICS, protocol
+from dimbench.quality.protocol import DISTANCES, METRICS, distance, protocol
 from dimbench.report.tables import Table
 from dimbench.results import Record
 from dimbench.stats import NORMAL
 
 CLAIMS = {"fid": "fid", "sfid": "sfid", "is": "is_mean", "precision": "precision", "recall": "recall"}
-INFINITE = "FID-inf"
 # Most extractors have no spatial features, VGG is seldom at hand, and the last are of an autoencoder.
-OPTIONAL = {"sfid", "precision_vgg", "recall_vgg", "rfid", "psnr", "ssim"}
+OPTIONAL = {"sfid", "cmmd", "precision_vgg", "recall_vgg", "psnr", "ssim"}
 
 
 def label(metric: str, conditions: Mapping[str, Any]) -> str:
@@ -42,8 +41,9 @@ def side_by_side(records: Sequence[Record]) -> Table:
 def repeated(records: Sequence[Record], summary: Record) -> Table:
     """The records of several seeds, then mean, spread (standard deviation of the sample) and minimum of FID."""
     table = side_by_side(records)
-    n = label("fid", summary.conditions)
-    figures = [_number(summary.metrics[f"fid_{name}"]) for name in ("mean", "spread", "minimum")]
+    own = distance(records[0].metrics)
+    n = label(own, summary.conditions)
+    figures = [_number(summary.metrics[f"{own}_{name}"]) for name in ("mean", "spread", "minimum")]
     times = len(records)
     rows = [[*row, *(figures if row[0] == n else [""] * 3)] for row in table.rows]
     columns = (*table.columns, f"mean of {times}", f"spread of {times}", f"minimum of {times}")
@@ -56,10 +56,11 @@ def notes(records: Sequence[Record]) -> list[str]:
         f"Compared with {c['reference']}, {_count(c['reference_images'])} images, by the features of {c['extractor']}."
         for c in (record.conditions for record in records)
     ]
-    if any("fid_error" in record.metrics for record in records):
+    if told := [record for record in records if f"{distance(record.metrics)}_error" in record.metrics]:
+        endless = METRICS[distance(told[0].metrics)].format(n="inf")
         said.append(
             "95 % and ±: over draws of as many images against the same reference. "
-            f"{INFINITE}: of infinitely many, extrapolated from halves and quarters."
+            f"{endless}: of infinitely many, extrapolated from halves and quarters."
         )
     differing = [n for n in PROTOCOL if len({str(r.conditions.get(n)) for r in records}) > 1]
     if differing == ["seed"]:
@@ -71,22 +72,27 @@ def notes(records: Sequence[Record]) -> list[str]:
 
 
 def _measured(record: Record) -> dict[str, str]:
-    rebuilt = {"fid"} if "rfid" in record.metrics else set()
-    names = [name for name in METRICS if name in record.metrics or name not in OPTIONAL | rebuilt]
+    own = distance(record.metrics)
+    optional = OPTIONAL | {name for name in DISTANCES if name != own}
+    names = [name for name in METRICS if name in record.metrics or name not in optional]
     found: dict[str, str] = {}
     for name in names:
         found[label(name, record.conditions)] = _number(record.metrics.get(name))
-        found |= _told(record) if name == "fid" else {}
+        found |= _told(record, own) if name == own else {}
     return {**found, "protocol": protocol(record.conditions)}
 
 
-def _told(record: Record) -> dict[str, str]:
-    """What so many images can tell of FID, with 95 % confidence."""
-    fid, error, infinity = (record.metrics.get(name) for name in ("fid", "fid_error", "fid_infinity"))
-    if fid is None or error is None or infinity is None:
+def _told(record: Record, own: str) -> dict[str, str]:
+    """What so many images can tell of the Frechet distance of that name, with 95 % confidence."""
+    found, error, infinity = (record.metrics.get(name) for name in (own, f"{own}_error", f"{own}_infinity"))
+    if found is None or error is None or infinity is None:
         return {}
-    half, name = NORMAL * error, label("fid", record.conditions)
-    return {f"{name}, 95 %": f"{max(0, fid - half):.4g} to {fid + half:.4g}", INFINITE: f"{infinity:.4g} ± {half:.2g}"}
+    half, name = NORMAL * error, label(own, record.conditions)
+    endless = METRICS[own].format(n="inf")
+    return {
+        f"{name}, 95 %": f"{max(0, found - half):.4g} to {found + half:.4g}",
+        endless: f"{infinity:.4g} ± {half:.2g}",
+    }
 
 
 def _claimed(claims: Mapping[str, str]) -> dict[str, str]:

@@ -38,7 +38,7 @@ class Small:
     """Twelve features, ten logits and five spatial features of images of any size."""
 
     name = "inception-v3-compat"
-    resize = "4 x 4"
+    resize, distance = "4 x 4", "fid"
 
     def __init__(self, weights: Path, device: object) -> None:
         self.sha256 = digest(weights)

@@ -92,6 +92,20 @@ def test_audit_sets_speeds_beside_counts_and_what_was_measured(tmp_path: Path) -
     assert all(words in text for words in ("x 2.7", "x 1.36", "x 2.00 on NVIDIA A100", "not measured"))
 
 
+def test_recipes_say_what_records_reached(tmp_path: Path) -> None:
+    name, other = "dit-xl2-256-cfg1.5", "dit-xl2-256-cfg1"
+    near, far = fid("dit-xl2", 2.27), fid("dit-xl2", 12.0)
+    for record, recipe in ((near, name), (far, other)):
+        record["metrics"]["fid_error"] = 0.01
+        record["details"] = {"recipe": recipe}
+    shown = dimbench("recipes", "--check", written(tmp_path, near, far)).stdout
+    assert re.search(rf"{re.escape(name)} .* reached", shown)
+    assert re.search(rf"{re.escape(other)} .* not reached", shown)
+    (told,) = json.loads(dimbench("recipes", name, "--check", written(tmp_path), "--format", "json").stdout)
+    assert (told["recipe"], told["verdict"], told["claimed"]) == (name, "reached", "2.27")
+    assert "no record here followed" in refused(1, "recipes", "dim-*", "--check", written(tmp_path))
+
+
 def test_plot_alone_lists_them() -> None:
     shown = dimbench("plot").stdout
     assert not [name for name in gallery.PLOTS if name not in shown]
