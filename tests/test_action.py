@@ -92,6 +92,7 @@ def test_a_change_of_cost_fails_and_is_told(repository: Path) -> None:
     assert git(repository, "worktree", "list").count("\n") == 0
 
 
+@pytest.mark.slow
 def test_what_costs_the_same_passes_also_in_time(repository: Path) -> None:
     base = git(repository, "rev-parse", "HEAD")
     codes, work = ran(repository, models="net.py:MyNet", base=base, rounds="2", bench="--budget 0.2")

@@ -97,6 +97,7 @@ def run(server: _Server, home: Path, *words: str) -> subprocess.CompletedProcess
     return subprocess.run(command, env={**plain, **address}, text=True, capture_output=True, timeout=120)
 
 
+@pytest.mark.slow
 def test_one_folder_is_fetched_and_then_found(server: _Server, tmp_path: Path) -> None:
     missing = run(server, tmp_path, "weights", "import", "hf:owner/name/vae")
     assert "`dimbench weights fetch hf:owner/name/vae` brings it" in missing.stderr
@@ -126,6 +127,7 @@ def test_what_the_hub_does_not_give_is_said(server: _Server, tmp_path: Path, nam
     assert "Traceback" not in ran.stderr
 
 
+@pytest.mark.slow
 def test_a_network_is_fetched_where_its_name_is_taken(server: _Server, tmp_path: Path) -> None:
     config, _ = SMALL["UNet2DModel"]
     UNet2DModel(**config).save_pretrained(tmp_path / "unet")

@@ -61,10 +61,11 @@ class Bundle:
 
 
 def bundles(records: Iterable[Raw], along: str) -> list[Bundle]:
-    """The records by all conditions but `along`. A model has as many curves as there are conditions of its own."""
+    """The records by all conditions but `along`, where that is a number. A model has as many curves as there are
+    conditions of its own."""
     groups: dict[str, dict[tuple[str, str], list[Raw]]] = {}
     for record in records:
-        if along in record["conditions"]:
+        if isinstance(record["conditions"].get(along), int | float):
             shared = keys.key(record["conditions"], (along, *keys.OF_MODEL))
             own = record["model"], keys.key(record["conditions"], (along,))
             groups.setdefault(shared, {}).setdefault(own, []).append(record)

@@ -11,7 +11,7 @@ from dimbench.bench.rows import Row
 from dimbench.errors import UsageError
 from tests import example
 
-NAMES = ("batch", "dtype", "h200", "paper-dico", "paper-dimsum-speed", "patch", "resolution")
+NAMES = ("batch", "dtype", "families", "h200", "paper-dico", "paper-dimsum-speed", "patch", "resolution")
 
 
 def record(row: Row, device_name: str = "here", **changes: Any) -> dict[str, Any]:

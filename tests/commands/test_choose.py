@@ -47,6 +47,7 @@ def test_a_benchmark_chooses_models_and_the_size_they_are_counted_at(records: Pa
     assert found["dit-xl2"]["px"] == "512"
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_measured(tmp_path: Path, records: Path) -> None:
     kept = tmp_path / "kept.jsonl"
     words = ["choose", "dit-digits", "--records", records, "--measure", "--budget", "0.3", "--out", kept, "--json"]

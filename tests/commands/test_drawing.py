@@ -138,6 +138,7 @@ def test_an_unwritable_picture_is_named(tmp_path: Path) -> None:
 SAMPLE = ["sample", "dit-digits", "--steps", 40, "--num-images", 40, "--batch", 4, "--out", "a.png"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_keeps_its_images_and_goes_on(tmp_path: Path) -> None:
     part = tmp_path / "a.png.part"
     process = start(tmp_path, *SAMPLE)
@@ -180,6 +181,7 @@ def test_a_full_disk_keeps_the_images_drawn_before(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "a.png.part").exists()
 
 
+@pytest.mark.slow
 def test_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     words = ["train", "dit-digits", "--steps", 30, "--batch", 8, "--save-every", 5, "--out", "w.safetensors"]
     process = start(tmp_path, *words)

@@ -137,6 +137,7 @@ def test_a_record_says_its_whole_protocol() -> None:
     assert len(record["details"]["protocol"]) == 8
 
 
+@pytest.mark.slow
 def test_streaming_and_keeping_give_the_same_images() -> None:
     kept, streamed = records(*SMALL)[0], records(*SMALL, "--stream")[0]
     assert kept["details"] == streamed["details"]
@@ -144,6 +145,7 @@ def test_streaming_and_keeping_give_the_same_images() -> None:
 
 
 @pytest.mark.parametrize("form", ["npz", "png"])
+@pytest.mark.slow
 def test_a_folder_that_sample_filled_has_the_protocol_of_drawing(form: str, tmp_path: Path) -> None:
     (drawn,) = records(*SMALL)
     folder = tmp_path / "drawn"

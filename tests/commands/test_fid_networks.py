@@ -23,6 +23,7 @@ def digits(tmp_path: Path) -> Path:
     return write_folder(tmp_path / "digits", nhwc(digit_images("train")[:60]))
 
 
+@pytest.mark.slow
 def test_precision_and_recall_by_vgg_are_torch_fidelitys(tmp_path: Path, inception: Path, weights: Path) -> None:
     from torch_fidelity import calculate_metrics
 
@@ -41,6 +42,7 @@ def test_precision_and_recall_by_vgg_are_torch_fidelitys(tmp_path: Path, incepti
         assert ours["precision"] != found["metrics"]["precision"]
 
 
+@pytest.mark.slow
 def test_the_table_and_the_protocol_name_vgg_where_it_was_asked(digits: Path, weights: Path) -> None:
     compare = ["fid", "--images", digits, "--reference", digits]
     (without,), (by_vgg,) = records(*compare), records(*compare, "--vgg", weights)

@@ -220,6 +220,7 @@ def test_bfloat16_draws_nearly_the_same(ten: Path, tmp_path: Path) -> None:
 TORCHRUN = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node")
 
 
+@pytest.mark.slow
 def test_two_or_three_processes_make_the_same_files(ten: Path, tmp_path: Path) -> None:
     words = (*DIGITS, "--num-images", 10, "--out", "run", "--json")
     (record,) = json.loads(finish(start(tmp_path, "2", "-m", "dimbench", *words, python=TORCHRUN)))
@@ -263,6 +264,7 @@ if not ended:
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_moment_no_image_is_lost_or_drawn_twice(tmp_path: Path) -> None:
     words = (*DIGITS, "--num-images", 32, "--out", "run")
     printed = finish(start(tmp_path, "run", *words, python=("-c", KILLER)))

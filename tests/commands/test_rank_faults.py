@@ -65,6 +65,7 @@ def test_no_twin_runs_beside_what_is_timed(words: tuple[str, ...], tmp_path: Pat
             assert "--shard i/n" in said
 
 
+@pytest.mark.slow
 def test_ranks_that_were_told_different_things_do_not_start(tmp_path: Path) -> None:
     with tasks(tmp_path, DRAWN, (*DRAWN, "--seed", 1), DRAWN) as three:
         found = ended(three)
@@ -84,6 +85,7 @@ def test_what_fails_in_every_rank_is_said_once(tmp_path: Path) -> None:
     assert second[2] == ""
 
 
+@pytest.mark.slow
 def test_a_rank_that_hangs_is_named_and_what_is_drawn_is_kept(tmp_path: Path) -> None:
     with tasks(tmp_path, LONG, LONG, DIMBENCH_PATIENCE="3") as (first, second):
         wait_for(lambda: len(list(tmp_path.glob("run/shards/*.npy"))) > 2, first)
@@ -96,6 +98,7 @@ def test_a_rank_that_hangs_is_named_and_what_is_drawn_is_kept(tmp_path: Path) ->
     assert len(list(tmp_path.glob("run/shards/*.npy"))) == 19, "all but what the one had in hand is drawn"
 
 
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_others_in_time(tmp_path: Path) -> None:
     with tasks(tmp_path, LONG, LONG, DIMBENCH_PATIENCE="3") as (first, second):
         wait_for(lambda: len(list(tmp_path.glob("run/shards/*.npy"))) > 2, first)

@@ -58,6 +58,7 @@ def test_figures_do_not_depend_on_the_number_of_ranks(count: int, alone: list[An
     assert not left_behind(tmp_path)
 
 
+@pytest.mark.slow
 def test_streaming_ranks_keep_no_image(alone: list[Any], tmp_path: Path) -> None:
     run = by_ranks(tmp_path, 2, *DRAWN, "--stream")
     seen = set()
@@ -69,6 +70,7 @@ def test_streaming_ranks_keep_no_image(alone: list[Any], tmp_path: Path) -> None
     assert not (tmp_path / "images").exists()
 
 
+@pytest.mark.slow
 def test_ranks_without_a_common_folder_keep_their_own(alone: list[Any], tmp_path: Path) -> None:
     script = tmp_path / "apart.py"
     script.write_text(APART)
@@ -81,6 +83,7 @@ def test_ranks_without_a_common_folder_keep_their_own(alone: list[Any], tmp_path
     assert not left_behind(tmp_path)
 
 
+@pytest.mark.slow
 def test_stats_by_ranks_are_the_same_file(tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", arr_0=digit_images("train")[:100].permute(0, 2, 3, 1).numpy())
     for count in (1, 2, 3):
@@ -93,6 +96,7 @@ def test_stats_by_ranks_are_the_same_file(tmp_path: Path) -> None:
         assert all(np.array_equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.slow
 def test_images_on_disk_are_looked_at_by_all(tmp_path: Path) -> None:
     np.savez(tmp_path / "images.npz", arr_0=digit_images("train")[:600].permute(0, 2, 3, 1).numpy())
     words = ("fid", "--images", "images.npz", "--json")

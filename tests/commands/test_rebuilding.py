@@ -20,6 +20,7 @@ def autoencoder(tmp_path: Path) -> Path:
     return tmp_path / "autoencoder"
 
 
+@pytest.mark.slow
 def test_an_autoencoder_is_compared_with_what_it_was_given(tmp_path: Path, autoencoder: Path, inception: Path) -> None:
     real = write_folder(tmp_path / "real", pixels(40, 16))
     asked = ["fid", "--images", real, "--autoencoder", autoencoder, "--inception", inception]

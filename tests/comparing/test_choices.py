@@ -37,6 +37,7 @@ def test_choices_are_those_that_the_network_leaves_open() -> None:
     assert "heun has no counterpart" in said[0]
 
 
+@pytest.mark.slow
 def test_each_moves_its_figures_from_the_same_seeds() -> None:
     chance, *rows = measure(task())
     assert chance.metrics["fid_low"] == -(chance.metrics["fid_high"] or 0) < 0

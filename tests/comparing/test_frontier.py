@@ -78,6 +78,7 @@ def test_an_interrupted_round_is_drawn_anew_and_no_other(tmp_path: Path, monkeyp
     assert not list((tmp_path / "cache" / "frontier").iterdir())
 
 
+@pytest.mark.slow
 def test_what_cannot_wrap_the_network_is_left_out_unless_it_was_asked_for(tmp_path: Path) -> None:
     words = ["--steps", 4, "--num-images", 8, "--batch", 8, "--cfg", 1.5, "--out", tmp_path / "f.jsonl"]
     ran = dimbench("frontier", "udit-digits", *words)
@@ -130,6 +131,7 @@ def test_a_panel_has_the_newest_of_each_row_and_its_plain_run() -> None:
     assert [(point.group, point.label, point.x) for point in panel.points] == [("plain", "", 9), ("fora", "3", 4)]
 
 
+@pytest.mark.slow
 def test_shards_of_a_frontier_merge_into_the_whole(tmp_path: Path) -> None:
     wanted = [word for every in (2, 3, 4) for word in ("--with", f"fora:every={every}")]
     parts = [tmp_path / f"{part}.jsonl" for part in (1, 2)]

@@ -84,6 +84,7 @@ def test_pictures_are_resized_by_pillow_and_normalised() -> None:
         (0.485, 0.229), (0.456, 0.224), (0.406, 0.225))], rel=1e-5)  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_user_gets_a_distance_of_its_own_name(weights: Path, tmp_path: Path) -> None:
     drawn, real = write_folder(tmp_path / "drawn", pixels(30, 16) // 2), write_folder(tmp_path / "real", pixels(30, 16))
     asked = ["fid", "--images", drawn, "--reference", real, "--extractor", f"dinov2-vitl14:{weights}"]

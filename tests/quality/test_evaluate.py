@@ -35,6 +35,7 @@ def test_every_metric_goes_the_right_way_round() -> None:
     assert (found.generated_images, found.reference_images) == (200, 150)
 
 
+@pytest.mark.slow
 def test_large_sets_need_no_warning() -> None:
     found = evaluate(fake(1001), fake(1002, seed=1))
     assert found.warnings == []
