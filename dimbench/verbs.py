@@ -147,10 +147,9 @@ def choose(
 
     meant = list(dict.fromkeys([*([presets.one(beside)] if beside else []), *_meant(what)]))
     if benchmark:
-        from dimbench.papers.comparable import comparable
+        from dimbench.papers.comparable import with_fid
 
-        ours = [preset for each in meant if isinstance(each, str) and (preset := presets.of(each))]
-        have = {entry.model for entry in comparable(ours, benchmark)}
+        have = with_fid([each for each in meant if isinstance(each, str)], benchmark)
         meant = [each for each in meant if each in have or (beside and each == meant[0])]
         if not meant:
             raise UsageError(f"none of these models has a published FID on {benchmark}; see `dimbench list --for`")
@@ -159,27 +158,14 @@ def choose(
     counted = [record.as_dict() for record in count(meant, resolution=resolution)]
     known = known_records(records)
     if measure:
+        from dimbench.bench.running import measured_anew
+
         row = {"device": "cpu", "dtype": "fp32", "batch": 1, **asked}
-        known += _measured_anew(meant, known, resolution, file, budget=budget, **row)
+        names = [each for each in meant if isinstance(each, str)]
+        known += measured_anew(names, known, resolution, file, budget=budget, **row)
         asked = {**row, "device": row["device"].partition(":")[0]}
     sides = {} if resolution is None else {"resolution": counted[0]["conditions"]["resolution"]}
     return shortlist(counted, known, benchmark, {**asked, **sides})
-
-
-def _measured_anew(
-    what: Sequence[What], known: Sequence[Any], resolution: Resolution | None, file: Path | None, **row: Any
-) -> list[dict[str, Any]]:
-    """The records of those that there is none of on this device."""
-    from dimbench.bench import running, sweeps
-    from dimbench.bench.rows import rows
-
-    names = [each for each in what if isinstance(each, str)]
-    axes = {"resolution": [resolution], "batch": [row.pop("batch")]}
-    missing = sweeps.missing(rows(names, axes, **row), known, running.device_name(row["device"]))
-    running.check(missing)
-    ran = running.run(missing, file)
-    ran.raise_failures()
-    return [record.as_dict() for record in ran.records]
 
 
 def bench(

@@ -14,6 +14,7 @@ from dimbench.bench import doubts, parent
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
 from dimbench.errors import DimbenchError
+from dimbench.image_size import Resolution
 from dimbench.progress import doing, stepping
 from dimbench.results import Record
 
@@ -100,6 +101,21 @@ def run(rows: Sequence[Row], file: Path | None, **note: Any) -> Measured:
         print(f"dimbench: interrupted; {kept}", file=sys.stderr)
         raise
     return ran
+
+
+def measured_anew(
+    models: Sequence[str], known: Sequence[Any], resolution: Resolution | None, file: Path | None, **row: Any
+) -> list[dict[str, Any]]:
+    """The records of the models that `known` has none of under the conditions `row` on this device, each measured and
+    appended to `file`."""
+    from dimbench.bench import sweeps
+
+    axes = {"resolution": [resolution], "batch": [row.pop("batch")]}
+    missing = sweeps.missing(plan.rows(models, axes, **row), known, device_name(row["device"]))
+    check(missing)
+    ran = run(missing, file)
+    ran.raise_failures()
+    return [record.as_dict() for record in ran.records]
 
 
 def _follow(progress: Callable[..., None], done: int, row: Row) -> parent.OnProgress:

@@ -34,9 +34,9 @@ def train(
     out: options.Out = None,
 ) -> None:
     """Count a training step, with its activations kept or checkpointed, and say what GPU-days many take."""
-    from dimbench import verbs
+    from dimbench import presets, verbs
 
-    found = options.backbone(name, resolution, set_, inputs, None, None, False, False)
+    (found,) = options.backbones([presets.one(name)], resolution, set_, inputs, None, None, False, False)
     record = verbs.training_cost(found, iterations, batch, gpu, mfu)
     emit([record], [training_costs.table(record)], output_file(out), form)
 

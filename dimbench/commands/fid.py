@@ -116,13 +116,15 @@ def run(
         return
     file = output_file(out)
     found = []
-    for task in tasks:
+    for number, task in enumerate(tasks):
         found.append(task.run())
-        if ranks.here().first:
-            results.append(found[-1].records, file)
+        with ranks.here().once(f"records {number}") as mine:
+            if mine:
+                results.append(found[-1].records, file)
         task.finish()
-    if ranks.here().first:
-        show([record for each in found for record in each.records], _tables(found), form)
+    with ranks.here().once("tables") as mine:
+        if mine:
+            show([record for each in found for record in each.records], _tables(found), form)
 
 
 def _tables(found: Sequence[Evaluated]) -> list[Table]:

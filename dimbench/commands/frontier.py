@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import verbs
+from dimbench import presets, verbs
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show
 from dimbench.report import tradeoffs
@@ -54,7 +54,8 @@ def run(
     Every condition draws the same noise, in turn; rows that are in the records file are not measured again.
     """
     file = output_file(out)
-    task = options.backbone(name, resolution, set_, inputs, process, None, fetch, not random_weights)
+    asked = (resolution, set_, inputs, process, None, fetch, not random_weights)
+    (task,) = options.backbones([presets.one(name)], *asked)
     found = verbs.frontier(
         task, [text.split("+") for text in with_ or ()], file=file, shard=shard, reference=reference,
         extractor=extractor, inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler,

@@ -111,23 +111,6 @@ def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, we
     return [",".join([name, *(settings or ())]) for name in found]
 
 
-def backbone(
-    name: str,
-    resolution: image_size.Resolution | None,
-    settings: list[str] | None,
-    inputs: list[str] | None,
-    process: str | None,
-    frames: int | None,
-    fetch: bool,
-    weights: bool,
-) -> Backbone:
-    """The one that a command's options mean."""
-    from dimbench import presets
-
-    (found,) = backbones([presets.one(name)], resolution, settings, inputs, process, frames, fetch, weights)
-    return found
-
-
 def backbones(
     names: list[str],
     resolution: image_size.Resolution | None,

@@ -13,7 +13,7 @@ from dimbench.commands.emit import output_file, show
 from dimbench.errors import UsageError
 from dimbench.report.tables import Table
 from dimbench.results import Record
-from dimbench.sampling import folder
+from dimbench.sampling import folder, ranks
 
 
 def run(
@@ -70,7 +70,7 @@ def run(
         raise UsageError(f"--weights {weights} cannot fit {len(found)} models; give one model")
     if to or (kind and len(found) == 1):
         _check_place(to or Path("samples.png"), kind)
-    records = []
+    records: list[Record] = []
     for backbone, place in zip(found, _places([each.name for each in found], to), strict=True):
         record = verbs.sample(
             backbone, place,
@@ -79,11 +79,13 @@ def run(
             device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
             compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
         )  # fmt: skip
-        if record:
-            results.append([record], file)
-            records.append(record)
-    if records:
-        show(records, [_table(records)], form)
+        with ranks.here().once(f"record {len(records)}") as mine:
+            if record and mine:
+                results.append([record], file)
+        records += [record] if record else []
+    with ranks.here().once("table") as mine:
+        if records and mine:
+            show(records, [_table(records)], form)
 
 
 def _places(names: list[str], to: Path | None) -> list[Path | None]:

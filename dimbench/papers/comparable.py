@@ -41,6 +41,12 @@ def comparable(models: Sequence[Preset], benchmark: str) -> list[Comparable]:
     ]
 
 
+def with_fid(models: Sequence[str], benchmark: str) -> set[str]:
+    """Those of these names that have a FID on it."""
+    ours = [preset for name in models if (preset := presets.of(name))]
+    return {entry.model for entry in comparable(ours, benchmark)}
+
+
 def benchmark_of(recipe: Recipe) -> str:
     """What its FID is of, such as "imagenet-256"."""
     return f"{recipe.data.lower().replace(' ', '-')}-{recipe.resolution}"

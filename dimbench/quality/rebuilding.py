@@ -22,7 +22,7 @@ from dimbench.quality.networks import Networks
 from dimbench.quality.protocol import protocol
 from dimbench.quality.references import read_reference
 from dimbench.results import Record
-from dimbench.sampling import decoding
+from dimbench.sampling import decoding, ranks
 from dimbench.sampling import request as requests
 
 AT_ONCE = 16  # images through the autoencoder
@@ -35,6 +35,8 @@ class Rebuilt:
     def __init__(
         self, place: Path, autoencoder: str, reference: Path | None, networks: Networks, device: str = "cpu"
     ) -> None:
+        if (world := ranks.here().world) > 1:
+            raise UsageError(f"{world} processes were started, and rebuilding images is not shared out; start one")
         self.name, self.images, self.device = autoencoder, open_images(place), device
         missing = [*decoding.missing(autoencoder), *(found := networks.found(self.images.size)).missing]
         requests.refuse_if_missing(f"rebuilding {place.name} by {autoencoder}", missing)

@@ -65,6 +65,7 @@ class Ranks:
 
     launch: Launch = field(default_factory=Launch)
     store: Any = None
+    lasting: Any = None  # a store that is still there when the launcher starts all of them again
     patience: float = PATIENCE
     calls: int = 0
     beats: int = 0
@@ -92,6 +93,15 @@ class Ranks:
             return iter(items)
         name = f"turns/{self._call()}"
         return shared_out(items, lambda: int(self.store.add(name, 1)) - 1)
+
+    @contextmanager
+    def once(self, what: str) -> Iterator[bool]:
+        """Inside, whether `what` is for this process to store or print: for the first, unless it did so before the
+        launcher started all of them again."""
+        mine = self.first and not (self.lasting and self.lasting.check([f"once/{what}"]))
+        yield mine
+        if mine and self.lasting:
+            self.lasting.set(f"once/{what}", "")
 
     @contextmanager
     def bar(self, what: str, total: int) -> Iterator[Callable[[float], None]]:
@@ -247,8 +257,8 @@ def joined() -> Iterator[Ranks]:
         yield _here
         return
     with _together():
-        store = _met(found)
-    _here = Ranks(found, store, float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
+        store, lasting = _met(found)
+    _here = Ranks(found, store, lasting, float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
     try:
         _check_alike(_here)
         yield _here
@@ -261,13 +271,15 @@ def joined() -> Iterator[Ranks]:
         _here = ALONE
 
 
-def _met(found: Launch) -> Any:
+def _met(found: Launch) -> tuple[Any, Any]:
+    """The store of this start, and one for all starts where the launcher keeps such."""
     import torch.distributed as dist
 
+    store: Any
+    lasting: Any = None
     if found.name == "torchrun":
-        store, *_ = next(iter(dist.rendezvous("env://", found.rank, found.world, timeout=JOINING)))
-        # torchrun keeps its store when it starts all of them again.
-        store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}-{found.world}", store)
+        lasting, *_ = next(iter(dist.rendezvous("env://", found.rank, found.world, timeout=JOINING)))
+        store = dist.PrefixStore(f"{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}-{found.world}", lasting)
     else:
         store = dist.TCPStore(found.address, found.port, found.world, found.first, JOINING, wait_for_workers=False)
     store.set(f"beat/{found.rank}", "0")
@@ -276,7 +288,7 @@ def _met(found: Launch) -> Any:
         raise RuntimeError("some did not come")
     patience = timedelta(seconds=float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
     dist.init_process_group("gloo", store=store, rank=found.rank, world_size=found.world, timeout=patience)
-    return store
+    return store, lasting
 
 
 def _come(store: Any, keys: Sequence[str], seconds: float) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -108,6 +109,12 @@ def children(process: subprocess.Popen[str]) -> list[int]:
     return [int(word) for word in listed.split()]
 
 
+def one_is_killed(run: subprocess.Popen[str], chance: random.Random) -> None:
+    if victims := children(run):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(chance.choice(victims), signal.SIGKILL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("count", [2, 3])
 def test_killed_ranks_are_started_again_and_change_nothing(count: int, alone: list[Any], tmp_path: Path) -> None:
@@ -118,11 +125,25 @@ def test_killed_ranks_are_started_again_and_change_nothing(count: int, alone: li
         run = start(folder, count, "--max-restarts", 3, "-m", "dimbench", *DRAWN, python=TORCHRUN)
         wait_for(lambda run=run: len(children(run)) >= count, run)
         time.sleep(chance.uniform(1, 5))
-        victims = children(run)
-        if victims and not (folder / "records.jsonl").exists():  # once that is there a new start prints it again
-            os.kill(chance.choice(victims), signal.SIGKILL)
+        one_is_killed(run, chance)
         assert figures(finish(run)) == alone
         assert not left_behind(folder)
+
+
+@pytest.mark.slow
+def test_what_is_stored_when_a_rank_is_killed_is_not_stored_or_printed_again(alone: list[Any], tmp_path: Path) -> None:
+    ending = "import sys, time\nfrom dimbench.sampling import ranks\nleft = ranks._left\n"
+    ending += (
+        "ranks._left = lambda here: (time.sleep(4 * here.rank), left(here))\n"  # the first one goes, the other lags
+    )
+    (tmp_path / "lagging.py").write_text(f"{ending}from dimbench.cli import main\nmain()\n")
+    run = start(tmp_path, 2, "--max-restarts", 1, tmp_path / "lagging.py", *DRAWN, python=TORCHRUN)
+    records = tmp_path / "records.jsonl"
+    wait_for(records.exists, run)
+    time.sleep(1)
+    one_is_killed(run, random.Random(0))
+    assert figures(finish(run)) == alone
+    assert len(records.read_text().splitlines()) == 1
 
 
 @pytest.mark.slow
