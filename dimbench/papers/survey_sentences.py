@@ -116,8 +116,9 @@ def _dydit() -> Answer:
 def _four_groups() -> Answer:
     sums = kept.sums("udit-b", 256)
     attention, whole = sums.by_operator["attention"], sums.macs("macs")
+    left = 4 * (1 / 4) ** 2  # of the products of queries with keys and with values
     return holds(
-        True,
+        1 - left == 0.75,
         f"4 groups of a quarter of the tokens: 4 / 16 of the two products of attention, exactly; projections stay, so "
         f"that of U-DiT-B's whole pass {3 * attention / (whole + 3 * attention):.1%} is saved",
     )
@@ -133,8 +134,9 @@ def _skips() -> Answer:
     config, params = presets.find("uvit-h2").config, kept.sums("uvit-h2", 256).params["params"]
     width = config["embed_dim"]
     joined = config["depth"] // 2 * (2 * width + 1) * width
+    printed = 501  # M, in table 1 of U-ViT
     return holds(
-        False,
+        round((params - joined) / 1e6) == printed,
         f"concatenated, then halved by a linear layer: U-ViT-H/2 has {params / 1e6:.1f} M parameters as it prints, "
         f"{joined / 1e6:.1f} M of them in these layers; added, it would have {(params - joined) / 1e6:.1f} M",
     )
