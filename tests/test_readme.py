@@ -71,6 +71,14 @@ def test_the_tour_shows_real_output(command: str, shown: str, tmp_path: Path, mo
         printed = [line.rstrip() for line in out.splitlines()]
         wanted = {line.rstrip() for line in shown.splitlines() if line.strip() not in ("", "...")}
         assert wanted <= set(printed), out
+    if words[0] == "bench":
+        assert counted(shown), "the table has its counts"
+        assert counted(shown) == counted(out)
+
+
+def counted(table: str) -> list[tuple[str, ...]]:
+    """Model, parameters and multiply-adds of each row of bench, which no machine changes."""
+    return re.findall(r"^ (\S+) .*?  (\d[\d.]* M) +(\d[\d.]* G) ", table, re.M)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
