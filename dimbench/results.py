@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimbench import __version__, paths
+from dimbench import __version__, paths, processor
 from dimbench.errors import DimbenchError, reason
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def describe_machine() -> dict[str, Any]:
         "torch": _version("torch"),
         "numpy": _version("numpy"),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor.name(),
         "cpus": os.cpu_count(),
     }
 
@@ -52,14 +52,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _commit() -> str | None:
