@@ -29,6 +29,7 @@ FLOORS = (
     {"kernels"},
     {
         "address_space",
+        "allocator",
         "conditions",
         "errors",
         "escaping",
@@ -39,6 +40,7 @@ FLOORS = (
         "meta",
         "names",
         "paths",
+        "processor",
         "stats",
         "units",
     },
