@@ -29,7 +29,6 @@ FLOORS = (
     {"kernels"},
     {
         "address_space",
-        "allocator",
         "conditions",
         "errors",
         "escaping",

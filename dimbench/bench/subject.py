@@ -22,7 +22,7 @@ from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
 from dimbench.sampling import decoding
 from dimbench.sampling.image_cost import image_cost, settings_of
-from dimbench.sampling.precision import DTYPES, placed
+from dimbench.sampling.precision import DTYPES, made_in, placed
 from dimbench.sampling.run import Run, Settings, cast, check
 from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import checkpoints
@@ -114,8 +114,9 @@ class Subject:
 
 def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
-    model = backbone.created(subject)
     file = weights_of(row, subject)
+    with made_in(DTYPES["fp32" if file or row.mode == "train" else row.dtype]):  # weights may come with exact tables
+        model = backbone.created(subject)
     notes = tuple(checkpoints.fill(model, file)) if file else ()
     return replace(_of_network(row, subject, model, batch), notes=notes)
 
