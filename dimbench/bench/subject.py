@@ -21,7 +21,7 @@ from dimbench.diffusion.process import find_process, forms_in_training, mean_los
 from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
 from dimbench.sampling import decoding
-from dimbench.sampling.image_cost import image_cost, settings_of
+from dimbench.sampling.image_cost import ImageCost, check_methods, image_cost, settings_of, traced
 from dimbench.sampling.precision import DTYPES, made_in, placed
 from dimbench.sampling.run import Run, Settings, cast, check
 from dimbench.sampling.sample_noise import SampleNoise
@@ -66,7 +66,8 @@ def weights_of(row: Row, subject: Backbone) -> str | None:
 
 
 def cost(row: Row, subject: Backbone, batch: int) -> Cost:
-    """Counted on shapes alone. Training keeps gradients and Adam's two averages beside the weights."""
+    """Counted on shapes alone, and so without methods that look at values. Training keeps gradients and Adam's two
+    averages beside the weights."""
     model, running = skeleton(subject)
     running = model if row.mode == "train" else running
     images = 2 * batch if row.cfg else batch
@@ -81,7 +82,9 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
     passes = TRAINING_PASSES * len(forms_in_training(model))
     timed, calls = (passes * macs, passes) if row.mode == "train" else (macs, 1)
     if row.mode == "sample":
-        whole = image_cost(subject, settings(row, subject), decoded=False)
+        how = settings(row, subject)
+        on_shapes = tuple(method for method in how.methods if not method.by_values)
+        whole = image_cost(subject, replace(how, methods=on_shapes), decoded=False)
         timed, calls, by_numbers = whole.macs("macs"), whole.calls, whole.by_numbers
     numbers = sum(p.numel() for p in running.parameters())
     weights = item * numbers * (2 + ADAM_STATES if row.mode == "train" else 1)
@@ -103,13 +106,15 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
 class Subject:
     """`call` runs once what the row times and returns an output to look at; `eager` the same before compilation, None
     where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained";
-    `notes` what loading the weights chose and left out."""
+    `notes` what loading the weights chose and left out; `executed` counts the run where values decide what it executes,
+    None where shapes do."""
 
     call: Callable[[], Tensor]
     eager: Callable[[], Tensor] | None
     form: str
     sampler: str | None = None
     notes: tuple[str, ...] = ()
+    executed: Callable[[], ImageCost] | None = None
 
 
 def build(row: Row, subject: Backbone, batch: int) -> Subject:
@@ -175,6 +180,12 @@ def settings(row: Row, subject: Backbone) -> Settings:
     return settings_of(subject, row.sampler, row.steps, 1.5 if row.cfg else 1.0, row.methods)
 
 
+def check_run(row: Row, subject: Backbone) -> None:
+    """Raise UsageError where its runs cannot be by its methods."""
+    how = settings(row, subject)
+    check_methods(subject, how.sampler, how.steps, how.cfg, row.methods)
+
+
 def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module, batch: int, form: str) -> Subject:
     """A whole run, noise and all, decoded where there is an autoencoder."""
     process, how = find_process(subject.diffusion), settings(row, subject)
@@ -191,4 +202,12 @@ def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module,
 
         return call
 
-    return Subject(call_of(network), call_of(eager) if row.compile else None, form, how.sampler)
+    @torch.inference_mode()
+    def executed() -> ImageCost:
+        return traced(Run(subject, network, process, how), SampleNoise(0, range(batch), row.device))
+
+    by_values = any(method.by_values for method in how.methods)
+    return Subject(
+        call_of(network), call_of(eager) if row.compile else None, form, how.sampler,
+        executed=executed if by_values else None,
+    )  # fmt: skip

@@ -127,6 +127,12 @@ class Request:
             raise UsageError(f"{self.backbone.name} is told no class; leave out --labels {self.labels}")
         return None
 
+    def check_methods(self, texts: Sequence[str]) -> None:
+        """Raise UsageError where the images cannot be drawn by these methods, before anything is read."""
+        from dimbench.sampling.image_cost import check_methods
+
+        check_methods(self.backbone, self.sampler, self.steps, self.cfg, texts)
+
 
 def refuse_if_missing(what: str, missing: Sequence[str], instead: str = "") -> None:
     """Raise DimbenchError that lists what is missing, if anything is, and what can be done `instead`."""
