@@ -89,7 +89,8 @@ def image_cost(
 
 def traced(whole: Run, noise: SampleNoise) -> ImageCost:
     """The cost of the run's images of this noise, counted while they are drawn."""
-    alike = None if any(method.by_values for method in whole.settings.methods) else whole.network
+    by_values = any(method.by_values for method in whole.settings.methods)
+    alike = () if by_values else tuple(filter(None, (whole.network, whole.toward)))
     bill = trace(whole, lambda: whole(noise), len(noise.rows), alike=alike)
     return ImageCost(bill, whole.calls, whole.passes, _by_numbers(whole, bill))
 
