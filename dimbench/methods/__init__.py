@@ -11,6 +11,7 @@ from dimbench.errors import UsageError
 from dimbench.methods.attention_backend import AttentionBackend
 from dimbench.methods.autoguidance import Autoguidance
 from dimbench.methods.cfg_cache import CfgCache
+from dimbench.methods.classifier_guidance import ClassifierGuidance
 from dimbench.methods.deep import Deep
 from dimbench.methods.fake_quantisation import FakeW4A8, FakeW8A8
 from dimbench.methods.fast_attention import FastAttention
@@ -39,6 +40,7 @@ METHODS: dict[str, type[Method]] = {
         Interval,
         GuidanceSettings,
         Autoguidance,
+        ClassifierGuidance,
         CfgCache,
         AttentionBackend,
         Int8Weights,

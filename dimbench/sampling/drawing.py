@@ -109,8 +109,6 @@ class Drawing:
         decode = None
         if self.autoencoder:
             decode = self.autoencoder.to(device, dtype).decode
-            if self.backbone.preset and self.backbone.preset.latent:
-                decode = autoencoder.normalised(decode, **self.backbone.preset.latent)
         elif self._decodes:
             decode = partial(autoencoder.stand_in, stride=self.backbone.stride)
         run = Run(self.backbone, network, self.process, self.settings, decode)
@@ -127,8 +125,12 @@ class Drawing:
     def _autoencoder(self) -> Any:
         if not self.request.decoder:
             return None
+        from dimbench.sampling.autoencoder import by_channel
+
         found = decoding.load(self.request.decoder)
-        found.check(self.backbone.state[0], self.backbone.stride)
+        found.check(self.backbone.state[0], self.backbone.stride, decoding.space_of(self.backbone))
+        if self.backbone.preset and self.backbone.preset.latent:
+            found.normalisation = by_channel(**self.backbone.preset.latent)
         return found
 
     @property
@@ -207,7 +209,7 @@ class Drawing:
         """Multiply-adds and seconds of decoding one image; empty where nothing is decoded."""
         if not self.autoencoder:
             return {}
-        macs = decoding.macs(self.backbone.state, self.autoencoder.network.config)
+        macs = decoding.macs(self.backbone.state, self.autoencoder.space)
         seconds = self.drawn.decode_seconds / self.drawn.fresh if self.drawn.fresh else None
         return {"decode_macs": macs, "decode_seconds": seconds}
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from itertools import product
+
 import pytest
 import torch
 
 import dimbench
 from dimbench import presets
 from dimbench.counting.parameters import count
+from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
 from dimbench.papers import figures
 from dimbench.presets import Claim, Preset
@@ -113,3 +117,29 @@ def test_a_fresh_dit_is_the_identity_in_every_block_and_draws_zero() -> None:
     with torch.no_grad():
         assert torch.equal(model.blocks[0](tokens, c), tokens)
         assert model(x, torch.tensor([1.0, 2.0]), torch.tensor([0, 1])).abs().max() == 0
+
+
+FAMILIES = {preset.backbone: preset for preset in reversed(ALL)}
+
+
+@pytest.mark.parametrize("preset", FAMILIES.values(), ids=FAMILIES)
+def test_sizes_below_what_a_network_can_have_are_refused_by_name(preset: Preset) -> None:
+    """Where 0 means that there is none of something, the network without it runs."""
+    config = example.of(preset).config
+    whole = [each.name for each in fields(config) if type(getattr(config, each.name)) is int]
+    for name, size in product(set(whole) - {"input_size"}, (-1, 0)):
+        if said := _refusal(preset, name, size):
+            assert f"{name} " in said
+            continue
+        assert getattr(example.of(preset, **{name: size}).config, name) == 0
+        with shapes_only():
+            model = example.built(preset, **{name: size})
+            model(**example.inputs(model, 1, "meta"))
+
+
+def _refusal(preset: Preset, name: str, size: int) -> str:
+    try:
+        _ = example.of(preset, **{name: size}).config
+    except UsageError as error:
+        return str(error)
+    return ""
