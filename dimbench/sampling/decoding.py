@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import hub, presets
 from dimbench.errors import DimbenchError, UsageError, plain
+from dimbench.progress import doing
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def missing(name: str) -> list[str]:
     return []
 
 
+@doing("loading the autoencoder")
 def load(name: str) -> Autoencoder:
     """The autoencoder `name`, on the CPU in float32. Raises DimbenchError where the place holds none."""
     from dimbench.sampling import autoencoder, compvis
