@@ -138,9 +138,16 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises DimbenchError for anything but records, and for those of a newer schema.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise DimbenchError(f"cannot read records from {path} ({reason(error)}); give a .jsonl file") from None
+    return read_bytes(data, str(path))
+
+
+def read_bytes(data: bytes, path: str) -> list[dict[str, Any]]:
+    """As `read`, of what a file holds that is called `path`."""
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DimbenchError(f"{path} is no record file: it is not text; give a .jsonl file") from None
     if text.lstrip().startswith("["):
@@ -179,9 +186,9 @@ def sound(path: Path) -> tuple[list[dict[str, Any]], int]:
     return found, len(lines) - len(found)
 
 
-def _of_array(text: str, path: Path) -> list[dict[str, Any]]:
+def _of_array(text: str, path: str) -> list[dict[str, Any]]:
     try:
-        found = _parsed(text, str(path))
+        found = _parsed(text, path)
     except json.JSONDecodeError:
         raise DimbenchError(f"{path} is no record file: its JSON array is cut off; give a .jsonl file") from None
     return [checked(record, f"{path}: entry {number}") for number, record in enumerate(found, start=1)]

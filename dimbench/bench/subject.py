@@ -23,7 +23,12 @@ from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
 from dimbench.sampling.autoencoder import at_once
 from dimbench.sampling.image_cost import (
-    ImageCost, check_methods, decoder_of, image_cost, settings_of, traced,
+    ImageCost,
+    check_methods,
+    decoder_of,
+    image_cost,
+    settings_of,
+    traced,
 )  # fmt: skip
 from dimbench.sampling.precision import DTYPES, made_in, placed
 from dimbench.sampling.run import Run, Settings, cast, check

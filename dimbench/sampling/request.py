@@ -101,7 +101,7 @@ class Request:
         self._check_latents()
         missing = []
         if self.checkpoint is None and not self.random_weights:
-            published = " or ".join(f"{c.file} from {c.url or c.page or 'an unknown address'}" for c in self.published)
+            published = " or ".join(f"{c.file} from {catalog.home(c)}" for c in self.published)
             missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
         elif self.weights is None and self.known is None and not self.random_weights:
             from dimbench.weights.opening import holds_weights
