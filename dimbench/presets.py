@@ -173,15 +173,16 @@ def find(name: str) -> Preset:
     return names.find(name, all_presets(), "model", "see `dimbench list`")
 
 
-_SETTINGS = re.compile(r"(?P<head>.*?)(?P<settings>(?:,\w+=[^,]*)*)")
+SETTING = r"(\w+)=((?:\[[^\]]*\]|\([^)]*\)|[^,])*)"
+"""KEY=VALUE; only a list in brackets has commas in it."""
+_SETTINGS = re.compile(rf"(?P<head>.*?)(?P<settings>(?:,{SETTING})*)")
 
 
 def split(text: str) -> tuple[str, dict[str, str]]:
-    """ "dit-s2,depth=6" -> ("dit-s2", {"depth": "6"})."""
+    """ "dit-s2,depth=6" -> ("dit-s2", {"depth": "6"}); "dico-s,depth=[1,1,1,1,1]" has one setting."""
     found = _SETTINGS.fullmatch(text)
     assert found, "the pattern takes all"
-    pairs = (part.split("=", 1) for part in found["settings"].split(",")[1:])
-    return found["head"], dict(pairs)
+    return found["head"], dict(re.findall(f",{SETTING}", found["settings"]))
 
 
 def is_foreign(text: str) -> bool:

@@ -100,8 +100,10 @@ def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, we
     from dimbench import hub, presets
 
     for setting in settings or ():
-        if not re.fullmatch(r"\w+=[^,]*", setting):
-            raise UsageError(f"--set {setting!r} is not understood; give KEY=VALUE, such as width=384")
+        if not re.fullmatch(presets.SETTING, setting):
+            raise UsageError(
+                f"--set {setting!r} is not understood; give KEY=VALUE, such as width=384, or depth=[1,2] for several"
+            )
     found = presets.chosen(names)
     for head in (presets.split(name)[0] for name in found if fetch):
         if hub.is_name(head):
