@@ -86,7 +86,7 @@ def run(
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
-    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall.
+    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, MIND, precision and recall.
 
     With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM. Several GPUs
     or machines share the work: torchrun --nproc-per-node N -m dimbench fid ... --device cuda, or srun.

@@ -25,6 +25,7 @@ METRICS = {
     "sfid": "sFID-{n}",
     "is_mean": "IS",
     "kid_mean": "KID",
+    "mind": "MIND",
     "precision": "precision",
     "recall": "recall",
     "precision_vgg": "precision (VGG)",
