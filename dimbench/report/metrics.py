@@ -34,15 +34,8 @@ _LABELS = {
     "mind": "MIND",
 }
 _UNITS = {"seconds": "s", "bytes": "B", "macs": "MACs", "flops": "FLOPs", "params": "parameters", "joules": "J"}
-_DISTANCES = (
-    "fid",
-    "fid_mean",
-    "fid_spread",
-    "fid_minimum",
-    "sfid",
-    "kid_mean",
-    "mind",
-)  # without a unit, smaller is better
+# without a unit, smaller is better
+_DISTANCES = ("fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "kid_mean", "mind")
 _LONG = 1e5  # from here on a prefix reads better than digits
 EXACT = ("MACs", "FLOPs", "parameters")  # units that are counted
 
