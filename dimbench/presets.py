@@ -149,11 +149,14 @@ def find_recipe(name: str) -> Recipe:
 
 
 def family_label(family: str) -> str:
-    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself; a
-    variant without a label names its family."""
+    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself,
+    "LTX-Video 2B" of LTX-Video; a variant without a label names its family."""
     first = next(preset for preset in all_presets().values() if preset.family == family)
     label = first.label.split("/")[0]
-    return label if first.label == first.name else label.rpartition("-")[0] or label
+    head, _, size = label.rpartition("-")
+    if first.label == first.name or not head:
+        return label
+    return label.rpartition(" ")[0] if " " in size else head
 
 
 @cache
