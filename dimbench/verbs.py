@@ -64,6 +64,8 @@ def count(
     """
     if weights and not real:
         raise UsageError(f"--weights {weights} decide no cost that shapes decide; leave them out, or give --real")
+    if methods and steps is None and not usual:
+        raise UsageError(f"--with {methods[0]} acts from step to step of a sampling run; give the steps with --steps N")
     fill = None
     if weights:
         from dimbench.weights import checkpoints
@@ -224,6 +226,7 @@ def sample(
     asked = requests.Request(
         backbone=backbone, **{"num_images": 64, "steps": 250, "latents": latents, "extendable": not sheet, **request}
     )
+    asked.check_methods(asked.methods)
     requests.refuse_if_missing(f"drawing with {backbone.name}", asked.missing(), requests.DRY)
     if sheet:
         return folder.sheet(to, asked).record() if launch().first else None
@@ -260,6 +263,7 @@ def fid_task(
     keep: bool = True,
     rebuilt_by: str | None = None,
     planned_ranks: int | None = None,
+    wanted: Sequence[Sequence[str]] = (),
     num_images: int | None = None,
     device: str = "cpu",
     resolution: Resolution | None = None,
@@ -270,8 +274,8 @@ def fid_task(
     `rebuilt_by` an autoencoder, what that makes of the images is compared with them.
 
     `recipe` is the published FID to repeat, `repeats` the sets of images to draw, `keep` whether they lie on disk until
-    the end, `planned_ranks` those to plan for where others run; `request` holds fields of sampling.request.Request,
-    such as steps, cfg, sampler, seed, weights.
+    the end, `planned_ranks` those to plan for where others run, `wanted` sets of methods that they will be drawn by as
+    well; `request` holds fields of sampling.request.Request, such as steps, cfg, sampler, seed, weights.
     """
     from dimbench.quality import repeating
     from dimbench.quality.evaluating import OnDisk, ToDraw
@@ -296,6 +300,8 @@ def fid_task(
     asked = replace(asked, num_images=num_images or usual)
     if asked.numbers:
         raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
+    for texts in (asked.methods, *wanted):
+        asked.check_methods(texts)
     return ToDraw(asked, recipe, reference, networks, repeats, keep, planned_ranks=planned_ranks)
 
 
@@ -313,7 +319,7 @@ def frontier(
     from dimbench.quality.evaluating import ToDraw
 
     part = job_shards.parse(shard)
-    task = fid_task(what, **options)
+    task = fid_task(what, wanted=wanted, **options)
     assert isinstance(task, ToDraw)
     return Frontier(task, [tuple(texts) for texts in wanted], part).run(file)
 
@@ -355,11 +361,10 @@ def cost_claims() -> Records:
         metrics = {"claimed_days": days.days, **{f"needs_{name}": share for name, share in needs.items()}}
         records.append(Record("cost", days.model, {"resolution": days.resolution}, metrics, details=said))
     for saved in track(saved_claims.CLAIMS, "counting methods"):
-        how = {"resolution": saved.resolution, "steps": saved.steps, "cfg": saved.cfg, "methods": list(saved.with_)}
-        setting = f"{saved.model} {saved.resolution} px, {saved.steps} steps, cfg {saved.cfg:g} {' '.join(saved.with_)}"
-        said = {"paper": saved.paper, "setting": setting, "printed": saved.printed, "source": saved.source}
-        share = {"executed_share": saved_claims.executed(saved)}
-        records.append(Record("cost", saved.model, how, share, details=said))
+        how = {"resolution": saved.run.resolution, **saved.run.settings}
+        said = {"paper": saved.paper, "setting": saved.setting, "printed": saved.printed, "source": saved.source}
+        share = {"executed_share": saved_claims.executed(saved), "printed_share": saved.left}
+        records.append(Record("cost", saved.run.model, how, share, details=said))
     return records
 
 

@@ -1,4 +1,5 @@
-"""The counts that ship: of every preset at its own size, and at those of the papers' figures and of the plots.
+"""The counts that ship: of every preset at its own size, at those of the papers' figures and of the plots, and of the
+runs of which papers print what a method saves.
 
 Run from the root of the checkout after a change to anything that decides a count: python results/kept_counts.py
 """
@@ -7,7 +8,7 @@ from __future__ import annotations
 
 from dimbench import presets
 from dimbench.counting import kept
-from dimbench.papers import claims, published, speed_claims, survey_sentences
+from dimbench.papers import claims, published, saved_claims, speed_claims, survey_sentences
 from dimbench.progress import track
 
 
@@ -22,8 +23,11 @@ def wanted() -> list[tuple[str, int]]:
 
 def main() -> None:
     counted = [(name, resolution, kept.sums(name, resolution)) for name, resolution in track(wanted(), "counting")]
-    kept.write(counted, kept.SHIPPED)
-    print(f"{len(counted)} counts are in {kept.SHIPPED.name}")
+    runs = [
+        (run.model, run.resolution, run.settings, run.macs()) for run in track(saved_claims.runs(), "counting runs")
+    ]
+    kept.write(counted, runs, kept.SHIPPED)
+    print(f"{len(counted) + len(runs)} counts are in {kept.SHIPPED.name}")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import torch
@@ -61,6 +61,9 @@ class Measuring:
             subject = subjects.build(self.row, self.subject, self.batch)
             held = self.device.probe.used()
             first = self._first_calls(subject)
+            if subject.executed:
+                executed = subject.executed()
+                cost = replace(cost, macs_timed=executed.macs("macs"), by_numbers=executed.by_numbers)
             self.device.probe.reset()  # what the first call needed to search or to compile does not count
             call = captured(subject.call)[0] if self.row.cuda_graph else subject.call
             rules = Rules.of(self.row.device, self.row.budget)
@@ -86,7 +89,12 @@ class Measuring:
                 "joules_per_image": None if joules is None else joules / self.batch,
             },
             samples={"seconds": timed.seconds},
-            details={**self._details(timed, summary, peaks), "launch_share": launches, "weights": subject.notes},
+            details={
+                **self._details(timed, summary, peaks),
+                "launch_share": launches,
+                "weights": subject.notes,
+                "counted_on": self.batch if subject.executed else None,
+            },
             doubts=[asdict(doubt) for doubt in found],
             environment={**results.describe_machine(), **self._environment()},
         )

@@ -44,7 +44,7 @@ def _check_here(rows: Sequence[Row]) -> None:
     for row in rows:
         found = subject.found(row)
         if row.mode == "sample":
-            subject.settings(row, found)
+            subject.check_run(row, found)
         assert found.state is not None
 
 

@@ -22,8 +22,15 @@ from dimbench.diffusion.process import find_process, forms_in_training, mean_los
 from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
 from dimbench.sampling.autoencoder import at_once
-from dimbench.sampling.image_cost import decoder_of, image_cost, settings_of
-from dimbench.sampling.precision import DTYPES, placed
+from dimbench.sampling.image_cost import (
+    ImageCost,
+    check_methods,
+    decoder_of,
+    image_cost,
+    settings_of,
+    traced,
+)  # fmt: skip
+from dimbench.sampling.precision import DTYPES, made_in, placed
 from dimbench.sampling.run import Run, Settings, cast, check
 from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import checkpoints
@@ -68,7 +75,8 @@ def weights_of(row: Row, subject: Backbone) -> str | None:
 
 
 def cost(row: Row, subject: Backbone, batch: int) -> Cost:
-    """Counted on shapes alone. Training keeps gradients and Adam's two averages beside the weights."""
+    """Counted on shapes alone, and so without methods that look at values. Training keeps gradients and Adam's two
+    averages beside the weights."""
     model, running = skeleton(subject)
     running = model if row.mode == "train" else running
     images = 2 * batch if row.cfg else batch
@@ -84,7 +92,9 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
     timed, calls = (passes * macs, passes) if row.mode == "train" else (macs, 1)
     decode_macs = None
     if row.mode == "sample":
-        whole = image_cost(subject, settings(row, subject), decoded=row.decode)
+        how = settings(row, subject)
+        on_shapes = tuple(method for method in how.methods if not method.by_values)
+        whole = image_cost(subject, replace(how, methods=on_shapes), decoded=row.decode)
         timed, calls, by_numbers = whole.macs("macs"), whole.calls, whole.by_numbers
         decode_macs = whole.decode_macs("macs") if row.decode else None
     numbers = sum(p.numel() for p in running.parameters())
@@ -108,20 +118,23 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
 class Subject:
     """`call` runs once what the row times and returns an output to look at; `eager` the same before compilation, None
     where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained";
-    `notes` what loading the weights chose and left out; `decode` is the part of `call` that decodes, None for none."""
+    `notes` what loading the weights chose and left out; `executed` counts the run where values decide what it executes,
+    None where shapes do; `decode` is the part of `call` that decodes, None for none."""
 
     call: Callable[[], Tensor]
     eager: Callable[[], Tensor] | None
     form: str
     sampler: str | None = None
     notes: tuple[str, ...] = ()
+    executed: Callable[[], ImageCost] | None = None
     decode: Callable[[], Tensor] | None = None
 
 
 def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
-    model = backbone.created(subject)
     file = weights_of(row, subject)
+    with made_in(DTYPES["fp32" if file or row.mode == "train" else row.dtype]):  # weights may come with exact tables
+        model = backbone.created(subject)
     notes = tuple(checkpoints.fill(model, file)) if file else ()
     return replace(_of_network(row, subject, model, batch), notes=notes)
 
@@ -180,6 +193,12 @@ def settings(row: Row, subject: Backbone) -> Settings:
     return settings_of(subject, row.sampler, row.steps, 1.5 if row.cfg else 1.0, row.methods)
 
 
+def check_run(row: Row, subject: Backbone) -> None:
+    """Raise UsageError where its runs cannot be by its methods."""
+    how = settings(row, subject)
+    check_methods(subject, how.sampler, how.steps, how.cfg, row.methods)
+
+
 def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module, batch: int, form: str) -> Subject:
     """A whole run, noise and all, decoded where the row says so."""
     process, how = find_process(subject.diffusion), settings(row, subject)
@@ -195,9 +214,17 @@ def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module,
 
         return call
 
+    @torch.inference_mode()
+    def executed() -> ImageCost:
+        return traced(Run(subject, network, process, how, decode), SampleNoise(0, range(batch), row.device))
+
+    by_values = any(method.by_values for method in how.methods)
     latents = torch.randn(batch, *subject.state, device=row.device)
-    alone = partial(decode, latents) if decode else None
-    return Subject(call_of(network), call_of(eager) if row.compile else None, form, how.sampler, decode=alone)
+    return Subject(
+        call_of(network), call_of(eager) if row.compile else None, form, how.sampler,
+        executed=executed if by_values else None,
+        decode=partial(decode, latents) if decode else None,
+    )  # fmt: skip
 
 
 def _decoding(row: Row, subject: Backbone) -> Callable[[Tensor], Tensor]:

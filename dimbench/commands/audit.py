@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -40,7 +41,7 @@ def run(
     ] = None,
     form: options.Format = options.Form.RICH,
 ) -> None:
-    """Check what papers and surveys print of parameters, GFLOPs and speed, and what they say of them in sentences.
+    """Check what papers and surveys print of parameters, GFLOPs, speed and savings, and what they say of them.
 
     A figure agrees if our count gives it as it is printed, rounded or cut off, by the rule `macs` or by
     the rule its source counted by; then it is said how much that rule leaves out.
@@ -53,15 +54,17 @@ def run(
         return
     gathered = claims.gather(pattern)
     answered = [(sentence, sentence.check()) for sentence in said.sentences(pattern)]
-    speeds, known = said.speeds(pattern), frame.known_records(records)
+    speeds, savings, known = said.speeds(pattern), said.savings(pattern), frame.known_records(records)
     with writing(to, "--to") if to else nullcontext() as page:
         findings = claims.examine(track(gathered, "counting"))
         if page:
-            page.write_text(audit_page.render(findings, _rules(), answered, speeds, known), encoding="utf-8")
+            page.write_text(audit_page.render(findings, _rules(), answered, speeds, savings, known), encoding="utf-8")
     tables = [*audit.tables(findings)]
     tables += [audit_sentences.table(answered)] if answered else []
     tables += [audit_sentences.speeds(speeds, known)] if speeds else []
-    show_entries(lambda: [*audit.records(findings), *audit_sentences.plain(answered, speeds, known)], tables, form)
+    tables += [audit_sentences.savings(savings, known)] if savings else []
+    plain = partial(audit_sentences.plain, answered, speeds, savings, known)
+    show_entries(lambda: [*audit.records(findings), *plain()], tables, form)
 
 
 def _tools(names: list[str], form: options.Form) -> None:

@@ -98,6 +98,7 @@ def run(
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     if for_ranks and not plan:
         raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")
+    file = None if plan else output_file(out)
     followed = _followed(recipe, ctx) if recipe else None
     drawn = names or ([followed.model] if followed else [])
     asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
@@ -110,11 +111,10 @@ def run(
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
         compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     ) for backbone in (options.backbones(drawn, *asked) if drawn else [None])]  # fmt: skip
-    if plan:
-        for task in tasks if ranks.here().first else ():
-            typer.echo(task.plan())
+    if file is None:
+        for part in (part for task in tasks if ranks.here().first for part in task.plan()):
+            typer.echo(part)
         return
-    file = output_file(out)
     found = []
     for number, task in enumerate(tasks):
         found.append(task.run())

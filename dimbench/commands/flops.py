@@ -85,7 +85,7 @@ def run(
     """Count the multiply-adds (MACs) of one forward pass, and FLOPs = 2 x MACs, without loading any weights."""
     if usual and (steps is not None or cfg or sampler):
         raise UsageError("--usual is a sampler, its steps and guidance; leave it out, or --steps, --cfg and --sampler")
-    if steps is None and not usual and (cfg or sampler or with_ or guide):
+    if steps is None and not usual and (cfg or sampler or with_ or guide is not None):
         given = f"--with {with_[0]}" if with_ else f"--guide {guide}"
         given = "--cfg" if cfg else f"--sampler {sampler}" if sampler else given
         raise UsageError(f"{given} was given without --steps; give the steps of the sampler with --steps N")

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import presets, verbs
+from dimbench import methods, presets, verbs
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show
 from dimbench.report import tradeoffs
@@ -57,7 +57,7 @@ def run(
     asked = (resolution, set_, inputs, process, None, fetch, not random_weights)
     (task,) = options.backbones([presets.one(name)], *asked)
     found = verbs.frontier(
-        task, [text.split("+") for text in with_ or ()], file=file, shard=shard, reference=reference,
+        task, [methods.split(text) for text in with_ or ()], file=file, shard=shard, reference=reference,
         extractor=extractor, inception=inception, num_images=num_images, steps=steps, cfg=cfg, sampler=sampler,
         labels=labels, seed=seed, batch=batch, device=device, weights=weights, autoencoder=autoencoder,
         random_weights=random_weights, dtype=dtype.value,

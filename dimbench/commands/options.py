@@ -263,9 +263,10 @@ Guide = Annotated[
 
 def methods(with_: list[str] | None, guide: str | None) -> tuple[str, ...]:
     """Those of --with, and of --guide, "dit-digits:w.pt", the method that it means."""
-    name, _, weights = (guide or "").partition(":")
-    guided = [f"autoguidance:guide={name}" + (f",weights={weights}" if weights else "")] if guide else []
-    return (*(with_ or ()), *guided)
+    if guide is None:
+        return tuple(with_ or ())
+    name, _, weights = guide.partition(":")
+    return (*(with_ or ()), f"autoguidance:guide={name}" + (f",weights={weights}" if weights else ""))
 
 
 Weights = Annotated[

@@ -261,7 +261,7 @@ def _how(checkpoint: Checkpoint) -> str:
 
 def _state(entry: Entry) -> str:
     if entry.ships:
-        return "ships" if entry.path.is_file() else "missing from the package"
+        return "ships" if entry.path.is_file() else catalog.home(entry.file)
     return _STATES[ledger.state(entry.path, entry.file)]
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, fields
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import dimbench
 from dimbench import paths, presets
@@ -34,6 +35,11 @@ SOURCES = (
     "layers/*.py", "models/__init__.py", "kernels/backends.py", "kernels/*/__init__.py",
 )  # fmt: skip
 OF_DIFFUSERS = ("presets/shared/autoencoders.toml",)
+# What decides besides what a run executes.
+OF_RUNS = (
+    "diffusion/*.py", "methods/*.py",
+    *(f"sampling/{name}.py" for name in ("image_cost", "noise_levels", "run", "sample_noise")),
+)  # fmt: skip
 # What a preset says that no network is built from.
 _ABOUT = {
     "label", "paper", "arxiv", "year", "latent", "sampling", "text_encoders", "counted", "claims", "checkpoints",
@@ -64,7 +70,24 @@ def sums(name: str, resolution: Resolution | None = None, batch: int = 1) -> Sum
 
         found = costs.count(name, resolution, batch).sums()
         if key := _keyed(name, resolution, batch, here()):
-            _keep(key, found)
+            _keep(key, _json(found))
+    return found
+
+
+def known_run(name: str, resolution: Resolution, settings: Mapping[str, Any]) -> int | None:
+    """The multiply-adds of an image of a preset by a run of these settings, if they are kept."""
+    key = _keyed(name, resolution, 1, here(), settings)
+    text = _texts(SHIPPED).get(key) or _texts(_own()).get(key)
+    return None if text is None else int(text)
+
+
+def run(name: str, resolution: Resolution, settings: Mapping[str, Any], counted: Callable[[], int]) -> int:
+    """As `known_run`; what is not kept is `counted`, and kept where it can be."""
+    found = known_run(name, resolution, settings)
+    if found is None:
+        found = counted()
+        if key := _keyed(name, resolution, 1, here(), settings):
+            _keep(key, str(found))
     return found
 
 
@@ -80,10 +103,15 @@ def parameters(name: str, resolution: Resolution | None = None) -> Sums | None:
         return None
 
 
-def write(counted: Iterable[tuple[str, int, Sums]], file: Path) -> None:
-    """A file as it ships, of (name, resolution, sums) counted here."""
+def write(
+    counted: Iterable[tuple[str, int, Sums]], runs: Iterable[tuple[str, int, Mapping[str, Any], int]], file: Path
+) -> None:
+    """A file as it ships, of (name, resolution, sums) and (name, resolution, settings, multiply-adds) counted here."""
     lines = [_line(_VERSIONS, json.dumps(here()))]
     lines += [_line(_keyed(name, resolution, each.batch, here()), _json(each)) for name, resolution, each in counted]
+    lines += [
+        _line(_keyed(name, resolution, 1, here(), settings), str(macs)) for name, resolution, settings, macs in runs
+    ]
     file.write_text("".join(lines), encoding="utf-8")
 
 
@@ -105,14 +133,20 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _keyed(name: str, resolution: Resolution | None, batch: int, versions: Versions) -> str:
-    """The key of a count; "" where code decides it that nobody here knows."""
+def _keyed(
+    name: str,
+    resolution: Resolution | None,
+    batch: int,
+    versions: Versions,
+    run: Mapping[str, Any] | None = None,
+) -> str:
+    """The key of a count, of a pass or a run; "" where code decides it that nobody here knows."""
     head, settings = presets.split(name)
     preset = presets.find(head)
     of_diffusers = preset.backbone.startswith("diffusers:")
     if not (preset.is_native or of_diffusers):
         return ""
-    deciding = {
+    deciding: dict[str, Any] = {
         "preset": {field.name: getattr(preset, field.name) for field in fields(preset) if field.name not in _ABOUT},
         "settings": settings,
         "resolution": preset.resolution if resolution is None else resolution,
@@ -120,6 +154,8 @@ def _keyed(name: str, resolution: Resolution | None, batch: int, versions: Versi
         "torch": versions.get("torch"),
         "sources": _sources(*(OF_DIFFUSERS if of_diffusers else (f"models/{preset.backbone}.py",))),
     }
+    if run is not None:
+        deciding |= {"run": run, "sources_of_runs": _sources(*OF_RUNS)}
     if of_diffusers:
         told = {name: value for name, value in os.environ.items() if name.startswith("DIFFUSERS_")}
         deciding |= {"diffusers": versions.get("diffusers"), "environment": told}
@@ -141,17 +177,17 @@ def _own() -> Path:
     return paths.cache_folder() / SHIPPED.name
 
 
-def _keep(key: str, found: Sums) -> None:
+def _keep(key: str, text: str) -> None:
     file = _own()
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         fresh = not file.is_file() or file.stat().st_size > _MOST_BYTES
         with file.open("w" if fresh else "a", encoding="utf-8") as lines:
-            lines.write(_line(key, _json(found)))
+            lines.write(_line(key, text))
     except OSError as error:
         _say_once(f"counts cannot be kept in {file} ({reason(error)}) and are made again next time")
     else:
-        _texts(file)[key] = _json(found)
+        _texts(file)[key] = text
 
 
 def _find(file: Path, key: str) -> Sums | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import fields
 
@@ -52,9 +53,19 @@ METHODS: dict[str, type[Method]] = {
 }
 
 
+def split(text: str) -> list[str]:
+    """ "fora:every=2+tome" -> the methods in it one by one."""
+    known = "|".join(METHODS)
+    return re.split(rf"\+(?=(?:{known})(?:[:=+]|$))", text)
+
+
 def parse(texts: Sequence[str]) -> tuple[Method, ...]:
     """ "fora:every=3" -> the method with its settings. UsageError for one that is not understood, for a setting out of
     its range, and for two that exclude each other."""
+    for text in texts:
+        if len(parts := split(text)) > 1:
+            given = " ".join(f"--with {part}" for part in parts)
+            raise UsageError(f"--with {text} holds several methods, as frontier alone takes them; give {given}")
     found = tuple(map(_parse, texts))
     for place, method in enumerate(found):
         for other in found[:place]:

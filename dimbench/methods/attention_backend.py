@@ -53,11 +53,11 @@ class AttentionBackend(Method):
         import torch
 
         weight = next(network.parameters(), torch.empty(0))
+        if self.backend == "sage" and find_spec("sageattention") is None:
+            raise refuse(self, network, "sage needs the package sageattention, which is not installed")
         if self.backend in TORCH or weight.is_meta:  # by shapes alone the products are the same
             return None
         if self.backend == "sage":
-            if find_spec("sageattention") is None:
-                raise refuse(self, network, "sage needs the package sageattention, which is not installed")
             from sageattention import sageattn
 
             return sageattn

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from dimbench.methods.guiding import Guided, Guiding
-from dimbench.methods.method import Method, OnStep, check_range, no_effect
+from dimbench.methods.method import Method, OnStep, check_range, no_effect, skipped_all
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,7 +34,7 @@ class CfgCache(Guiding):
 
     @contextmanager
     def guiding(self, parts: Guided) -> Iterator[tuple[OnStep, Alone]]:
-        step = left_out = 0
+        step = left_out = halves = 0
         known: dict[tuple[int, ...], tuple[int, Tensor]] = {}
 
         def tell(k: int) -> None:
@@ -42,9 +42,10 @@ class CfgCache(Guiding):
             step = k
 
         def call(x: Tensor, t: Tensor) -> Tensor:
-            nonlocal left_out
+            nonlocal left_out, halves
             at, difference = known.get(tuple(x.shape), (-self.every, None))
             if difference is None or step == at or step - at >= self.every:
+                halves += step > 0
                 told, untold = parts.halves(x, t)
                 if step != at:
                     known[tuple(x.shape)] = step, told - untold
@@ -56,3 +57,5 @@ class CfgCache(Guiding):
         yield tell, call
         if self.every > 1 and not left_out:
             raise no_effect(self, "no step was left out")
+        if left_out and not halves:
+            raise skipped_all(self)

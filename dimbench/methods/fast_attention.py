@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.errors import UsageError
-from dimbench.methods.method import Method, OnStep, check_range, no_effect, replaced
+from dimbench.methods.method import Method, OnStep, check_range, no_effect, replaced, skipped_all
 from dimbench.methods.pace import first_of
 from dimbench.methods.reuse import attentions
 
@@ -75,18 +75,22 @@ class FastAttention(Method):
                 yield now.tell
             finally:
                 vars(network).pop("kind_of_call", None)
-        if self.plan != "f" * len(self.plan) and not any(part.saved for part in parts):
+        saved = any(part.saved for part in parts)
+        if not saved and self.plan != "f" * len(self.plan):
             raise no_effect(self, "every attention was whole")
+        if saved and not now.computed_again:
+            raise skipped_all(self)
 
 
 class _Now:
-    """The running call: its step, whether it is the first of its shape in it, and the letter of the plan, "" where
-    each attention has its own."""
+    """The running call: its step, the letter of the plan, "" where each attention has its own; and whether any step but
+    the first computed attention."""
 
     def __init__(self, method: FastAttention) -> None:
         self.method = method
         self.step = 0
         self.letter = "f"
+        self.computed_again = False
         self.shape: tuple[int, ...] = ()
         self._began: dict[tuple[int, ...], int] = {}
 
@@ -104,6 +108,7 @@ class _Now:
             self.letter = plan[self.step % len(plan)]
             if first == self.step:
                 self.letter = "f"  # nothing is known yet
+        self.computed_again |= self.letter != "s" and self.step > 0
 
     @property
     def kind(self) -> str:

@@ -5,7 +5,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced
+from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced, skipped_all
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,7 +45,7 @@ class FirstBlock(Method):
         if self.threshold and not rest.left_out:
             raise no_effect(self, "the first block's output always changed by more")
         if rest.left_out and rest.left_out == rest.calls - len(rest.known):
-            raise no_effect(self, "nothing was computed after the first step, so the threshold is too large")
+            raise skipped_all(self)
 
 
 def chain(method: Method, network: nn.Module) -> nn.ModuleList:

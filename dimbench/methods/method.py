@@ -100,3 +100,10 @@ def refuse(method: Method, network: nn.Module, why: str) -> UsageError:
 def no_effect(method: Method, why: str) -> DimbenchError:
     """The error for a run that the method left as it was."""
     return DimbenchError(f"--with {method} did not take effect: {why}; leave it out or give other settings")
+
+
+def skipped_all(method: Method) -> DimbenchError:
+    """The error for a run in which nothing was computed after the first step."""
+    return DimbenchError(
+        f"--with {method} left out every step but the first; give a milder setting, or more of the sampler's steps"
+    )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dimbench.methods.method import Method, no_effect, replaced
+from dimbench.methods.method import Method, no_effect, replaced, skipped_all
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,12 +16,13 @@ class Pace:
     """Of the calls with x of one shape, those of one step in `every` compute. Of the running call: `shape` is that of
     its x, `computed` whether it computes, `kept` whether what it gives is kept (a second call within a step, as Heun's,
     is not), `ahead` how many steps ago the last kept one was, `behind` how many of those there were, `most` at most.
-    """
+    `again` says whether any step but the first computed."""
 
     def __init__(self, every: int, most: int = 1) -> None:
         self.every, self.most = every, most
         self.step = self.ahead = self.behind = self.left_out = 0
         self.computed = self.kept = True
+        self.again = False
         self.shape: tuple[int, ...] = ()
         self._known: dict[tuple[int, ...], tuple[int, int]] = {}
 
@@ -32,6 +33,7 @@ class Pace:
         self.kept = self.ahead >= self.every
         self.computed = self.kept or self.ahead == 0
         self.left_out += not self.computed
+        self.again |= self.computed and self.step > 0
         if self.kept:
             # what lies further apart than `every` steps is no neighbour
             self.behind = self.behind if self.ahead == self.every else 0
@@ -44,7 +46,7 @@ class Pace:
     @contextmanager
     def over(self, method: Method, network: nn.Module) -> Iterator[None]:
         """Inside, the calls of `network` keep this pace, and its `kind_of_call` says what decides the work of the
-        running one. DimbenchError at the end where no call was left out."""
+        running one. DimbenchError at the end where no call was left out, or every one after the first step."""
         forward: Callable[..., Any] = network.forward
 
         def whole(*args: Any, **kwargs: Any) -> Any:
@@ -59,6 +61,8 @@ class Pace:
                 vars(network).pop("kind_of_call", None)
         if self.every > 1 and not self.left_out:
             raise no_effect(method, "no step was left out")
+        if self.every > 1 and not self.again:
+            raise skipped_all(method)
 
 
 def first_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -31,6 +31,8 @@ class Quantisation(Method):
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
+        if missing := self.absent():
+            raise refuse(self, network, missing)
         found = linears(self, network)
         with ExitStack() as stack:
             for linear in found:
@@ -42,8 +44,6 @@ class Quantisation(Method):
         """The layer rounded, made once. UsageError where that cannot be here, in torchao's words."""
         known = _MADE.setdefault(linear, {})
         if self.name not in known:
-            if missing := self.absent():
-                raise refuse(self, network, missing)
             from torch import nn
             from torchao import quantization
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.methods.first_block import chain
-from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced
+from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced, skipped_all
 from dimbench.methods.reuse import branches_of
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class TeaCache(Method):
         if self.threshold and not all_.left_out:
             raise no_effect(self, "the modulated input always changed by more")
         if all_.left_out and all_.left_out == all_.calls - len(all_.added):
-            raise no_effect(self, "nothing was computed after the first step, so the threshold is too large")
+            raise skipped_all(self)
 
 
 class _SeenError(Exception):

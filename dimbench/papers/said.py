@@ -1,4 +1,4 @@
-"""Sentences and speeds that an audit was asked for."""
+"""Sentences, speeds and savings that an audit was asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from fnmatch import fnmatchcase
 
 from dimbench.names import folded
 from dimbench.papers import printed as tables
-from dimbench.papers import speed_claims
+from dimbench.papers import saved_claims, speed_claims
+from dimbench.papers.saved_claims import SavedClaim
 from dimbench.papers.sentences import Sentence, contradictions
 from dimbench.papers.speed_claims import SpeedClaim
 from dimbench.papers.survey_sentences import SENTENCES
@@ -20,6 +21,11 @@ def sentences(pattern: str = "*") -> list[Sentence]:
 def speeds(pattern: str = "*") -> list[SpeedClaim]:
     """Those about models, or from tables, whose name matches the wildcard."""
     return [each for each in speed_claims.CLAIMS if _matches(pattern, each.fast, each.slow, each.table)]
+
+
+def savings(pattern: str = "*") -> list[SavedClaim]:
+    """Those about models, or of methods, whose name matches the wildcard."""
+    return [each for each in saved_claims.CLAIMS if _matches(pattern, each.run.model, each.plain, each.paper)]
 
 
 def _tables(source: str) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,21 +68,30 @@ def of_macs(claim: SpeedClaim) -> float:
     return slow / fast
 
 
-def measured(claim: SpeedClaim, records: Sequence[Mapping[str, Any]]) -> list[tuple[float, str, int]]:
-    """How many times as fast it was in records of single passes, with the device and the batch; the newest of each."""
-    seconds: dict[str, dict[str, Mapping[str, Any]]] = {claim.fast: {}, claim.slow: {}}
-    for record in sorted(records, key=lambda record: record["created"]):
-        conditions = record["conditions"]
-        if (
-            record["command"] == "bench"
-            and record["model"] in seconds
-            and (conditions.get("mode"), conditions.get("resolution")) == ("inference", claim.resolution)
-            and record["metrics"].get("seconds")
-        ):
-            seconds[record["model"]][keys.key(conditions, keys.OF_MODEL)] = record
+Times = tuple[float, str, int]
+"""How many times as fast, on which device, with which batch."""
+
+
+def measured(claim: SpeedClaim, records: Sequence[Mapping[str, Any]]) -> list[Times]:
+    """How many times as fast it was in records of single passes."""
+    asked = {"mode": "inference", "resolution": claim.resolution}
+    single = [record for record in records if asked.items() <= record["conditions"].items()]
+    fast, slow = ([record for record in single if record["model"] == name] for name in (claim.fast, claim.slow))
+    return times(fast, slow, keys.OF_MODEL)
+
+
+def times(
+    fast: Sequence[Mapping[str, Any]], slow: Sequence[Mapping[str, Any]], without: Collection[str]
+) -> list[Times]:
+    """Of records of `bench` those that agree in all conditions but these: the newest of each."""
+    sides: list[dict[str, Mapping[str, Any]]] = []
+    for records in (fast, slow):
+        timed = [record for record in records if record["command"] == "bench" and record["metrics"].get("seconds")]
+        newest = sorted(timed, key=lambda record: record["created"])
+        sides.append({keys.key(record["conditions"], without): record for record in newest})
     found = []
-    for key, fast in seconds[claim.fast].items():
-        if slow := seconds[claim.slow].get(key):
-            times = slow["metrics"]["seconds"] / fast["metrics"]["seconds"]
-            found.append((times, fast["conditions"]["device_name"], fast["conditions"]["batch"]))
+    for key, record in sides[0].items():
+        if other := sides[1].get(key):
+            ratio = other["metrics"]["seconds"] / record["metrics"]["seconds"]
+            found.append((ratio, record["conditions"]["device_name"], record["conditions"]["batch"]))
     return found

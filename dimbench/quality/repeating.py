@@ -25,7 +25,7 @@ def needs(
     if not here and not recipe.files:
         missing[UNPUBLISHED] = "--weights FILE: the checkpoint, which nobody published"
     elif not here:
-        homes = " or ".join(f"{f.file} from {f.url or f.page or 'an unknown address'}" for f in recipe.files)
+        homes = " or ".join(f"{f.file} from {catalog.home(f)}" for f in recipe.files)
         missing["weights"] = f"--weights FILE: the checkpoint, {homes}"
     name = (request and request.autoencoder) or _autoencoder(recipe)
     if name and (absent := decoding.missing(name)):

@@ -14,6 +14,7 @@ from markupsafe import Markup
 from dimbench import units
 from dimbench.papers.claims import SURVEYS, Finding
 from dimbench.papers.printed import PARAMETERS
+from dimbench.papers.saved_claims import SavedClaim
 from dimbench.papers.sentences import Holds
 from dimbench.papers.speed_claims import SpeedClaim
 from dimbench.papers.verdicts import VerdictKind
@@ -51,6 +52,7 @@ def render(
     rules: Mapping[str, tuple[str, str]],
     answered: Answered = (),
     speeds: Sequence[SpeedClaim] = (),
+    savings: Sequence[SavedClaim] = (),
     records: Sequence[Mapping[str, Any]] = (),
 ) -> str:
     """The page; `rules` gives what each rule counts and where it is from, `records` what was measured here."""
@@ -63,13 +65,16 @@ def render(
     if speeds:
         body = html.table(audit_sentences.SPEEDS, audit_sentences.speed_rows(speeds, records))
         sections.append(Section("Speeds", body))
+    if savings:
+        body = html.table(audit_sentences.SAVINGS, audit_sentences.saving_rows(savings, records))
+        sections.append(Section("What methods save", body))
     sections.append(Section("The rules", _rules(findings, rules)))
     sections.append(Section("How to read this page", html.paragraphs(_method(findings))))
     return html.page(
         "Audit: do published parameter counts and GFLOPs hold?",
         sections,
         lead=audit.outcome(findings),
-        data=[*audit.records(findings), *audit_sentences.plain(answered, speeds, records)],
+        data=[*audit.records(findings), *audit_sentences.plain(answered, speeds, savings, records)],
     )
 
 

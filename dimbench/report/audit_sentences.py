@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dimbench import units
-from dimbench.papers import speed_claims
+from dimbench.papers import saved_claims, speed_claims
+from dimbench.papers.saved_claims import SavedClaim
 from dimbench.papers.sentences import Answer, Holds, Sentence
 from dimbench.papers.speed_claims import SpeedClaim
 from dimbench.report.tables import Table
@@ -39,7 +40,8 @@ def speed_rows(claims: Sequence[SpeedClaim], records: Sequence[Mapping[str, Any]
     return [
         (
             claim.fast, claim.slow, str(claim.resolution), f"x {speed_claims.printed(claim)}",
-            f"x {speed_claims.of_macs(claim):.2f}", _measured(claim, records), claim.script, claim.source,
+            f"x {speed_claims.of_macs(claim):.2f}", _times(speed_claims.measured(claim, records)), claim.script,
+            claim.source,
         )
         for claim in claims
     ]  # fmt: skip
@@ -50,17 +52,46 @@ def speeds(claims: Sequence[SpeedClaim], records: Sequence[Mapping[str, Any]]) -
     return Table(SPEEDS, speed_rows(claims, records), "Speeds", notes)
 
 
-def _measured(claim: SpeedClaim, records: Sequence[Mapping[str, Any]]) -> str:
-    found = speed_claims.measured(claim, records)
+def _times(found: Sequence[speed_claims.Times]) -> str:
     return "; ".join(f"x {times:.2f} on {device}, batch {batch}" for times, device, batch in found) or (
         units.NOT_MEASURED
     )
 
 
+SAVINGS = (
+    "method", "network", "px", "setting", "printed", "printed share", "executed share", "times fewer",
+    "time measured here", "by",
+)  # fmt: skip
+
+
+def saving_rows(claims: Sequence[SavedClaim], records: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+    """One saving of a method each as text, under SAVINGS."""
+    return [
+        (
+            claim.paper, claim.run.model, str(claim.run.resolution), claim.setting, claim.printed,
+            f"{claim.left:.3f}" if claim.left else saved_claims.NOT_STATED,
+            f"{(share := saved_claims.executed(claim)):.3f}", f"{1 / share:.2f}",
+            _times(saved_claims.measured(claim, records)), claim.source,
+        )
+        for claim in claims
+    ]  # fmt: skip
+
+
+def savings(claims: Sequence[SavedClaim], records: Sequence[Mapping[str, Any]]) -> Table:
+    notes = [
+        "Shares of the plain run: of FLOPs as printed, and of the multiply-adds of an image by rule macs, as it is "
+        "executed, without decoding. Time: how many times as fast in records of `dimbench bench --steps`."
+    ]
+    return Table(SAVINGS, saving_rows(claims, records), "What methods save", notes)
+
+
 def plain(
-    answered: Answered, claims: Sequence[SpeedClaim], records: Sequence[Mapping[str, Any]]
+    answered: Answered,
+    claims: Sequence[SpeedClaim],
+    saved: Sequence[SavedClaim],
+    records: Sequence[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """A record for each sentence and each speed, told from those of figures by their `kind`."""
+    """A record for each sentence, each speed and each saving, told from those of figures by their `kind`."""
     sentences = [
         {"kind": s.kind.value, "says": s.says, "source": s.source, "about": list(s.about), "verdict": a.verdict.value,
          "found": a.found, "command": s.command}
@@ -76,5 +107,14 @@ def plain(
                 "source": claim.source,
             }
             for claim in claims
+        ),
+        *(
+            {
+                "kind": "saving", "method": claim.paper, "model": claim.run.model, "base": claim.plain,
+                "resolution": claim.run.resolution, **claim.run.settings, "printed": claim.printed,
+                "printed_share": claim.left, "executed_share": saved_claims.executed(claim),
+                "measured": [list(each) for each in saved_claims.measured(claim, records)], "source": claim.source,
+            }
+            for claim in saved
         ),
     ]  # fmt: skip

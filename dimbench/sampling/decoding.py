@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dimbench import hub, presets
 from dimbench.diffusers_networks.latent_space import LatentSpace, latent_space, latent_spaces
 from dimbench.errors import DimbenchError, UsageError, plain
+from dimbench.progress import doing
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ def missing(name: str) -> list[str]:
     )
 
 
+@doing("loading the autoencoder")
 def load(name: str) -> Autoencoder:
     """The autoencoder `name`, on the CPU in float32; mean and deviation of its latents by channel are taken from a
     latents_stats.pt beside it. Raises DimbenchError where the place holds none."""

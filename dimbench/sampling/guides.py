@@ -22,7 +22,10 @@ RANDOM = "random"
 def opened(method: Autoguidance, guided: Backbone, network: nn.Module) -> tuple[Backbone, nn.Module]:
     """The guide with its weights, where and in what numbers `network` is; shapes alone where that is none but shapes.
     UsageError for one that draws other samples or is told other classes, or that has no weights."""
-    found = find(method.guide, guided.conditions.get("resolution"))
+    try:
+        found = find(method.guide, guided.conditions.get("resolution"))
+    except UsageError as error:
+        raise UsageError(f"--with {method} names no guide that is known: {error}") from None
     if found.state != guided.state or found.classes != guided.classes:
         raise UsageError(
             f"--with {method}: {found.name} draws {found.state} of {_classes(found)}, and {guided.name} {guided.state} "

@@ -16,7 +16,7 @@ from dimbench.counting.rules import RULES
 from dimbench.counting.text_encoders import text_encoders
 from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
-from dimbench.meta import shapes_only
+from dimbench.meta import NeedsValuesError, shapes_only
 from dimbench.methods.reuse import linears
 from dimbench.results import Record
 from dimbench.sampling import decoding, run
@@ -65,11 +65,20 @@ def usual_settings(backbone: Backbone, with_: Sequence[str] = ()) -> Settings:
     return settings_of(backbone, usual.get("sampler"), usual["steps"], usual["cfg"], with_)
 
 
+def check_methods(backbone: Backbone, sampler: str | None, steps: int, cfg: float, with_: Sequence[str]) -> None:
+    """Raise UsageError where such a run cannot be by these methods, in less time than it takes to read or draw."""
+    if with_:
+        settings, process = settings_of(backbone, sampler, steps, cfg, with_), find_process(backbone.diffusion)
+        run.check(settings, process, backbone)
+        Run(backbone, costs.skeleton(backbone)[1], process, settings)
+
+
 def image_cost(
     backbone: Backbone, settings: Settings, decoded: bool, images: int | None = None, fill: costs.Fill | None = None
 ) -> ImageCost:
     """Counted on shapes alone, or where `images` says how many on real tensors, with the initial weights or what
-    `fill` puts there; where `decoded`, with the published autoencoder. UsageError for an adaptive sampler on shapes."""
+    `fill` puts there; where `decoded`, with the published autoencoder. UsageError on shapes for an adaptive sampler and
+    for a method that looks at values."""
     real = images is not None
     if settings.sampler == ADAPTIVE and not real:
         raise UsageError(
@@ -82,9 +91,17 @@ def image_cost(
     with nullcontext() if real else shapes_only():
         decoder = decoder_of(backbone) if decoded else None
     whole = Run(backbone, network, process, settings, decoder)
-    rows = range(images or 1)
-    noise = SampleNoise(0, rows, "cpu" if real else "meta")
-    return traced(whole, noise)
+    noise = SampleNoise(0, range(images or 1), "cpu" if real else "meta")
+    try:
+        return traced(whole, noise)
+    except NeedsValuesError:
+        deciding = next((method for method in settings.methods if method.by_values), None)
+        if deciding is None:
+            raise
+        raise UsageError(
+            f"values decide what --with {deciding} leaves out, so that shapes do not tell its cost; count on real "
+            "tensors with --real"
+        ) from None
 
 
 def traced(whole: Run, noise: SampleNoise) -> ImageCost:

@@ -106,7 +106,7 @@ class Request:
         self._check_latents()
         missing = []
         if self.checkpoint is None and not self.random_weights:
-            published = " or ".join(f"{c.file} from {c.url or c.page or 'an unknown address'}" for c in self.published)
+            published = " or ".join(f"{c.file} from {catalog.home(c)}" for c in self.published)
             missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
         elif self.weights is None and self.known is None and not self.random_weights:
             from dimbench.weights.opening import holds_weights
@@ -134,6 +134,12 @@ class Request:
         if self.labels:
             raise UsageError(f"{self.backbone.name} is told no class; leave out --labels {self.labels}")
         return None
+
+    def check_methods(self, texts: Sequence[str]) -> None:
+        """Raise UsageError where the images cannot be drawn by these methods, before anything is read."""
+        from dimbench.sampling.image_cost import check_methods
+
+        check_methods(self.backbone, self.sampler, self.steps, self.cfg, texts)
 
 
 def refuse_if_missing(what: str, missing: Sequence[str], instead: str = "") -> None:

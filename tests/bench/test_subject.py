@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from dimbench import presets
 from dimbench.bench import subject
 from dimbench.bench.rows import Row
+from dimbench.weights import catalog
 
 DIGITS = ("dit-digits", "sit-digits", "dimsum-digits")
 
@@ -38,6 +40,15 @@ def test_steps_guidance_and_training_multiply_the_work() -> None:
     assert step.macs_timed == 3 * macs
     half = cost(Row("dit-digits", 8, dtype="bf16"), batch=2)
     assert step.weights == 4 * 2 * half.weights  # gradient and two averages beside the weights, all in float32
+
+
+def test_what_values_decide_is_counted_on_the_run_that_is_timed() -> None:
+    weights = catalog.path_of(presets.find("dit-digits").checkpoints[0])
+    row = Row("dit-digits", 8, mode="sample", steps=8, weights=str(weights), methods=("first-block:threshold=0.8",))
+    plain, executed = cost(row, batch=2).macs_timed, build(row, 2).executed
+    assert executed is not None
+    assert 0.1 * plain < executed().macs("macs") < 0.95 * plain
+    assert build(replace(row, methods=("fora",)), 2).executed is None
 
 
 def test_a_run_is_timed_with_the_sampler_that_draws() -> None:
@@ -77,6 +88,33 @@ def test_a_call_and_a_run_give_finite_images(name: str) -> None:
     images = run.call()
     assert images.shape == (2, 1, 8, 8)
     assert images.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("row", "made"),
+    [
+        (Row("dit-digits", 8, dtype="bf16"), torch.bfloat16),
+        (Row("dit-digits", 8, dtype="fp32"), torch.float32),
+        (Row("dit-digits", 8, dtype="bf16", mode="train"), torch.float32),
+        (Row("dit-digits", 8, dtype="bf16", weights="dit-digits"), torch.float32),
+    ],
+)
+def test_weights_of_chance_never_take_more_than_their_type(
+    row: Row, made: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of 8 billion weights in bfloat16 fits where it would not in float32."""
+    created, types = subject.backbone.created, []
+
+    def watched(found: subject.Backbone) -> torch.nn.Module:
+        model = created(found)
+        types.append({parameter.dtype for parameter in model.parameters() if parameter.requires_grad})
+        return model
+
+    monkeypatch.setattr(subject.backbone, "created", watched)
+    monkeypatch.setattr(subject.checkpoints, "fill", lambda *_: [])
+    build(row, 1)
+    assert types == [{made}]
+    assert torch.get_default_dtype() == torch.float32
 
 
 def test_branches_are_merged_for_inference_only() -> None:

@@ -13,6 +13,7 @@ from tests.console import dimbench, refused
 
 FORA = ("--with", "fora:every=3")
 DRAW = ("sample", "dit-digits", "--steps", "4", "--num-images", "2", "--batch", "2")
+NOWHERE = ("--reference", "nowhere.npz")
 
 
 @pytest.mark.parametrize(
@@ -25,7 +26,27 @@ DRAW = ("sample", "dit-digits", "--steps", "4", "--num-images", "2", "--batch", 
         (("flops", "dit-s2", "--steps", "4", "--with", "fora:every=3,every=4"), "every is set twice; set it once"),
         (("flops", "dit-s2", "--guide", "dit-s4"), "--guide dit-s4 was given without --steps"),
         (("flops", "dit-s2", "--with", "fora"), "give the steps of the sampler with --steps N"),
-        (("flops", "dit-s2", "--steps", "4", "--with", "teacache"), "--real"),
+        (
+            ("flops", "dit-s2", "--steps", "4", "--with", "teacache"),
+            "values decide what --with teacache:threshold=0.2 leaves",
+        ),
+        (("flops", "dit-s2", "--with", "teacache"), "--with teacache was given without --steps"),
+        (
+            ("flops", "dit-s2", "--steps", "4", "--with", "fora:every=99"),
+            "fora:every=99 left out every step but the first",
+        ),
+        (("flops", "dit-s2", "--steps", "4", "--with", "fora+tome"), "give --with fora --with tome"),
+        (("flops", "dit-s2", "--steps", "4", "--with", "attention=sage"), "not installed"),
+        (("flops", "dit-s2", "--steps", "4", "--cfg", "--guide", "nosuch"), "autoguidance:guide=nosuch names no guide"),
+        (("flops", "dit-s2", "--steps", "4", "--cfg", "--guide", ""), "autoguidance names no guide"),
+        (("bench", "dit-digits", "--steps", "4", "--with", "fora+tome"), "give --with fora --with tome"),
+        (("bench", "dit-digits", "--steps", "4", "--with", "deep"), "deep wraps U-DiT"),
+        (("fid", "--model", "dit-digits", *NOWHERE, "--with", "deep"), "deep wraps U-DiT"),
+        (("frontier", "dit-digits", *NOWHERE, "--with", "deep"), "deep wraps U-DiT"),
+        (("frontier", "dit-digits", *NOWHERE, "--with", "fora+nosuch"), "unknown method"),
+        (("frontier", "dit-digits", *NOWHERE, "--out", "/proc/no/f.jsonl"), "cannot write to"),
+        (("fid", "--model", "dit-digits", *NOWHERE, "--out", "/proc/no/f.jsonl"), "cannot write to"),
+        (("sample", "dit-s2", "--with", "deep"), "deep wraps U-DiT"),
         (("flops", "dit-s2", "--steps", "4", "--with", "interval"), "unguided"),
         (("bench", "dit-digits", "--mode", "train", *FORA), "acts from step to step of a sampling run"),
         (("bench", "dit-digits", *FORA), "acts from step to step of a sampling run"),
@@ -58,7 +79,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", ["first-block", "teacache"])
 def test_a_threshold_that_skips_every_step_is_an_error(method: str) -> None:
-    assert "so the threshold is too large" in refused(1, *DRAW, "--with", f"{method}:threshold=1e9")
+    assert "left out every step but the first" in refused(1, *DRAW, "--with", f"{method}:threshold=1e9")
 
 
 def test_a_folder_drawn_by_other_methods_is_refused(tmp_path: Path) -> None:
@@ -81,7 +102,7 @@ def test_a_method_is_part_of_the_protocol() -> None:
         "--model",
         "dit-digits",
         "--steps",
-        "3",
+        "4",
         "--num-images",
         "8",
         "--json",

@@ -186,3 +186,14 @@ def test_bad_input_is_one_sentence(
 
 def test_an_unknown_format_is_refused() -> None:
     assert re.search("rich.*csv.*markdown.*latex.*html.*json", refused(2, "table", "dit-4", "--format", "word"), re.S)
+
+
+def test_audit_sets_savings_beside_what_a_run_executes() -> None:
+    shown = json.loads(dimbench("audit", "dit-xl2", "--json").stdout)
+    (saving,) = (entry for entry in shown if entry.get("method") == "TaylorSeer")
+    assert (saving["kind"], saving["methods"], saving["base"]) == ("saving", ["taylor:every=4,order=4"], "dit-xl2")
+    assert saving["printed_share"] == pytest.approx(1 / 3.57)
+    assert 0.26 < saving["executed_share"] < 0.28
+    text = dimbench("audit", "dit-xl2").stdout
+    assert "What methods save" in text
+    assert "not measured" in text

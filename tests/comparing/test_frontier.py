@@ -52,7 +52,7 @@ def test_what_is_stored_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.M
     again = rows(*SMALL, "--with", "fora:every=2", "--out", file)
     assert len(again) == 2
     assert not drawn
-    assert len(rows(*SMALL, "--with", "fora:every=4", "--out", file)) == 2
+    assert len(rows(*SMALL, "--with", "fora:every=3", "--out", file)) == 2
     assert len(drawn) == 4, "a new row has a plain run of its own to stand beside"
     assert len(file.read_text().splitlines()) == 3
 
@@ -133,7 +133,7 @@ def test_a_panel_has_the_newest_of_each_row_and_its_plain_run() -> None:
 
 @pytest.mark.slow
 def test_shards_of_a_frontier_merge_into_the_whole(tmp_path: Path) -> None:
-    wanted = [word for every in (2, 3, 4) for word in ("--with", f"fora:every={every}")]
+    wanted = [word for text in ("fora:every=2", "fora:every=3", "tome:ratio=0.5") for word in ("--with", text)]
     parts = [tmp_path / f"{part}.jsonl" for part in (1, 2)]
     shards = [rows(*SMALL, *wanted, "--shard", f"{part}/2", "--out", file) for part, file in enumerate(parts, start=1)]
     assert sorted(map(len, shards)) == [2, 2]
@@ -141,5 +141,5 @@ def test_shards_of_a_frontier_merge_into_the_whole(tmp_path: Path) -> None:
     assert dimbench("merge", *parts, "--out", tmp_path / "all.jsonl").code == 0
     found = [json.loads(line) for line in (tmp_path / "all.jsonl").read_text().splitlines()]
     assert sorted(str(record["conditions"].get("methods", "")) for record in found) == [
-        "", "['fora:every=2']", "['fora:every=3']", "['fora:every=4']",
+        "", "['fora:every=2']", "['fora:every=3']", "['tome:ratio=0.5']",
     ]  # fmt: skip

@@ -16,6 +16,8 @@ import dimbench as package
 from dimbench import presets
 from dimbench.counting import costs, kept
 from dimbench.errors import UsageError
+from dimbench.papers import saved_claims
+from dimbench.papers.saved_claims import ClaimedRun
 from tests.console import dimbench
 
 ROOT = Path(__file__).parent.parent.parent
@@ -200,3 +202,30 @@ def test_list_shows_what_was_counted(nothing_ships: Path) -> None:
 def test_an_unknown_name_is_refused() -> None:
     with pytest.raises(UsageError):
         kept.known("dit-s3")
+
+
+RUNS = saved_claims.runs()
+
+
+@shipped_here
+def test_all_runs_that_are_asked_for_ship_and_are_current() -> None:
+    absent = [run for run in RUNS if kept.known_run(run.model, run.resolution, run.settings) is None]
+    assert not absent, f"runs that ship are old; python results/kept_counts.py makes them again ({absent[:3]} ...)"
+
+
+@shipped_here
+@pytest.mark.slow
+@pytest.mark.parametrize("run", RUNS, ids=str)
+def test_all_runs_that_ship_are_what_a_count_gives(run: ClaimedRun) -> None:
+    assert kept.known_run(run.model, run.resolution, run.settings) == run.counted()
+
+
+def test_a_run_is_counted_once_for_its_settings(nothing_ships: Path) -> None:
+    run = ClaimedRun("dit-digits", 8, 4, 1.5, None, ("fora:every=2",))
+    other = replace(run, steps=6)
+    assert kept.run(run.model, 8, run.settings, lambda: 7) == 7
+    assert kept.run(run.model, 8, run.settings, lambda: 8) == 7
+    assert kept.run(other.model, 8, other.settings, lambda: 9) == 9
+    kept._texts.cache_clear()
+    assert kept.known_run(run.model, 8, run.settings) == 7
+    assert kept.known("dit-digits", 8) is None, "a pass of it is none of its runs"

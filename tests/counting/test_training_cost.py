@@ -11,7 +11,7 @@ from torch import nn
 
 from dimbench import backbone
 from dimbench.counting.training_cost import training_step
-from dimbench.papers import gpu_days, saved_claims
+from dimbench.papers import gpu_days
 from tests.console import dimbench, refused
 
 
@@ -66,8 +66,3 @@ def test_a_claim_of_days_needs_a_share_of_each_ceiling() -> None:
     found = gpu_days.implied(int(7.85e12 * 86.4 / 10), claim)
     assert found["v100-fp32"] == pytest.approx(1e-3 * 1000, rel=1e-6)
     assert found.keys() == {"v100-fp32", "v100-fp16"}
-
-
-def test_what_a_method_saves_is_what_its_run_executes() -> None:
-    claim = saved_claims.SavedClaim("", "dit-s2", "dit-s2", 256, 9, 1.5, ("fora:every=3",), "", "")
-    assert 1 / 3 < saved_claims.executed(claim) < 0.36
