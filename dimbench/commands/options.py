@@ -308,6 +308,10 @@ ExtractorName = Annotated[
         show_default="the former for 8 x 8 pixels, else the latter",
     ),
 ]
+Lpips = Annotated[
+    Path | None,
+    typer.Option(help="With --autoencoder: the authors' weights of LPIPS by VGG16 (vgg.pth).", show_default="no LPIPS"),
+]
 Vgg = Annotated[
     Path | None,
     typer.Option(

@@ -32,6 +32,7 @@ METRICS = {
     "recall_vgg": "recall (VGG)",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
+    "lpips": "LPIPS",
 }
 
 DISTANCES = ("fid", "fd_dinov2", "fd_clip", "rfid", "rfd_dinov2", "rfd_clip")  # of which a record has one
