@@ -19,7 +19,7 @@ from dimbench.results import Record, append, so_far
 
 FILE = Path(__file__).with_name("compare-at-rest.jsonl")
 MODEL, BUDGET = "dit-digits", 0.5  # seconds that each process measures
-ROUNDS = 5  # that a comparison begins with; it takes up to four times as many
+ROUNDS = 3  # that a comparison begins with; it takes up to four times as many
 
 
 def compared(seed: int) -> Record:

@@ -18,9 +18,18 @@ from dimbench.presets import Claim, Preset
 from tests import example
 
 ALL = [preset for preset in presets.all_presets().values() if preset.is_native]
-LARGE = 1e8  # parameters
+LARGE, MIDDLING = 1e8, 4e7  # parameters
+
+
+def _takes_long(preset: Preset) -> bool:
+    """A large one, and a middling one whose family has a smaller."""
+    least = min(other.counted["params"] for other in ALL if other.family == preset.family)
+    size = preset.counted["params"]
+    return size > LARGE or size > max(MIDDLING, least)
+
+
 SMALL = [
-    pytest.param(preset, id=preset.name, marks=pytest.mark.slow if preset.counted["params"] > LARGE else ())
+    pytest.param(preset, id=preset.name, marks=pytest.mark.slow if _takes_long(preset) else ())
     for preset in ALL
     if preset.counted["params"] < 2e8
 ]
