@@ -58,6 +58,7 @@ BESIDE = {
     ("from_diffusers", "backbone"),
     ("foreign", "arguments"),
     ("methods", "arguments"),
+    ("methods", "diffusers_networks"),
     ("diffusers_networks", "preset_files"),
     ("diffusers_networks", "presets"),
     ("presets", "preset_files"),

@@ -16,6 +16,7 @@ from dimbench.backbone import Backbone
 from dimbench.counting.bill import _Ledger
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.from_diffusers import FromDiffusers
 from dimbench.methods.fake_quantisation import rounded
 from dimbench.methods.guiding import Guided
 from dimbench.methods.pace import Pace
@@ -27,6 +28,7 @@ from dimbench.sampling.noise_levels import sigma
 from dimbench.sampling.run import Run
 from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import catalog, checkpoints
+from tests.models.small_diffusers import SMALL
 
 NEUTRAL = {
     "fora": "fora:every=1",
@@ -41,13 +43,28 @@ NEUTRAL = {
     "fast-attn": "fast-attn:plan=f",
     "attention": "attention=flash",  # of a CPU
     "guidance": "guidance",
+    "diffusers-first-block": "diffusers-first-block:threshold=0",
+    "diffusers-pab": "diffusers-pab:every=1",
+    "diffusers-faster": "diffusers-faster:every=1",
+    "diffusers-taylor": "diffusers-taylor:every=1",
+    "diffusers-mag": "diffusers-mag:ratios=1/1/1/1/1/1/1,most=0",
 }
 
 
 def network_for(method: str) -> tuple[Backbone, nn.Module]:
     """A small network with weights that are nowhere zero, of a kind that the method wraps."""
+    if method.startswith("diffusers-"):
+        return nowhere_zero(of_diffusers("FluxTransformer2DModel"))
     small = "ddt-b2,input_size=4,hidden_size=32,num_groups=2,num_blocks=3,num_encoder_blocks=2"
-    found = backbone.find({"deep": "udit-digits", "state": small}.get(method, "dit-digits"))
+    return nowhere_zero(backbone.find({"deep": "udit-digits", "state": small}.get(method, "dit-digits")))
+
+
+def of_diffusers(class_name: str, process: str = "rectified-flow") -> FromDiffusers:
+    config, _ = SMALL[class_name]
+    return FromDiffusers(f"diffusers:{class_name}", class_name, config, process=backbone._process(process))
+
+
+def nowhere_zero(found: Backbone) -> tuple[Backbone, nn.Module]:
     model = backbone.created(found)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -89,6 +106,9 @@ def _effective(name: str) -> str:
         "teacache": "teacache:threshold=0.9",
         "guidance": "guidance:scale=3",
         "autoguidance": "autoguidance:guide=udit-digits",
+        "diffusers-first-block": "diffusers-first-block:threshold=0.5",
+        "diffusers-taylor": "diffusers-taylor:every=3",
+        "diffusers-mag": "diffusers-mag:ratios=1/1/1/1/1/1/1",
     }.get(name, name)
 
 
@@ -446,3 +466,50 @@ def test_layers_that_are_told_more_than_their_input_are_left_as_they_are() -> No
     found = backbone.find("dim-digits")
     network = found.running(backbone.created(found))
     assert drawn(found, network, "fake-w8a8", steps=3).isfinite().all()
+
+
+def test_hooks_of_diffusers_leave_nothing_in_the_network() -> None:
+    found, network = network_for("diffusers-faster")
+    before = {name: set(vars(part)) for name, part in network.named_modules()}
+    for name in ("diffusers-faster", "diffusers-taylor:every=3"):
+        drawn(found, network, name)
+    assert before == {name: set(vars(part)) for name, part in network.named_modules()}
+
+
+def test_attention_that_a_hook_broadcasts_is_counted_as_it_runs() -> None:
+    found = of_diffusers("FluxTransformer2DModel")
+    plain, half = (
+        image_cost(found, settings_of(found, None, 10, 1.0, texts), decoded=False).bill.by_operator["attention"]
+        for texts in ((), ("diffusers-pab:every=2",))
+    )
+    assert half == plain / 2
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "words"),
+    [
+        (backbone.find("dit-digits"), "diffusers-pab", "it is no network of diffusers"),
+        (of_diffusers("DiTTransformer2DModel", "gaussian"), "diffusers-taylor", "knows none of its parts"),
+        (of_diffusers("SanaTransformer2DModel"), "diffusers-first-block", "not registered"),
+        (of_diffusers("SD3Transformer2DModel"), "diffusers-first-block:threshold=0.9", "fails within its hook"),
+        (of_diffusers("FluxTransformer2DModel"), "diffusers-mag:ratios=1/1", "2 ratios are for as many calls"),
+        (of_diffusers("FluxTransformer2DModel"), "diffusers-first-block:threshold=1e-9", "computed in every call"),
+        (of_diffusers("FluxTransformer2DModel"), "diffusers-pab:every=99", "every step but the first"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_hook_of_diffusers_that_does_nothing_is_refused(found: Backbone, text: str, words: str) -> None:
+    with pytest.raises(DimbenchError, match=words):
+        drawn(*nowhere_zero(found), text, steps=7)
+
+
+def test_a_hook_of_diffusers_is_not_mixed_up_by_calls_of_several_shapes() -> None:
+    found, network = network_for("diffusers-pab")
+    with pytest.raises(DimbenchError, match="needs calls of one shape"):
+        drawn(found, network, "diffusers-pab", "cfg-cache", steps=7)
+
+
+def test_ratios_are_numbers() -> None:
+    for text in ("diffusers-mag", "diffusers-mag:ratios=1/x"):
+        with pytest.raises(UsageError, match="give one for each call of the network"):
+            methods.parse([text])
