@@ -22,7 +22,8 @@ class Method(ABC):
     """A frozen dataclass of its settings, whose defaults are those that people use. `changes` says what it takes hold
     of: two methods that change the same exclude each other. `timed` is false where only the values are as the method
     has them, so that its time means nothing; `by_values` is true where what is left out depends on the images;
-    `numbers` are those in which the blocks' linear layers multiply, where not in the network's own."""
+    `numbers` are those in which the blocks' linear layers multiply, where not in the network's own; where it `converts`
+    numbers, what that takes may decide its time."""
 
     name: ClassVar[str]
     changes: ClassVar[str]
@@ -32,6 +33,7 @@ class Method(ABC):
     timed: ClassVar[bool] = True
     by_values: ClassVar[bool] = False
     numbers: ClassVar[str] = ""
+    converts: ClassVar[bool] = False
 
     @abstractmethod
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
