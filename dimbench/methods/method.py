@@ -17,6 +17,9 @@ OnStep = Callable[[int], None]
 """Told the number of each step of the sampler before it is taken, 0 for the first."""
 
 
+Applied = Callable[["nn.Module"], AbstractContextManager[OnStep]]
+
+
 @dataclass(frozen=True)
 class Method(ABC):
     """A frozen dataclass of its settings, whose defaults are those that people use. `changes` says what it takes hold
@@ -39,6 +42,11 @@ class Method(ABC):
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
         """Inside, `network` runs with the method, for one run of a sampler. Raises UsageError where the method cannot
         wrap the network, and at the end DimbenchError where it did not take effect."""
+
+    def prepared(self, network: nn.Module, draw: Callable[[int], object]) -> Applied:
+        """`applied` for runs such as `draw` makes of so many images, without a method, where something has to be
+        learned from them."""
+        return self.applied
 
     @classmethod
     def absent(cls) -> str:

@@ -4,6 +4,7 @@ cannot wrap or what had no effect is refused."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from contextlib import nullcontext
 from importlib.util import find_spec
 
@@ -17,7 +18,7 @@ from dimbench.counting.bill import _Ledger
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
-from dimbench.methods.fake_quantisation import rounded
+from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.guiding import Guided
 from dimbench.methods.pace import Pace
 from dimbench.methods.quantisation import Int8
@@ -228,6 +229,46 @@ def test_rounding_keeps_the_grid() -> None:
     assert torch.allclose(rounded(x, 2), torch.tensor([[-1.0, 0.0, 0.0, 0.0]]))  # half rounds to even
     assert (rounded(x, 8) - x).abs().max() <= 0.5 / 127 + 1e-7
     assert torch.equal(rounded(torch.zeros(1, 3), 8), torch.zeros(1, 3))
+
+
+def test_balanced_channels_share_their_largest_magnitudes() -> None:
+    weight = torch.tensor([[4.0, 0.5, 1.0], [-1.0, 0.1, 0.2]])
+    inputs = [torch.tensor([1.0, 8.0, 1.0])]
+    scale = balance(inputs, weight)
+    assert torch.allclose(inputs[0] * scale, torch.tensor([2.0, 2.0, 1.0]))
+    assert torch.allclose(inputs[0] * scale, (weight / scale).abs().amax(dim=0))
+
+
+def test_calls_whose_order_is_that_of_the_weights_weigh_less() -> None:
+    weight = torch.tensor([[1.0, 2.0, 3.0]])
+    alike, opposed = torch.tensor([1.0, 2.0, 30.0]), torch.tensor([30.0, 2.0, 1.0])
+    assert spearman(alike, weight[0]) == pytest.approx(1)
+    assert spearman(opposed, weight[0]) == pytest.approx(-1)
+    share = math.exp(1) / (math.exp(1) + math.exp(-1))
+    assert torch.allclose(weight[0] / balance([alike, opposed], weight) ** 2, share * opposed + (1 - share) * alike)
+
+
+def test_a_salient_channel_costs_less_when_it_is_balanced() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(64, 32, generator=generator), torch.randn(48, 32, generator=generator)
+    x[:, 3] *= 100
+    scale = balance([x.abs().amax(dim=0)], weight)
+
+    def error(x: Tensor, weight: Tensor) -> float:
+        return float((rounded(x, 8) @ rounded(weight, 8).T - x @ weight.T).norm())
+
+    assert error(x * scale, weight / scale) < 0.5 * error(x, weight)
+
+
+def test_calibrated_rounding_is_the_same_in_each_run_and_of_its_own() -> None:
+    found, network = network_for("fake-w4a8")
+    once = drawn(found, network, "fake-w4a8:calibrate=4")
+    assert torch.equal(drawn(found, network, "fake-w4a8:calibrate=4"), once)
+    assert not torch.equal(drawn(found, network, "fake-w4a8"), once)
+    assert count("dit-digits", 4, "fake-w4a8:calibrate=4") == count("dit-digits", 4)
+    assert [str(*methods.parse([text])) for text in ("fake-w8a8", "fake-w8a8:calibrate=4")] == [
+        "fake-w8a8", "fake-w8a8:calibrate=4",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
