@@ -149,11 +149,14 @@ def find_recipe(name: str) -> Recipe:
 
 
 def family_label(family: str) -> str:
-    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself; a
-    variant without a label names its family."""
+    """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself,
+    "LTX-Video 2B" of LTX-Video; a variant without a label names its family."""
     first = next(preset for preset in all_presets().values() if preset.family == family)
     label = first.label.split("/")[0]
-    return label if first.label == first.name else label.rpartition("-")[0] or label
+    head, _, size = label.rpartition("-")
+    if first.label == first.name or not head:
+        return label
+    return label.rpartition(" ")[0] if " " in size else head
 
 
 @cache
@@ -173,15 +176,16 @@ def find(name: str) -> Preset:
     return names.find(name, all_presets(), "model", "see `dimbench list`")
 
 
-_SETTINGS = re.compile(r"(?P<head>.*?)(?P<settings>(?:,\w+=[^,]*)*)")
+SETTING = r"(\w+)=((?:\[[^\]]*\]|\([^)]*\)|[^,])*)"
+"""KEY=VALUE; only a list in brackets has commas in it."""
+_SETTINGS = re.compile(rf"(?P<head>.*?)(?P<settings>(?:,{SETTING})*)")
 
 
 def split(text: str) -> tuple[str, dict[str, str]]:
-    """ "dit-s2,depth=6" -> ("dit-s2", {"depth": "6"})."""
+    """ "dit-s2,depth=6" -> ("dit-s2", {"depth": "6"}); "dico-s,depth=[1,1,1,1,1]" has one setting."""
     found = _SETTINGS.fullmatch(text)
     assert found, "the pattern takes all"
-    pairs = (part.split("=", 1) for part in found["settings"].split(",")[1:])
-    return found["head"], dict(pairs)
+    return found["head"], dict(re.findall(f",{SETTING}", found["settings"]))
 
 
 def is_foreign(text: str) -> bool:

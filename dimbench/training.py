@@ -29,7 +29,7 @@ OnStep = Callable[[int, float], None]
 @dataclass(frozen=True)
 class TrainingRecipe:
     """AdamW at `lr`, warmed up over `warmup` steps and then lowered to zero along a cosine; `ema` is the share of the
-    average that stays at each step."""
+    average that stays at each step, at most (1 + step) / (10 + step)."""
 
     steps: int = 4000
     batch: int = 128

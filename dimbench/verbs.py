@@ -259,6 +259,7 @@ def fid_task(
     extractor: str | None = None,
     inception: Path | None = None,
     vgg: Path | None = None,
+    lpips: Path | None = None,
     repeats: int = 1,
     keep: bool = True,
     rebuilt_by: str | None = None,
@@ -284,7 +285,7 @@ def fid_task(
     from dimbench.sampling.request import Request
 
     device = ranks.here().device(device)
-    networks = Networks(extractor, inception, vgg)
+    networks = Networks(extractor, inception, vgg, lpips)
     if rebuilt_by and images:
         from dimbench.quality.rebuilding import Rebuilt
 

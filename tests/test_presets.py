@@ -64,3 +64,15 @@ def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) ->
     file.write_text(f'backbone = "sit"\n[variants.mine]\nrecipes = [{recipe}]\n')
     with pytest.raises(DimbenchError, match=said):
         preset_files.read(file)
+
+
+def test_every_family_has_a_name_of_its_own() -> None:
+    families = dict.fromkeys(preset.family for preset in presets.all_presets().values())
+    labels = {presets.family_label(family): family for family in families}
+    assert len(labels) == len(families)
+    assert {"DiT", "SDXL", "LTX-Video", "Hunyuan-DiT", "diffusers PixArt-Sigma"} <= labels.keys()
+
+
+def test_a_list_in_brackets_is_one_setting() -> None:
+    assert presets.split("dico-s,depth=[1, 2],hidden_size=8") == ("dico-s", {"depth": "[1, 2]", "hidden_size": "8"})
+    assert presets.chosen(["dico-s,depth=[1,2]"]) == ["dico-s,depth=[1,2]"]

@@ -73,6 +73,7 @@ def run(
     extractor: options.ExtractorName = None,
     inception: options.Inception = None,
     vgg: options.Vgg = None,
+    lpips: options.Lpips = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Keep no image on disk; an interrupted run then begins again.")
     ] = False,
@@ -86,16 +87,18 @@ def run(
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
-    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, precision and recall.
+    """Draw or take images and compare them with real ones: FID, sFID, Inception Score, KID, MIND, precision and recall.
 
-    With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM. Several GPUs
-    or machines share the work: torchrun --nproc-per-node N -m dimbench fid ... --device cuda, or srun.
+    With --images and --autoencoder: what the autoencoder makes of them, against them: rFID, PSNR, SSIM, LPIPS. Several
+    GPUs or machines share the work: torchrun --nproc-per-node N -m dimbench fid ... --device cuda, or srun.
     """
     if sum((bool(names), images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of NAME, --images PLACE, --recipe NAME or --real")
     drawing = [name for name in DRAWING if not (images and name == "autoencoder")]
     if (images or real) and (meant := _given(ctx, drawing)):
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
+    if lpips and not (images and autoencoder):
+        raise UsageError(f"--lpips {lpips} is for what an autoencoder makes of --images; give both, or leave it out")
     if for_ranks and not plan:
         raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")
     file = None if plan else output_file(out)
@@ -106,7 +109,8 @@ def run(
         raise UsageError(f"--weights {weights} cannot fit {len(drawn)} models; give one model")
     tasks = [verbs.fid_task(
         backbone, images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference,
-        extractor=extractor, inception=inception, vgg=vgg, repeats=repeats, keep=not stream, planned_ranks=for_ranks,
+        extractor=extractor, inception=inception, vgg=vgg, lpips=lpips, repeats=repeats, keep=not stream,
+        planned_ranks=for_ranks,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
         compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),

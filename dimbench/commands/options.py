@@ -100,8 +100,10 @@ def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, we
     from dimbench import hub, presets
 
     for setting in settings or ():
-        if not re.fullmatch(r"\w+=[^,]*", setting):
-            raise UsageError(f"--set {setting!r} is not understood; give KEY=VALUE, such as width=384")
+        if not re.fullmatch(presets.SETTING, setting):
+            raise UsageError(
+                f"--set {setting!r} is not understood; give KEY=VALUE, such as width=384, or depth=[1,2] for several"
+            )
     found = presets.chosen(names)
     for head in (presets.split(name)[0] for name in found if fetch):
         if hub.is_name(head):
@@ -305,6 +307,10 @@ ExtractorName = Annotated[
         "weights dinov2-vitl14:FILE (FD-DINOv2) and clip-vit-l14-336:FOLDER (CMMD).",
         show_default="the former for 8 x 8 pixels, else the latter",
     ),
+]
+Lpips = Annotated[
+    Path | None,
+    typer.Option(help="With --autoencoder: the authors' weights of LPIPS by VGG16 (vgg.pth).", show_default="no LPIPS"),
 ]
 Vgg = Annotated[
     Path | None,

@@ -67,6 +67,7 @@ METRICS = {
     "fd_clip": Metric(MetricKind.QUALITY),
     "cmmd": Metric(MetricKind.QUALITY),
     "kid_mean": Metric(MetricKind.QUALITY),
+    "mind": Metric(MetricKind.QUALITY),
     "is_mean": Metric(MetricKind.QUALITY, worse=-1),
     "precision": Metric(MetricKind.QUALITY, worse=-1),
     "recall": Metric(MetricKind.QUALITY, worse=-1),

@@ -1,4 +1,4 @@
-"""What four surveys of July 2025, and a paper, say in sentences, answered from their own tables and from counts."""
+"""What four surveys of July 2025, and two papers, say in sentences, answered from their own tables and from counts."""
 
 from __future__ import annotations
 
@@ -217,6 +217,11 @@ def _half() -> Answer:
     return holds(round(share, 2) == 0.5, f"{share:.1%}: 64.53 G counted on its own code, which is not in dimbench")
 
 
+def _a_twentieth() -> Answer:
+    large, small = (kept.sums(name, 1024).params["params"] / 1e9 for name in ("flux1-dev", "sana-0.6b"))
+    return holds(round(large / small) == 20, f"{large:.1f} B of FLUX.1-dev are {large / small:.1f} times {small:.2f} B")
+
+
 def _unknown(why: str) -> Answer:
     return Answer(Holds.UNKNOWN, why)
 
@@ -271,6 +276,8 @@ SENTENCES = (
     Sentence(A, MMDIT, "Captions: 95 synthetic ones to 5 original ones",
              lambda: _unknown("it takes a training of each"), "-"),
     Sentence(C, "FCDM, abstract", "FCDM-XL needs 50 % of DiT-XL/2's FLOPs", _half, f"{FLOPS} dit-xl2"),
+    Sentence(C, "Sana, abstract", "Sana-0.6B is 20 times smaller than Flux-12B", _a_twentieth,
+             "dimbench params flux1-dev sana-0.6b", ("sana-0.6b", "flux1-dev")),
     Sentence(C, DIMSUM, "DiMSUM-L/2 has about as many parameters as DiT, below a billion", _about_as_many,
              "dimbench params dimsum-l2 dit-l2", ("dimsum-l2", "dit-l2")),
 )  # fmt: skip

@@ -9,6 +9,7 @@ from dimbench.quality.frechet import frechet_distance
 from dimbench.quality.frechet_error import FEWEST, of_infinitely_many, standard_error
 from dimbench.quality.inception_score import SPLITS
 from dimbench.quality.kid import SUBSET_SIZE, kernel_distance
+from dimbench.quality.mind import monge_distance
 from dimbench.quality.precision_recall import NEIGHBOURS, precision_recall
 from dimbench.quality.statistics import Statistics
 from dimbench.quality.summary import FeatureSummary
@@ -21,8 +22,8 @@ Findings = tuple[dict[str, float], list[str]]  # metrics and warnings
 @dataclass(frozen=True)
 class Evaluation:
     """`metrics` by name (fid, fid_error: its standard error over draws of the images, fid_infinity: of infinitely many,
-    sfid, is_mean, is_std, kid_mean, kid_std, precision, recall, and by VGG precision_vgg, recall_vgg), less those not
-    measured.
+    sfid, is_mean, is_std, kid_mean, kid_std, mind, precision, recall, and by VGG precision_vgg, recall_vgg), less those
+    not measured.
 
     `warnings` holds a sentence for each doubt and for each metric left out. A size is None where it is not known.
     """
@@ -107,11 +108,11 @@ def _score(generated: FeatureSummary) -> Findings:
 
 def _feature_distances(generated: Table | None, reference: Table | None, here: Ranks) -> Findings:
     if generated is None or reference is None:
-        return {}, ["KID, precision and recall were not measured: the reference gives no features."]
+        return {}, ["KID, MIND, precision and recall were not measured: the reference gives no features."]
     smaller = min(len(generated), len(reference))
     if smaller <= NEIGHBOURS:
         return {}, [
-            f"KID, precision and recall were not measured: the smaller set has {smaller} images "
+            f"KID, MIND, precision and recall were not measured: the smaller set has {smaller} images "
             f"where at least {NEIGHBOURS + 1} are needed."
         ]
     subset_size, warnings = SUBSET_SIZE, list[str]()
@@ -129,6 +130,7 @@ def _feature_distances(generated: Table | None, reference: Table | None, here: R
         )
     else:
         found["kid_std"] = kid_std
+    found["mind"] = monge_distance(generated, reference, here)
     precision, recall = precision_recall(generated, reference, here=here)
     return {**found, "precision": precision, "recall": recall}, warnings
 

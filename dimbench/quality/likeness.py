@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -19,12 +20,14 @@ class PictureLikeness:
         self._squares = 0.0  # whole numbers, whose sum is exact
         self._pixels = 0
         self._similarities: list[float] = []  # of each picture
+        self._distances: list[float] = []  # by LPIPS
 
-    def add(self, real: Tensor, made: Tensor) -> None:
-        """A batch of each, of one shape."""
+    def add(self, real: Tensor, made: Tensor, distances: Sequence[float] = ()) -> None:
+        """A batch of each, of one shape, and how far they lie apart by LPIPS, where that is known."""
         x, y = real.double(), made.double()
         self._squares += (x - y).square().sum().item()
         self._pixels += x.numel()
+        self._distances += distances
         seen = min(x.shape[-2:]) >= WINDOW
         self._similarities += structural_similarity(x, y).tolist() if seen else [math.nan] * len(x)
 
@@ -33,16 +36,18 @@ class PictureLikeness:
         self._squares += other._squares
         self._pixels += other._pixels
         self._similarities += other._similarities
+        self._distances += other._distances
 
     @property
     def metrics(self) -> dict[str, float | None]:
         """`psnr` in dB of the mean square over all pictures, None where nothing differs; `ssim`, the mean over
-        pictures, None for pictures below 11 pixels."""
+        pictures, None for pictures below 11 pixels; `lpips`, the mean of the distances where there are any."""
         mean = self._squares / self._pixels
         similarity = math.fsum(self._similarities) / len(self._similarities)
         return {
             "psnr": 10 * math.log10(255**2 / mean) if mean else None,
             "ssim": None if math.isnan(similarity) else similarity,
+            **({"lpips": math.fsum(self._distances) / len(self._distances)} if self._distances else {}),
         }
 
 

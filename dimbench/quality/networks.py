@@ -62,6 +62,7 @@ class Networks:
     extractor: str | None = None
     inception: Path | None = None
     vgg: Path | None = None
+    lpips: Path | None = None
 
     def named(self, size: tuple[int, int]) -> Networks:
         """With an extractor: the digits classifier for images of 8 x 8 pixels, Inception for all others.
@@ -82,7 +83,8 @@ class Networks:
         named = self.named(size)
         if named.extractor != INCEPTION:
             return named
-        return Networks(INCEPTION, self.inception or catalog.shared("inception"), self.vgg or catalog.shared("vgg16"))
+        inception, vgg = self.inception or catalog.shared("inception"), self.vgg or catalog.shared("vgg16")
+        return replace(named, inception=inception, vgg=vgg)
 
     @property
     def missing(self) -> list[str]:

@@ -25,12 +25,14 @@ METRICS = {
     "sfid": "sFID-{n}",
     "is_mean": "IS",
     "kid_mean": "KID",
+    "mind": "MIND",
     "precision": "precision",
     "recall": "recall",
     "precision_vgg": "precision (VGG)",
     "recall_vgg": "recall (VGG)",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
+    "lpips": "LPIPS",
 }
 
 DISTANCES = ("fid", "fd_dinov2", "fd_clip", "rfid", "rfd_dinov2", "rfd_clip")  # of which a record has one

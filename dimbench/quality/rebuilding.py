@@ -19,9 +19,12 @@ from dimbench.quality.evaluating import Evaluated
 from dimbench.quality.features import as_rgb
 from dimbench.quality.images import open_images
 from dimbench.quality.likeness import PictureLikeness
+from dimbench.quality.lpips import HOME as LPIPS_HOME
+from dimbench.quality.lpips import LPIPS
 from dimbench.quality.networks import Against, Networks
 from dimbench.quality.protocol import protocol
 from dimbench.quality.references import read_reference
+from dimbench.quality.vgg import VGG_HOME
 from dimbench.results import Record
 from dimbench.sampling import decoding, ranks
 from dimbench.sampling import request as requests
@@ -40,6 +43,8 @@ class Rebuilt:
         self.name, self.images, self.device = autoencoder, open_images(place), device
         self.reference, self.networks = reference, networks.found(self.images.size)
         missing = [*decoding.missing(autoencoder), *self.networks.missing]
+        if self.networks.lpips and not self.networks.vgg:
+            missing.append(f"--vgg FILE: the weights of VGG16, which --lpips weighs, {VGG_HOME}")
         requests.refuse_if_missing(f"rebuilding {place.name} by {autoencoder}", missing)
 
     @cached_property
@@ -53,6 +58,12 @@ class Rebuilt:
                 f"{found.stride}; crop them"
             )
         return found
+
+    @cached_property
+    def perceptual(self) -> LPIPS | None:
+        """LPIPS, where its weights are given."""
+        vgg, weights = self.networks.vgg, self.networks.lpips
+        return LPIPS(vgg, weights, self.device) if vgg and weights else None
 
     @cached_property
     def comparison(self) -> Against:
@@ -88,11 +99,11 @@ class Rebuilt:
             "dtype": "fp32",
             "uint8": UINT8_RULE,
             **self.comparison.conditions,
+            **({"lpips_sha256": self.perceptual.sha256[:16]} if self.perceptual else {}),
         }
-        warnings = [
-            *self.images.doubts("The"), *self.comparison.warnings, *evaluation.warnings,
-            "LPIPS was not measured: the weights of its network are none that dimbench fetches.",
-        ]  # fmt: skip
+        warnings = [*self.images.doubts("The"), *self.comparison.warnings, *evaluation.warnings]
+        if not self.perceptual:
+            warnings.append(f"LPIPS was not measured: give its weights, {LPIPS_HOME}, with --lpips.")
         metrics = {**fids, **likeness.metrics, **others}
         details = {"protocol": protocol(conditions), "pixels_sha256": pixels}
         return Evaluated([Record("fid", self.name, conditions, metrics, details=details, warnings=tuple(warnings))])
@@ -122,5 +133,5 @@ class Rebuilt:
             channels, stride = self.autoencoder.channels, self.autoencoder.stride
             nothing = torch.zeros(len(x), channels, x.shape[2] // stride, x.shape[3] // stride)
             made = to_uint8(self.autoencoder.decode(self.autoencoder.encode(x, nothing)))
-            likeness.add(real, made)
+            likeness.add(real, made, self.perceptual(real, made).tolist() if self.perceptual else ())
             yield made

@@ -69,9 +69,8 @@ def _notes(records: Sequence[Record]) -> list[str]:
                 f"{record.model} dead: {units.short(dead)} MACs the official code spends and no output depends on; "
                 "not run here, not in the count."
             )
+    notes.append(_of_no_products(records))
     for record in records:
-        found = ", ".join(_uncounted(name, *entry) for name, entry in record.details["uncounted"].items())
-        notes.append(f"{record.model} uncounted (output elements): {found or 'nothing'}")
         if missing := record.details["missing"]:
             calls = ", ".join(f"{name} x {times}" for name, (times, _) in missing.items())
             notes.append(f"{record.model} products not counted, for no formula is known: {calls}")
@@ -99,6 +98,15 @@ def _notes(records: Sequence[Record]) -> list[str]:
             if record.metrics.get("share_of_plain") is not None
         ]
     return list(dict.fromkeys(notes))
+
+
+def _of_no_products(records: Sequence[Record]) -> str:
+    """What no rule of products counts: of several models by name alone."""
+    if len(records) == 1:
+        found = ", ".join(_uncounted(name, *entry) for name, entry in records[0].details["uncounted"].items())
+        return f"{records[0].model} uncounted (output elements): {found or 'nothing'}"
+    names = dict.fromkeys(name for record in records for name in record.details["uncounted"])
+    return f"Uncounted: {', '.join(names) or 'nothing'}; for one model alone it is said how many elements each has."
 
 
 def _uncounted(operator: str, calls: int, elements: int | None) -> str:

@@ -13,7 +13,7 @@ HEADLINES: Mapping[str, Sequence[str]] = {
     "flops": ("macs", "flops", "params"),
     "params": ("params", "params_dead"),
     "fid": (
-        "fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "is_mean", "kid_mean", "precision", "recall",
+        "fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "is_mean", "kid_mean", "mind", "precision", "recall",
         "precision_vgg", "recall_vgg",
     ),
 }  # fmt: skip
@@ -31,9 +31,11 @@ _LABELS = {
     "sfid": "sFID",
     "is_mean": "IS",
     "kid_mean": "KID",
+    "mind": "MIND",
 }
 _UNITS = {"seconds": "s", "bytes": "B", "macs": "MACs", "flops": "FLOPs", "params": "parameters", "joules": "J"}
-_DISTANCES = ("fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "kid_mean")  # without a unit, smaller is better
+# without a unit, smaller is better
+_DISTANCES = ("fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "kid_mean", "mind")
 _LONG = 1e5  # from here on a prefix reads better than digits
 EXACT = ("MACs", "FLOPs", "parameters")  # units that are counted
 

@@ -36,4 +36,4 @@ def size(model: str) -> str:
     """The label without its family: "XL/2"; of what is no preset the name without its place."""
     if preset(model) is None:
         return model.rpartition(":")[2]
-    return label(model).removeprefix(family(model)).lstrip("-,") or label(model)
+    return label(model).removeprefix(family(model)).lstrip("-, ") or label(model)

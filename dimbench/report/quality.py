@@ -14,8 +14,9 @@ from dimbench.results import Record
 from dimbench.stats import NORMAL
 
 CLAIMS = {"fid": "fid", "sfid": "sfid", "is": "is_mean", "precision": "precision", "recall": "recall"}
-# Most extractors have no spatial features, VGG is seldom at hand, and the last are of an autoencoder.
-OPTIONAL = {"sfid", "cmmd", "precision_vgg", "recall_vgg", "psnr", "ssim"}
+# Most extractors have no spatial features, older records no MIND, VGG is seldom at hand, and the last are of an
+# autoencoder.
+OPTIONAL = {"sfid", "cmmd", "mind", "precision_vgg", "recall_vgg", "psnr", "ssim", "lpips"}
 
 
 def label(metric: str, conditions: Mapping[str, Any]) -> str:

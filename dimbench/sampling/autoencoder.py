@@ -14,6 +14,7 @@ from dimbench.diffusers_networks.latent_space import LatentSpace
 from dimbench.diffusers_networks.loading import build
 from dimbench.errors import DimbenchError, plain
 from dimbench.sampling import compvis
+from dimbench.sampling.precision import placed
 
 _PIXELS = 2**20  # per call: 16 images of 256 x 256, whose widest layer then takes half a gigabyte in float32
 
@@ -92,7 +93,7 @@ class Autoencoder:
             )
 
     def to(self, device: str, dtype: torch.dtype) -> Autoencoder:
-        self.network.to(device=device, dtype=dtype)
+        placed(self.network, device, dtype)
         return self
 
     @torch.inference_mode()

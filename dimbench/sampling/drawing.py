@@ -87,7 +87,7 @@ class Drawing:
         decode = None
         if self.autoencoder:
             decode = self.autoencoder.to(device, dtype).decode
-        elif self._decodes:
+        elif self.request.decodes:
             decode = partial(autoencoder.stand_in, stride=self.backbone.stride)
         run = Run(self.backbone, network, self.process, self.settings, decode)
         if self.request.cuda_graph:
@@ -168,7 +168,7 @@ class Drawing:
         elif self.request.weights is None and self.request.known and len(self.request.published) > 1:
             said.append(f"Of several published files, {self.request.known.file} was taken; --weights names another.")
         said += self.weights_notes
-        if self._decodes and not self.autoencoder:
+        if self.request.decodes and not self.autoencoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
         if self.request.numbers and not self.request.latents:
             said.append(
@@ -177,10 +177,6 @@ class Drawing:
         if self.settings.sampler == "dopri5" and self.batch > 1:
             said.append(f"dopri5 chooses its steps for a batch: images depend on --batch {self.batch} slightly.")
         return said
-
-    @property
-    def _decodes(self) -> bool:
-        return self.backbone.stride > 1 and not self.request.latents
 
     @property
     def decoding_cost(self) -> dict[str, float | None]:
@@ -204,7 +200,7 @@ class Drawing:
 
         identity = {"model": self.backbone.name, **self.conditions}
         identity.pop("num_images")
-        shape = (3, *self.request.size) if self._decodes else self.backbone.state
+        shape = (3, *self.request.size) if self.request.decodes else self.backbone.state
         dtype = torch.float32 if self.request.numbers else torch.uint8
         return Shards(folder or _cached({**identity, "shard_size": self.batch}), identity, self.batch, shape, dtype)
 

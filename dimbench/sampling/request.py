@@ -22,8 +22,8 @@ DRY = ", or try the chain dry with --random-weights"
 
 
 def draws_pictures(backbone: Backbone) -> bool:
-    """Whether its samples are pictures or their latents; voxels and action sequences are neither."""
-    return backbone.stride > 1 or (len(backbone.state) == 3 and backbone.state[0] in (1, 3))
+    """Whether its samples are pictures or their latents; clips, voxels and action sequences are neither."""
+    return len(backbone.state) == 3 and (backbone.stride > 1 or backbone.state[0] in (1, 3))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,9 +87,14 @@ class Request:
         return self.backbone.fitted(self.known.config) if self.known and not self.random_weights else self.backbone
 
     @property
+    def decodes(self) -> bool:
+        """Whether pictures are made of latents."""
+        return self.backbone.stride > 1 and not self.numbers
+
+    @property
     def decoder(self) -> str | None:
         """The autoencoder that is used: the one given or that of its latents, which a dry run leaves out."""
-        if self.backbone.stride == 1 or self.latents:
+        if not self.decodes:
             return None
         if self.autoencoder or self.random_weights:
             return self.autoencoder
@@ -114,8 +119,9 @@ class Request:
     def _check_latents(self) -> None:
         if self.latents and self.backbone.stride == 1:
             raise UsageError(f"{self.backbone.name} draws pixels and has no latents; give --format npz or png")
-        if self.autoencoder and (self.latents or self.backbone.stride == 1):
-            what = "latents are kept as they are" if self.latents else f"{self.backbone.name} draws pixels"
+        if self.autoencoder and not self.decodes:
+            pixels = self.backbone.stride == 1
+            what = f"{self.backbone.name} draws pixels" if pixels else "latents are kept as they are"
             raise UsageError(f"--autoencoder {self.autoencoder} has nothing to decode: {what}; leave it out")
 
     @property

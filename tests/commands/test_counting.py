@@ -284,3 +284,10 @@ def test_usage_errors_exit_with_two(words: list[str]) -> None:
 def test_unwritable_records_are_named_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     assert "cannot write" in refused(1, "flops", "dit-s2", "--out", tmp_path / "file" / "x.jsonl")
+
+
+def test_what_is_uncounted_in_several_models_is_one_line() -> None:
+    several = dimbench("flops", "dit-s2", "dit-s4").stdout
+    assert several.count("ncounted") == 1
+    assert "Uncounted: " in several
+    assert "dit-s2 uncounted (output elements): " in dimbench("flops", "dit-s2").stdout

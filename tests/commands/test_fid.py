@@ -101,7 +101,8 @@ def test_images_are_compared_with_an_adm_reference_in_all_metrics(tmp_path: Path
     given = ["fid", "--images", write_folder(tmp_path / "drawn", drawn), "--inception", inception, "--reference"]
     found = [records(*given, tmp_path / name)[0] for name in ("VIRTUAL.npz", "s.npz", "images.npz")]
     assert list(found[0]["metrics"]) == [
-        "fid", "fid_error", "fid_infinity", "sfid", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall",
+        "fid", "fid_error", "fid_infinity", "sfid", "is_mean", "is_std", "kid_mean", "kid_std", "mind",
+        "precision", "recall",
     ]  # fmt: skip
     assert found[0]["metrics"]["fid"] > 0.01
     for other in found[1:]:

@@ -11,12 +11,13 @@ from dimbench.quality.frechet import frechet_distance
 from dimbench.quality.frechet_error import of_infinitely_many, standard_error
 from dimbench.quality.inception_score import inception_score
 from dimbench.quality.kid import kernel_distance
+from dimbench.quality.mind import monge_distance
 from dimbench.quality.precision_recall import precision_recall
 from dimbench.quality.statistics import statistics_of
 from dimbench.quality.summary import FeatureSummary, summary_of
 from tests.quality.sets import digit_features, normal
 
-NAMES = ["fid", "fid_error", "fid_infinity", "is_mean", "is_std", "kid_mean", "kid_std", "precision", "recall"]
+NAMES = ["fid", "fid_error", "fid_infinity", "is_mean", "is_std", "kid_mean", "kid_std", "mind", "precision", "recall"]
 
 
 def fake(n: int, seed: int = 0, dimensions: int = 6, scale: float = 1.0) -> FeatureSummary:
@@ -29,7 +30,7 @@ def test_every_metric_goes_the_right_way_round() -> None:
     seen, against = statistics_of(x), statistics_of(y)
     expected = [frechet_distance(seen, against), standard_error(x, seen, against)]
     expected += [of_infinitely_many(x, against, expected[0]), *inception_score(normal(200, 10, seed=100))]
-    expected += [*kernel_distance(x, y, 75), *precision_recall(x, y)]
+    expected += [*kernel_distance(x, y, 75), monge_distance(x, y), *precision_recall(x, y)]
     assert dict(zip(NAMES, expected, strict=True)) == pytest.approx(found.metrics)
     assert found.metrics["precision"] > found.metrics["recall"]  # shrunk: faithful, less diverse
     assert (found.generated_images, found.reference_images) == (200, 150)
@@ -81,7 +82,7 @@ def test_what_cannot_be_measured_is_left_out_and_said() -> None:
     assert [warning.split(" not measured")[0] for warning in found.warnings[1:]] == [
         "The error of FID was",
         "The Inception Score was",
-        "KID, precision and recall were",
+        "KID, MIND, precision and recall were",
     ]
 
 
@@ -91,7 +92,7 @@ def test_statistics_serve_as_a_reference() -> None:
     assert found.metrics["fid"] == evaluate(generated, reference).metrics["fid"]
     assert list(found.metrics) == NAMES[:5]
     assert found.reference_images == 80
-    assert found.warnings == ["KID, precision and recall were not measured: the reference gives no features."]
+    assert found.warnings == ["KID, MIND, precision and recall were not measured: the reference gives no features."]
 
 
 def spatial(n: int, seed: int, dimensions: int = 5) -> FeatureSummary:
