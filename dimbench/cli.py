@@ -56,7 +56,7 @@ class OnDemand(TyperGroup):
     def format_help(self, *page: Any) -> None:
         for name, command in self.commands.items():
             found = _HELP.search((_FOLDER / f"{COMMANDS[name]}.py").read_text(encoding="utf-8"))
-            command.help = found and found[1]
+            command.help = found and " ".join(found[1].split())
         super().format_help(*page)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:

@@ -8,7 +8,7 @@ from dimbench import units
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
-COLUMNS = ("operator", "L", "by", "seconds", "95 % interval", "times the first", "95 % interval", "per token")
+COLUMNS = ("operator", "L", "by", "seconds", "95 % interval", "times the first", "its 95 % interval", "per token")
 
 
 def timings(records: Sequence[Record]) -> Table:

@@ -21,7 +21,7 @@ def table(records: Sequence[Record]) -> Table:
         )
         for record in records
     ]  # fmt: skip
-    columns = ("choice", "usual", "instead", *(text for name in _NAMES.values() for text in (name, "moved by")))
+    columns = ("choice", "usual", "instead", *(text for name in _NAMES.values() for text in (name, f"{name} moved by")))
     told = first.conditions
     notes = [
         f"{first.model}: {told['num_images']:,} images of {told['steps']} steps, cfg {told['cfg']:g}, "

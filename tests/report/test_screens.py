@@ -94,3 +94,9 @@ def test_tables_of_measurements(name: str, width: int) -> None:
     drawn, whole = TABLES[name].drawn(width), TABLES[name].drawn()
     assert max(map(len, drawn.lines)) <= width
     assert numbers("\n".join(drawn.lines)) <= numbers("\n".join(whole.lines))
+
+
+@pytest.mark.parametrize("name", sorted(TABLES.keys() - {"fid"}))  # of which the columns are models
+def test_a_column_that_is_left_out_has_a_name_of_its_own(name: str) -> None:
+    columns = TABLES[name].columns
+    assert len(set(columns)) == len(columns)
