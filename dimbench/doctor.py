@@ -15,7 +15,7 @@ from pathlib import Path
 
 from dimbench import names, paths, presets, results, units
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.progress import track
+from dimbench.progress import stepping, track
 
 
 class Health(StrEnum):
@@ -51,7 +51,12 @@ _OLD = 90  # days, after which what was measured of a machine is called old
 def examine() -> list[Symptom]:
     """Everything, part by part."""
     parts = (software, devices, kernels, files, places, measured, commands)
-    return [symptom for part in track(parts, "examining") for symptom in part()]
+    found: list[Symptom] = []
+    with stepping("examining", len(parts), transient=True) as progress:
+        for done, part in enumerate(parts):
+            progress(done, part.__name__)
+            found += part()
+    return found
 
 
 def software() -> Iterator[Symptom]:

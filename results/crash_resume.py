@@ -1,9 +1,9 @@
 """What a sweep and a comparison lose when they are killed.
 
-Run from the root of the checkout: python results/crash_resume.py [KILLS [COMMAND]]. Each is killed by SIGKILL at random moments
-and started again until it ends, over and over until there were KILLS kills (20 if not said). What was finished before a
-kill has to be there after it, to the byte, and what ends has to have the records of a run that nobody disturbed. They
-go to results/crash-resume.jsonl.
+Run from the root of the checkout: python results/crash_resume.py [KILLS [COMMAND]]. Each is killed by SIGKILL at random
+moments and started again until it ends, over and over until there were KILLS kills (20 if not said). What was finished
+before a kill has to be there after it, to the byte, and what ends has to have the records of a run that nobody
+disturbed. They go to results/crash-resume.jsonl.
 """
 
 from __future__ import annotations

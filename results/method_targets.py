@@ -17,6 +17,7 @@ from pathlib import Path
 import torch
 
 from dimbench import backbone, methods, stats
+from dimbench.bench import operator_times
 from dimbench.bench.alternating import alternate, ratios
 from dimbench.diffusion.process import find_process
 from dimbench.results import Record, append
@@ -66,6 +67,8 @@ def measured(target: Target, rounds: int) -> Record:
 
     with torch.inference_mode():
         seconds = alternate(runs, rounds, on_round=follow)
+        converts = any(method.converts for method in methods.parse([target.method]))
+        operators = operator_times.shares(runs["method"], on_gpu=False) if converts else None
     print(file=sys.stderr)
     share, beside = macs["method"] / macs["plain"], ratios(seconds["method"], seconds["plain"])
     low, high = stats.median_interval(beside) or (None, None)
@@ -85,7 +88,9 @@ def measured(target: Target, rounds: int) -> Record:
         f"{target.method} on {target.model}: {metrics['time_of_plain']:.3f} of the time for {share:.3f} of the "
         f"multiply-adds, {metrics['time_over_macs']:.3f} times as much, at most {target.most}"
     )
-    return Record("method-targets", target.model, here, metrics, samples=seconds)
+    if operators:
+        print("its time: " + ", ".join(f"{name} {share:.2f}" for name, share in operators.items()))
+    return Record("method-targets", target.model, here, metrics, samples=seconds, details={"operators": operators})
 
 
 def main(rounds: int, only: str | None) -> None:

@@ -60,6 +60,7 @@ BESIDE = {
     ("from_diffusers", "backbone"),
     ("foreign", "arguments"),
     ("methods", "arguments"),
+    ("methods", "diffusers_networks"),
     ("diffusers_networks", "preset_files"),
     ("diffusers_networks", "presets"),
     ("presets", "preset_files"),

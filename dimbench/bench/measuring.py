@@ -11,7 +11,7 @@ from torch import Tensor
 
 from dimbench import methods, results, stats
 from dimbench.backbone import Backbone
-from dimbench.bench import ceilings, devices, doubts, energy, hardware, memory, nvml, roofline, timing
+from dimbench.bench import ceilings, devices, doubts, energy, hardware, memory, nvml, operator_times, roofline, timing
 from dimbench.bench import subject as subjects
 from dimbench.bench.rows import Row
 from dimbench.bench.subject import Cost, Subject, weights_of
@@ -20,6 +20,7 @@ from dimbench.errors import DimbenchError
 from dimbench.kernels import backends
 from dimbench.sampling import precision
 from dimbench.sampling.graph import captured
+from dimbench.sampling.image_cost import named
 
 Send = Callable[..., None]
 
@@ -72,6 +73,7 @@ class Measuring:
             launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else None
             peaks = memory.peaks(self.device.probe, held)
             joules = self._joules(call)
+            operators = self._operators(call)
         summary = stats.summarise(timed.seconds)
         found = doubts.of_series(timed, summary, rules.target) + doubts.of_launches(launches)
         found += doubts.of_host(self.host_before, hardware.host(), torch.get_num_threads())
@@ -94,6 +96,7 @@ class Measuring:
                 "launch_share": launches,
                 "weights": subject.notes,
                 "counted_on": self.batch if subject.executed else None,
+                "operators": operators,
             },
             doubts=[asdict(doubt) for doubt in found],
             environment={**results.describe_machine(), **self._environment()},
@@ -169,6 +172,13 @@ class Measuring:
         self.on_progress("energy", 0.0, 0.0)
         return energy.joules_per_call(call, self.device.clock, self.device.joules)
 
+    def _operators(self, call: timing.Call) -> dict[str, float] | None:
+        """What decides the time of a row whose methods convert numbers."""
+        if not any(method.converts for method in methods.parse(self.row.methods)):
+            return None
+        self.on_progress("operators", 0.0, 0.0)
+        return operator_times.shares(call, self.device.on_gpu)
+
     def _speed(self, timed: Timed, summary: stats.Summary, cost: Cost) -> dict[str, float | None]:
         images = self.batch * timed.calls_per_second
         known = ceilings.load(self.device.name, self.device.threads)
@@ -192,6 +202,7 @@ class Measuring:
             "params": cost.params,
             "macs_per_second": cost.macs_timed * images,
             "peak_macs_per_second": rate,
+            **named(cost.by_numbers),
             "mfu": place.utilisation if place else None,
             "matmul_share": cost.matmul_share,
             "macs_per_byte": work / cost.traffic,

@@ -33,7 +33,7 @@ from dimbench.quality.protocol import protocol
 from dimbench.results import Record
 from dimbench.sampling import run
 from dimbench.sampling.drawing import Drawing
-from dimbench.sampling.image_cost import ImageCost, image_cost, traced
+from dimbench.sampling.image_cost import ImageCost, image_cost, named, traced
 from dimbench.sampling.request import DRY, refuse_if_missing
 from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.sampling.shards import Shards
@@ -230,6 +230,7 @@ def _record(
     seconds, plain_seconds = _seconds(lane, plain.batch), _seconds(base, plain.batch)
     metrics = {
         "run_macs": cost.macs("macs"),
+        **named(cost.by_numbers),
         "share_of_plain": _over(cost.macs("macs"), whole.macs("macs")),
         **_summary("seconds", seconds),
         **_summary("time_of_plain", ratios(seconds, plain_seconds)),

@@ -13,6 +13,13 @@ from dimbench.methods.autoguidance import Autoguidance
 from dimbench.methods.cfg_cache import CfgCache
 from dimbench.methods.classifier_guidance import ClassifierGuidance
 from dimbench.methods.deep import Deep
+from dimbench.methods.diffusers_hooks import (
+    DiffusersFaster,
+    DiffusersFirstBlock,
+    DiffusersMag,
+    DiffusersPyramid,
+    DiffusersTaylor,
+)
 from dimbench.methods.fake_quantisation import FakeW4A8, FakeW8A8
 from dimbench.methods.fast_attention import FastAttention
 from dimbench.methods.first_block import FirstBlock
@@ -49,6 +56,11 @@ METHODS: dict[str, type[Method]] = {
         Float8,
         FakeW8A8,
         FakeW4A8,
+        DiffusersFirstBlock,
+        DiffusersPyramid,
+        DiffusersFaster,
+        DiffusersTaylor,
+        DiffusersMag,
     )
 }
 

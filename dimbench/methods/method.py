@@ -17,12 +17,16 @@ OnStep = Callable[[int], None]
 """Told the number of each step of the sampler before it is taken, 0 for the first."""
 
 
+Applied = Callable[["nn.Module"], AbstractContextManager[OnStep]]
+
+
 @dataclass(frozen=True)
 class Method(ABC):
     """A frozen dataclass of its settings, whose defaults are those that people use. `changes` says what it takes hold
     of: two methods that change the same exclude each other. `timed` is false where only the values are as the method
     has them, so that its time means nothing; `by_values` is true where what is left out depends on the images;
-    `numbers` are those in which the blocks' linear layers multiply, where not in the network's own."""
+    `numbers` are those in which the blocks' linear layers multiply, where not in the network's own; where it `converts`
+    numbers, what that takes may decide its time."""
 
     name: ClassVar[str]
     changes: ClassVar[str]
@@ -32,11 +36,17 @@ class Method(ABC):
     timed: ClassVar[bool] = True
     by_values: ClassVar[bool] = False
     numbers: ClassVar[str] = ""
+    converts: ClassVar[bool] = False
 
     @abstractmethod
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
         """Inside, `network` runs with the method, for one run of a sampler. Raises UsageError where the method cannot
         wrap the network, and at the end DimbenchError where it did not take effect."""
+
+    def prepared(self, network: nn.Module, draw: Callable[[int], object]) -> Applied:
+        """`applied` for runs such as `draw` makes of so many images, without a method, where something has to be
+        learned from them."""
+        return self.applied
 
     @classmethod
     def absent(cls) -> str:

@@ -23,6 +23,7 @@ class Quantisation(Method):
     changes: ClassVar[str] = "the numbers of the linear layers"
     wraps: ClassVar[str] = "blocks with linear layers; needs the extra `quant`"
     source: ClassVar[str] = "torchao"
+    converts: ClassVar[bool] = True
     config: ClassVar[str]
 
     @classmethod

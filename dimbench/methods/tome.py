@@ -75,25 +75,27 @@ def matching(x: Tensor, count: int, error: Callable[[str], Exception]) -> tuple[
     order = alike.argsort(dim=-1, descending=True)
     gone, stay = order[:, :count], order[:, count:]
     target = nearest.gather(1, gone)
-    width = x.shape[-1]
-
-    def rows(of: Tensor, index: Tensor) -> Tensor:
-        return of.gather(1, index[..., None].expand(-1, -1, of.shape[-1]))
+    first = torch.arange(len(x), device=x.device)[:, None]  # of each image among the rows of all
+    kept_rows, gone_rows, stay_rows = (
+        (index + x.shape[1] * first).flatten() for index in (places[None], others[gone], others[stay])
+    )
+    into = (target + len(places) * first).flatten()
+    ones = torch.ones(len(into), dtype=x.dtype, device=x.device)
+    shares = 1 / torch.ones(len(kept_rows), dtype=x.dtype, device=x.device).index_add(0, into, ones)[:, None]
+    # where among the merged tokens each of all has its output
+    source = torch.empty(len(x), x.shape[1], dtype=torch.int64, device=x.device)
+    source[:, places] = torch.arange(len(places), device=x.device)
+    source.scatter_(1, others[gone], target)
+    source.scatter_(1, others[stay], torch.arange(len(places), x.shape[1] - count, device=x.device).expand_as(stay))
+    source_rows = (source + (x.shape[1] - count) * first).flatten()
 
     def merge(y: Tensor) -> Tensor:
-        kept, rest = y[:, places], y[:, others]
-        spread = target[..., None].expand(-1, -1, width)
-        kept = kept.scatter_reduce(1, spread, rows(rest, gone), "mean", include_self=True)
-        return torch.cat([kept, rows(rest, stay)], dim=1)
+        rows = y.flatten(0, 1)
+        kept = rows.index_select(0, kept_rows).index_add(0, into, rows.index_select(0, gone_rows)) * shares
+        rest = rows.index_select(0, stay_rows)
+        return torch.cat([part.view(len(y), -1, y.shape[-1]) for part in (kept, rest)], dim=1)
 
     def unmerge(y: Tensor) -> Tensor:
-        kept, rest = y[:, : len(places)], y[:, len(places) :]
-        out = torch.empty(len(y), x.shape[1], y.shape[-1], dtype=y.dtype, device=y.device)
-        out[:, places] = kept
-        back = torch.empty(len(y), len(others), y.shape[-1], dtype=y.dtype, device=y.device)
-        back = back.scatter(1, stay[..., None].expand_as(rest), rest)
-        back = back.scatter(1, gone[..., None].expand(-1, -1, y.shape[-1]), rows(kept, target))
-        out[:, others] = back
-        return out
+        return y.flatten(0, 1).index_select(0, source_rows).view(len(y), -1, y.shape[-1])
 
     return merge, unmerge

@@ -62,7 +62,13 @@ def table(records: Sequence[Record]) -> Table:
         for record in records
     ]
     columns = ["model", *(_CONDITIONS.get(name, name.replace("_", " ")) for name in varying), *figures]
-    notes = [*_conditions_note(records, varying), *_legend(records), *_warnings(records), *_upshot(records)]
+    notes = [
+        *_conditions_note(records, varying),
+        *_legend(records),
+        *_deciding(records),
+        *_warnings(records),
+        *_upshot(records),
+    ]
     best = {name: "least" if name.startswith("time per") else _BEST[name] for name in figures if _is_better(name)}
     return Table(columns, rows, notes=notes, first_out=_FIRST_OUT, best=best)
 
@@ -210,9 +216,7 @@ def _legend(records: Sequence[Record]) -> list[str]:
     peaks = {record.metrics.get("peak_macs_per_second"): record for record in measured}
     if None in peaks:
         notes.append("MFU: not measured without this device's matmul rate; `dimbench device` measures it once.")
-    rates = ", ".join(
-        f"{units.short(rate)} MACs/s in {r.conditions['dtype']}" for rate, r in peaks.items() if rate is not None
-    )
+    rates = ", ".join(f"{units.short(rate)} MACs/s in {_numbers(r)}" for rate, r in peaks.items() if rate is not None)
     if rates:
         notes.append(f"MFU: share of the matmul rate measured here, {rates}.")
     if any(map(_memory_bound, measured)):
@@ -220,6 +224,23 @@ def _legend(records: Sequence[Record]) -> list[str]:
     if any(record.conditions["mode"] == "train" for record in measured):
         notes.append("A training step counts as three forward passes.")
     return notes
+
+
+def _numbers(record: Record) -> str:
+    """In which it multiplies."""
+    others = [name.removeprefix("run_macs_") for name in record.metrics if name.startswith("run_macs_")]
+    return " and ".join([record.conditions["dtype"], *others]) + (", each at its own rate" if others else "")
+
+
+def _deciding(records: Sequence[Record]) -> list[str]:
+    """What the time of a row went to whose methods convert numbers."""
+    return [
+        f"{title(record)} with {' and '.join(record.conditions['methods'])}, by torch's profiler: "
+        + ", ".join(f"{name} {units.share(share, 1)}" for name, share in found.items())
+        + " of its time."
+        for record in records
+        if (found := record.details.get("operators"))
+    ]
 
 
 def _warnings(records: Sequence[Record]) -> list[str]:

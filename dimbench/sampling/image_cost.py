@@ -112,6 +112,11 @@ def traced(whole: Run, noise: SampleNoise) -> ImageCost:
     return ImageCost(bill, whole.calls, whole.passes, _by_numbers(whole, bill))
 
 
+def named(by_numbers: Mapping[str, int]) -> dict[str, int]:
+    """The multiply-adds of a run by the numbers that are not the network's own, as records name them."""
+    return {f"run_macs_{name}": macs for name, macs in by_numbers.items() if name}
+
+
 def _by_numbers(whole: Run, bill: Bill) -> dict[str, int]:
     total = RULES["macs"].macs(bill) // bill.batch
     found = next((method for method in whole.settings.methods if method.numbers), None)
@@ -164,7 +169,7 @@ def image_record(
         how["methods"] = list(map(str, settings.methods))
         plain = image_cost(backbone, replace(settings, methods=()), decoded, images, fill).macs(rule)
         metrics["share_of_plain"] = macs / plain if plain else None
-        metrics |= {f"run_macs_{name}": part for name, part in found.by_numbers.items() if name}
+        metrics |= named(found.by_numbers)
     details = {**of_pass.details, "text_encoders": _texts(backbone)}
     return replace(of_pass, conditions={**of_pass.conditions, **how}, metrics=metrics, details=details)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from math import prod
 from typing import Any
@@ -27,6 +27,7 @@ from dimbench.sampling.sample_noise import SampleNoise
 
 OnStep = Callable[[int], None]
 
+CALIBRATION_SEED = 2**31
 ADAPTIVE = "dopri5"  # chooses its steps by what the network says
 
 
@@ -68,6 +69,7 @@ class Run(nn.Module):
         self.backbone, self.process, self.settings = backbone, process, settings
         self.network = network
         check_wraps(settings.methods, network)
+        self.prepared = [method.prepared(network, self._drawn_plainly) for method in settings.methods]
         self.decode = decode
         self.call: ConditionedNetwork = lambda x, t, given: backbone.call(network, x, t, given)
         self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
@@ -90,7 +92,7 @@ class Run(nn.Module):
         start = noise(-1, (len(noise.rows), *denoised(self.backbone)))
         self._rows = 0
         with ExitStack() as stack:
-            told = [stack.enter_context(method.applied(self.network)) for method in settings.methods]
+            told = [stack.enter_context(applied(self.network)) for applied in self.prepared]
             network = Counted(self._guided(noise, stack, told))
             taken = 0  # of the sampler's steps: some take several of what it counts
 
@@ -122,6 +124,13 @@ class Run(nn.Module):
         y = self.backbone.given(noise.rows, noise.device)["y"]
         toward = self.toward
         return self.process.guided(network, start, *how, gradient=lambda x, t: toward(x, t, y))
+
+    @torch.inference_mode()
+    def _drawn_plainly(self, images: int) -> Tensor:
+        """Samples that no run asks for, for methods that learn from them."""
+        plain = Run(self.backbone, self.network, self.process, replace(self.settings, methods=()))
+        device = str(next(self.network.parameters(), torch.empty(0)).device)
+        return plain(SampleNoise(CALIBRATION_SEED, range(images), device))
 
     def once(self, noise: SampleNoise) -> Tensor:
         """The output of one call as the sampler makes it, at the middle of its times."""

@@ -4,6 +4,7 @@ cannot wrap or what had no effect is refused."""
 from __future__ import annotations
 
 import dataclasses
+import math
 from contextlib import nullcontext
 from importlib.util import find_spec
 
@@ -16,7 +17,8 @@ from dimbench.backbone import Backbone
 from dimbench.counting.bill import _Ledger
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.methods.fake_quantisation import rounded
+from dimbench.from_diffusers import FromDiffusers
+from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.guiding import Guided
 from dimbench.methods.pace import Pace
 from dimbench.methods.quantisation import Int8
@@ -27,6 +29,7 @@ from dimbench.sampling.noise_levels import sigma
 from dimbench.sampling.run import Run
 from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import catalog, checkpoints
+from tests.models.small_diffusers import SMALL
 
 NEUTRAL = {
     "fora": "fora:every=1",
@@ -41,13 +44,28 @@ NEUTRAL = {
     "fast-attn": "fast-attn:plan=f",
     "attention": "attention=flash",  # of a CPU
     "guidance": "guidance",
+    "diffusers-first-block": "diffusers-first-block:threshold=0",
+    "diffusers-pab": "diffusers-pab:every=1",
+    "diffusers-faster": "diffusers-faster:every=1",
+    "diffusers-taylor": "diffusers-taylor:every=1",
+    "diffusers-mag": "diffusers-mag:ratios=1/1/1/1/1/1/1,most=0",
 }
 
 
 def network_for(method: str) -> tuple[Backbone, nn.Module]:
     """A small network with weights that are nowhere zero, of a kind that the method wraps."""
+    if method.startswith("diffusers-"):
+        return nowhere_zero(of_diffusers("FluxTransformer2DModel"))
     small = "ddt-b2,input_size=4,hidden_size=32,num_groups=2,num_blocks=3,num_encoder_blocks=2"
-    found = backbone.find({"deep": "udit-digits", "state": small}.get(method, "dit-digits"))
+    return nowhere_zero(backbone.find({"deep": "udit-digits", "state": small}.get(method, "dit-digits")))
+
+
+def of_diffusers(class_name: str, process: str = "rectified-flow") -> FromDiffusers:
+    config, _ = SMALL[class_name]
+    return FromDiffusers(f"diffusers:{class_name}", class_name, config, process=backbone._process(process))
+
+
+def nowhere_zero(found: Backbone) -> tuple[Backbone, nn.Module]:
     model = backbone.created(found)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
@@ -90,6 +108,9 @@ def _effective(name: str) -> str:
         "teacache": "teacache:threshold=0.9",
         "guidance": "guidance:scale=3",
         "autoguidance": "autoguidance:guide=udit-digits",
+        "diffusers-first-block": "diffusers-first-block:threshold=0.5",
+        "diffusers-taylor": "diffusers-taylor:every=3",
+        "diffusers-mag": "diffusers-mag:ratios=1/1/1/1/1/1/1",
     }.get(name, name)
 
 
@@ -209,6 +230,46 @@ def test_rounding_keeps_the_grid() -> None:
     assert torch.allclose(rounded(x, 2), torch.tensor([[-1.0, 0.0, 0.0, 0.0]]))  # half rounds to even
     assert (rounded(x, 8) - x).abs().max() <= 0.5 / 127 + 1e-7
     assert torch.equal(rounded(torch.zeros(1, 3), 8), torch.zeros(1, 3))
+
+
+def test_balanced_channels_share_their_largest_magnitudes() -> None:
+    weight = torch.tensor([[4.0, 0.5, 1.0], [-1.0, 0.1, 0.2]])
+    inputs = [torch.tensor([1.0, 8.0, 1.0])]
+    scale = balance(inputs, weight)
+    assert torch.allclose(inputs[0] * scale, torch.tensor([2.0, 2.0, 1.0]))
+    assert torch.allclose(inputs[0] * scale, (weight / scale).abs().amax(dim=0))
+
+
+def test_calls_whose_order_is_that_of_the_weights_weigh_less() -> None:
+    weight = torch.tensor([[1.0, 2.0, 3.0]])
+    alike, opposed = torch.tensor([1.0, 2.0, 30.0]), torch.tensor([30.0, 2.0, 1.0])
+    assert spearman(alike, weight[0]) == pytest.approx(1)
+    assert spearman(opposed, weight[0]) == pytest.approx(-1)
+    share = math.exp(1) / (math.exp(1) + math.exp(-1))
+    assert torch.allclose(weight[0] / balance([alike, opposed], weight) ** 2, share * opposed + (1 - share) * alike)
+
+
+def test_a_salient_channel_costs_less_when_it_is_balanced() -> None:
+    generator = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(64, 32, generator=generator), torch.randn(48, 32, generator=generator)
+    x[:, 3] *= 100
+    scale = balance([x.abs().amax(dim=0)], weight)
+
+    def error(x: Tensor, weight: Tensor) -> float:
+        return float((rounded(x, 8) @ rounded(weight, 8).T - x @ weight.T).norm())
+
+    assert error(x * scale, weight / scale) < 0.5 * error(x, weight)
+
+
+def test_calibrated_rounding_is_the_same_in_each_run_and_of_its_own() -> None:
+    found, network = network_for("fake-w4a8")
+    once = drawn(found, network, "fake-w4a8:calibrate=4")
+    assert torch.equal(drawn(found, network, "fake-w4a8:calibrate=4"), once)
+    assert not torch.equal(drawn(found, network, "fake-w4a8"), once)
+    assert count("dit-digits", 4, "fake-w4a8:calibrate=4") == count("dit-digits", 4)
+    assert [str(*methods.parse([text])) for text in ("fake-w8a8", "fake-w8a8:calibrate=4")] == [
+        "fake-w8a8", "fake-w8a8:calibrate=4",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -447,3 +508,50 @@ def test_layers_that_are_told_more_than_their_input_are_left_as_they_are() -> No
     found = backbone.find("dim-digits")
     network = found.running(backbone.created(found))
     assert drawn(found, network, "fake-w8a8", steps=3).isfinite().all()
+
+
+def test_hooks_of_diffusers_leave_nothing_in_the_network() -> None:
+    found, network = network_for("diffusers-faster")
+    before = {name: set(vars(part)) for name, part in network.named_modules()}
+    for name in ("diffusers-faster", "diffusers-taylor:every=3"):
+        drawn(found, network, name)
+    assert before == {name: set(vars(part)) for name, part in network.named_modules()}
+
+
+def test_attention_that_a_hook_broadcasts_is_counted_as_it_runs() -> None:
+    found = of_diffusers("FluxTransformer2DModel")
+    plain, half = (
+        image_cost(found, settings_of(found, None, 10, 1.0, texts), decoded=False).bill.by_operator["attention"]
+        for texts in ((), ("diffusers-pab:every=2",))
+    )
+    assert half == plain / 2
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "words"),
+    [
+        (backbone.find("dit-digits"), "diffusers-pab", "it is no network of diffusers"),
+        (of_diffusers("DiTTransformer2DModel", "gaussian"), "diffusers-taylor", "knows none of its parts"),
+        (of_diffusers("SanaTransformer2DModel"), "diffusers-first-block", "not registered"),
+        (of_diffusers("SD3Transformer2DModel"), "diffusers-first-block:threshold=0.9", "fails within its hook"),
+        (of_diffusers("FluxTransformer2DModel"), "diffusers-mag:ratios=1/1", "2 ratios are for as many calls"),
+        (of_diffusers("FluxTransformer2DModel"), "diffusers-first-block:threshold=1e-9", "computed in every call"),
+        (of_diffusers("FluxTransformer2DModel"), "diffusers-pab:every=99", "every step but the first"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_hook_of_diffusers_that_does_nothing_is_refused(found: Backbone, text: str, words: str) -> None:
+    with pytest.raises(DimbenchError, match=words):
+        drawn(*nowhere_zero(found), text, steps=7)
+
+
+def test_a_hook_of_diffusers_is_not_mixed_up_by_calls_of_several_shapes() -> None:
+    found, network = network_for("diffusers-pab")
+    with pytest.raises(DimbenchError, match="needs calls of one shape"):
+        drawn(found, network, "diffusers-pab", "cfg-cache", steps=7)
+
+
+def test_ratios_are_numbers() -> None:
+    for text in ("diffusers-mag", "diffusers-mag:ratios=1/x"):
+        with pytest.raises(UsageError, match="give one for each call of the network"):
+            methods.parse([text])

@@ -126,3 +126,16 @@ def test_training_is_told_from_inference() -> None:
     table = speed.table([record(mode="train", calls_per_second=3.0)])
     assert {"time per step", "steps/s"} <= set(table.columns)
     assert "A training step counts as three forward passes." in table.notes
+
+
+def test_the_operators_that_decide_a_time_stand_below() -> None:
+    found = record(dtype="fp32")
+    found = replace(
+        found,
+        conditions={**found.conditions, "methods": ["int8"]},
+        metrics={**found.metrics, "peak_macs_per_second": 2e9, "mfu": 0.5, "run_macs_int8": 1e6},
+        details={**found.details, "operators": {"copy_": 0.5, "_int_mm": 0.25}},
+    )
+    notes = " ".join(speed.table([found]).notes)
+    assert "with int8, by torch's profiler: copy_ 50.0 %, _int_mm 25.0 % of its time." in notes
+    assert "2.00 G MACs/s in fp32 and int8, each at its own rate" in notes

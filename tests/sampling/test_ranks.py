@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import heapq
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any
 
 import pytest
 
-from dimbench.sampling.ranks import Watch, shared_out
+from dimbench import __version__
+from dimbench.errors import UsageError
+from dimbench.launcher import Launch
+from dimbench.sampling import ranks
+from dimbench.sampling.ranks import Ranks, Watch, shared_out
 
 PATIENCE = 30.0
 
@@ -77,3 +83,33 @@ def test_the_lost_are_noticed_by_the_clock_of_the_one_who_waits() -> None:
     now += 1
     assert watch.silent({1: b"7", 2: b"2"}) == [1]
     assert watch.silent({1: b"8", 2: b"2"}) == [], "it was slow, and goes on"
+
+
+class Told(Ranks):
+    """Ranks of whom the second says `other` of its GPU or version."""
+
+    def __init__(self, other: Mapping[str, str], gpus: Sequence[str]) -> None:
+        super().__init__(Launch(0, 2, 0, 2, "srun"))
+        self.other, self.gpus = other, gpus
+
+    def gathered(self, value: Any) -> list[Any]:
+        words, versions, _ = value
+        return [(words, versions, self.gpus[0]), (words, {**versions, **self.other}, self.gpus[1])]
+
+
+@pytest.mark.parametrize(
+    ("other", "gpus", "said"),
+    [
+        ({}, ("GPU-a", "GPU-a"), "rank 1 has no GPU of its own but the one of rank 0, GPU-a; start fewer processes"),
+        ({"dimbench": "0.0.9"}, ("GPU-a", "GPU-b"), f"rank 0 runs dimbench {__version__} and rank 1 0.0.9; install"),
+        ({"torch": "1.0"}, ("GPU-a", "GPU-b"), "and rank 1 1.0; install the same"),
+    ],
+)
+def test_ranks_that_do_not_fit_together_are_named(
+    other: Mapping[str, str], gpus: Sequence[str], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["dimbench", "fid", "dit-digits", "--device", "cuda"])
+    monkeypatch.setattr(ranks, "_gpu", lambda _: gpus[0])
+    ranks._check_alike(Told({}, ("GPU-a", "GPU-b")))
+    with pytest.raises(UsageError, match=re.escape(said)):
+        ranks._check_alike(Told(other, gpus))
