@@ -23,7 +23,7 @@ OF_MODEL = ("kernel", "kernels", "form", "sampler", "weights")
 PROTOCOL = (
     "extractor", "extractor_sha256", "resize", "uint8", "reference_sha256", "reference_images", "resolution",
     "num_images", "labels", "sampler", "steps", "cfg", "guided_channels", "autoencoder", "dtype", "seed", "vgg_sha256",
-    "upsampling", "methods", "process", "lpips_sha256",
+    "upsampling", "methods", "process", "lpips_sha256", "prompts_sha256",
 )  # fmt: skip
 
 # What a paper's table states of how it measured, by the command that measures it here.

@@ -260,6 +260,7 @@ def fid_task(
     inception: Path | None = None,
     vgg: Path | None = None,
     lpips: Path | None = None,
+    prompts: Path | None = None,
     repeats: int = 1,
     keep: bool = True,
     rebuilt_by: str | None = None,
@@ -285,7 +286,7 @@ def fid_task(
     from dimbench.sampling.request import Request
 
     device = ranks.here().device(device)
-    networks = Networks(extractor, inception, vgg, lpips)
+    networks = Networks(extractor, inception, vgg, lpips, prompts)
     if rebuilt_by and images:
         from dimbench.quality.rebuilding import Rebuilt
 

@@ -74,6 +74,7 @@ def run(
     inception: options.Inception = None,
     vgg: options.Vgg = None,
     lpips: options.Lpips = None,
+    prompts: options.Prompts = None,
     stream: Annotated[
         bool, typer.Option("--stream", help="Keep no image on disk; an interrupted run then begins again.")
     ] = False,
@@ -99,6 +100,8 @@ def run(
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     if lpips and not (images and autoencoder):
         raise UsageError(f"--lpips {lpips} is for what an autoencoder makes of --images; give both, or leave it out")
+    if prompts and (not images or autoencoder):
+        raise UsageError(f"--prompts {prompts} is for --images that were drawn from texts; give those, or leave it out")
     if for_ranks and not plan:
         raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")
     file = None if plan else output_file(out)
@@ -109,8 +112,8 @@ def run(
         raise UsageError(f"--weights {weights} cannot fit {len(drawn)} models; give one model")
     tasks = [verbs.fid_task(
         backbone, images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference,
-        extractor=extractor, inception=inception, vgg=vgg, lpips=lpips, repeats=repeats, keep=not stream,
-        planned_ranks=for_ranks,
+        extractor=extractor, inception=inception, vgg=vgg, lpips=lpips, prompts=prompts, repeats=repeats,
+        keep=not stream, planned_ranks=for_ranks,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
         compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),

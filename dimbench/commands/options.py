@@ -308,6 +308,13 @@ ExtractorName = Annotated[
         show_default="the former for 8 x 8 pixels, else the latter",
     ),
 ]
+Prompts = Annotated[
+    Path | None,
+    typer.Option(
+        help="With --images and CLIP as --extractor: a line of text for each image in its order, for the CLIP score.",
+        show_default="no CLIP score",
+    ),
+]
 Lpips = Annotated[
     Path | None,
     typer.Option(help="With --autoencoder: the authors' weights of LPIPS by VGG16 (vgg.pth).", show_default="no LPIPS"),

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from dimbench.diffusers_networks.loading import quietly
 from dimbench.errors import DimbenchError, reason
 from dimbench.weights.checkpoints import fingerprint
 
@@ -27,7 +28,8 @@ class CLIPExtractor:
         try:
             from transformers import CLIPVisionModelWithProjection
 
-            self.model = CLIPVisionModelWithProjection.from_pretrained(weights, local_files_only=True).eval()
+            with quietly():  # of the half that looks at texts
+                self.model = CLIPVisionModelWithProjection.from_pretrained(weights, local_files_only=True).eval()
         except (ImportError, OSError, ValueError, RuntimeError) as error:
             raise DimbenchError(f"{weights} gives no CLIP ({reason(error)}); download {HOME}") from None
         self.sha256, self.device = fingerprint(weights), torch.device(device)

@@ -62,6 +62,7 @@ class OnDisk:
         height, width = self.images.size
         self.networks, self.device = networks.found((height, width)), device
         self.reference, self.missing = reference, self.networks.missing
+        self.networks.check_prompts(self.images.count)
         if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2:
             self.reference = reference or catalog.shared(comparing.statistics_name((height, width)))
             absent = [] if self.reference else [comparing.absent_reference((height, width))]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import presets
 from dimbench.errors import UsageError
+from dimbench.files import digest
 from dimbench.progress import doing
 from dimbench.sampling.ranks import ALONE, Ranks
 from dimbench.weights import catalog
@@ -63,6 +64,7 @@ class Networks:
     inception: Path | None = None
     vgg: Path | None = None
     lpips: Path | None = None
+    prompts: Path | None = None
 
     def named(self, size: tuple[int, int]) -> Networks:
         """With an extractor: the digits classifier for images of 8 x 8 pixels, Inception for all others.
@@ -85,6 +87,26 @@ class Networks:
             return named
         inception, vgg = self.inception or catalog.shared("inception"), self.vgg or catalog.shared("vgg16")
         return replace(named, inception=inception, vgg=vgg)
+
+    def check_prompts(self, images: int) -> None:
+        """Raise UsageError for texts that are not one for each of so many images, or that no CLIP reads."""
+        from dimbench.quality.clip import CLIPExtractor
+        from dimbench.quality.clip_score import read_prompts
+
+        if self.prompts and (self.extractor or "").partition(":")[0] != CLIPExtractor.name:
+            raise UsageError(
+                f"--prompts {self.prompts} is read by CLIP alone; give --extractor {CLIPExtractor.name}:FOLDER"
+            )
+        if self.prompts and (lines := len(read_prompts(self.prompts))) != images:
+            raise UsageError(f"--prompts {self.prompts} has {lines} lines for {images} images; give one line for each")
+
+    def texts(self, device: str) -> Tensor | None:
+        """The embeddings of the texts, None where there are none."""
+        from dimbench.quality.clip_score import embedded, read_prompts
+
+        if not self.prompts or not self.extractor:
+            return None
+        return embedded(read_prompts(self.prompts), Path(self.extractor.partition(":")[2]), device)
 
     @property
     def missing(self) -> list[str]:
@@ -144,6 +166,7 @@ class Against:
         self.extractor = (replace(networks, extractor=DIGITS) if self.shrink else networks).open(device)
         self.reference = references.held_back_digits() if self.shrink or reference is None else reference
         self.warnings = self.reference.check(self.extractor, side if self.shrink else size)
+        self.prompts, self.texts = networks.prompts, networks.texts(device)
         if isinstance(self.extractor, WithVGG) and not self.reference.has_vgg:
             self.extractor = self.extractor.extractor
             self.warnings.append("Precision and recall by VGG were not measured: the reference gives no such features.")
@@ -179,6 +202,7 @@ class Against:
             "extractor_sha256": self.extractor.sha256[:16],
             "resize": self.extractor.resize,
             **({"vgg_sha256": vgg[:16]} if (vgg := vgg_sha256(self.extractor)) else {}),
+            **({"prompts_sha256": digest(self.prompts)[:16]} if self.prompts else {}),
         }
 
     def evaluate(self, batches: Iterable[Tensor], total: int, bar: str = "") -> tuple[Evaluation, str]:
@@ -208,6 +232,7 @@ class Against:
             return self._evaluated(looked_at(images, self.extractor, None, AT_ONCE, progress, self.here))
 
     def _evaluated(self, summary: FeatureSummary) -> tuple[Evaluation, str]:
+        from dimbench.quality.clip_score import clip_score
         from dimbench.quality.cmmd import clip_discrepancy
         from dimbench.quality.evaluate import evaluate
 
@@ -215,6 +240,8 @@ class Against:
         named = {f"{own}{n[3:]}" if n.startswith("fid") else n: value for n, value in found.metrics.items()}
         if own == "fd_clip" and summary.features is not None and self.known.features is not None:
             named["cmmd"] = clip_discrepancy(summary.features, self.known.features)
+        if self.texts is not None and summary.features is not None:
+            named["clip_score"] = clip_score(summary.features, self.texts)
         return replace(found, metrics=named), summary.pixels_sha256 or ""
 
     def _seen(self, images: Tensor) -> Tensor:

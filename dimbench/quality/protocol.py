@@ -19,6 +19,7 @@ METRICS = {
     "fd_dinov2": "FD-DINOv2-{n}",
     "fd_clip": "FD-CLIP-{n}",
     "cmmd": "CMMD",
+    "clip_score": "CLIP score",
     "rfid": "rFID-{n}",
     "rfd_dinov2": "rFD-DINOv2-{n}",
     "rfd_clip": "rFD-CLIP-{n}",

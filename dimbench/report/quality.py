@@ -16,7 +16,7 @@ from dimbench.stats import NORMAL
 CLAIMS = {"fid": "fid", "sfid": "sfid", "is": "is_mean", "precision": "precision", "recall": "recall"}
 # Most extractors have no spatial features, older records no MIND, VGG is seldom at hand, and the last are of an
 # autoencoder.
-OPTIONAL = {"sfid", "cmmd", "mind", "precision_vgg", "recall_vgg", "psnr", "ssim", "lpips"}
+OPTIONAL = {"sfid", "cmmd", "clip_score", "mind", "precision_vgg", "recall_vgg", "psnr", "ssim", "lpips"}
 
 
 def label(metric: str, conditions: Mapping[str, Any]) -> str:
