@@ -19,6 +19,7 @@ from dimbench.commands import dialect, root
 from dimbench.errors import DimbenchError, UsageError, is_short_of_memory, reason
 from dimbench.escaping import plain
 from dimbench.launcher import launch
+from dimbench.progress import slow_imports_said
 
 # In the order of --help, each with its group there; their files in commands/ have their names.
 GROUPS = {
@@ -43,7 +44,7 @@ class OnDemand(TyperGroup):
     """Imports the one command that is asked for; of the others it knows the names, and reads their help."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        with _among_ranks(next(iter([*ctx._protected_args, *ctx.args]), "")):
+        with slow_imports_said(), _among_ranks(next(iter([*ctx._protected_args, *ctx.args]), "")):
             return super().invoke(ctx)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]

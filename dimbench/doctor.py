@@ -6,7 +6,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,6 +15,7 @@ from pathlib import Path
 
 from dimbench import names, paths, presets, results, units
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.progress import track
 
 
 class Health(StrEnum):
@@ -49,9 +50,8 @@ _OLD = 90  # days, after which what was measured of a machine is called old
 
 def examine() -> list[Symptom]:
     """Everything, part by part."""
-    return [
-        *software(), *devices(), *kernels(), *files(), *places(), *measured(), *commands()
-    ]  # fmt: skip
+    parts = (software, devices, kernels, files, places, measured, commands)
+    return [symptom for part in track(parts, "examining") for symptom in part()]
 
 
 def software() -> Iterator[Symptom]:
@@ -257,7 +257,12 @@ def commands() -> Iterator[Symptom]:
     yield Symptom("commands", "all others", Health.GOOD, "run")
 
 
-def asked_for(text: str) -> list[Symptom]:
+def asked_for(wanted: Sequence[str]) -> list[Symptom]:
+    """What each of them lacks here."""
+    return [symptom for text in track(wanted, "examining") for symptom in _asked_for(text)]
+
+
+def _asked_for(text: str) -> list[Symptom]:
     """What "COMMAND:NAME", such as "fid:dit-xl2", lacks here; one good symptom where it lacks nothing. UsageError for a
     command or a name that is not known."""
     command, colon, name = text.partition(":")

@@ -55,7 +55,9 @@ class Source:
         with refused(f"{self.name} cannot be made with {dict(settings) or 'no arguments'}"):
             made = self.factory(**settings)
         if not isinstance(made, nn.Module):
-            raise UsageError(f"{self.name} gave a {type(made).__name__}; give the name of a torch.nn.Module or factory")
+            raise UsageError(
+                f"{self.name} gave {type(made).__name__} and no module; give the name of a torch.nn.Module or factory"
+            )
         return made.eval()
 
 

@@ -26,17 +26,20 @@ class NeedsValuesError(DimbenchError):
         )
 
 
-class ShapesOnly(TorchDispatchMode):
-    """Gives the shapes of the commonest operators on the meta device directly.
-
-    torch's own meta kernels for them are written in Python and load its compiler on first use, which takes longer than
-    all the rest of a count. Whatever is not named here goes to torch. Tensors with values keep them until they meet
-    one without.
-    """
+class Uncompiled(TorchDispatchMode):
+    """A mode that does not load torch's compiler, which takes longer than a whole count."""
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # skipping the compiler means loading it first
+
+
+class ShapesOnly(Uncompiled):
+    """Gives the shapes of the commonest operators on the meta device directly.
+
+    torch's own meta kernels for them are written in Python and load its compiler on first use. Whatever is not named
+    here goes to torch. Tensors with values keep them until they meet one without.
+    """
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

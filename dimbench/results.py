@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimbench import __version__, paths
+from dimbench import __version__, paths, processor
 from dimbench.errors import DimbenchError, reason
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def describe_machine() -> dict[str, Any]:
         "torch": _version("torch"),
         "numpy": _version("numpy"),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": processor.name(),
         "cpus": os.cpu_count(),
     }
 
@@ -52,14 +52,6 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
 
 
 def _commit() -> str | None:
@@ -146,9 +138,16 @@ def read(path: Path) -> list[dict[str, Any]]:
     Raises DimbenchError for anything but records, and for those of a newer schema.
     """
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        data = path.read_bytes()
     except OSError as error:
         raise DimbenchError(f"cannot read records from {path} ({reason(error)}); give a .jsonl file") from None
+    return read_bytes(data, str(path))
+
+
+def read_bytes(data: bytes, path: str) -> list[dict[str, Any]]:
+    """As `read`, of what a file holds that is called `path`."""
+    try:
+        text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DimbenchError(f"{path} is no record file: it is not text; give a .jsonl file") from None
     if text.lstrip().startswith("["):
@@ -187,9 +186,9 @@ def sound(path: Path) -> tuple[list[dict[str, Any]], int]:
     return found, len(lines) - len(found)
 
 
-def _of_array(text: str, path: Path) -> list[dict[str, Any]]:
+def _of_array(text: str, path: str) -> list[dict[str, Any]]:
     try:
-        found = _parsed(text, str(path))
+        found = _parsed(text, path)
     except json.JSONDecodeError:
         raise DimbenchError(f"{path} is no record file: its JSON array is cut off; give a .jsonl file") from None
     return [checked(record, f"{path}: entry {number}") for number, record in enumerate(found, start=1)]

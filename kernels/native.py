@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import hashlib
 import os
-import platform
 import shutil
 import subprocess
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from dimbench import paths
+from dimbench import paths, processor
 from dimbench.errors import DimbenchError, reason
 from dimbench.files import digest
 
@@ -115,7 +114,7 @@ def _compiled(source: Path) -> Path:
     compiler = find_compiler()
     version = subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
     texts = [file.read_text() for file in (source, *sorted(_HEADERS.glob("*.h")))]
-    key = hashlib.sha256("\0".join([compiler, version, _processor(), *FLAGS, *texts]).encode()).hexdigest()[:16]
+    key = hashlib.sha256("\0".join([compiler, version, processor.features(), *FLAGS, *texts]).encode()).hexdigest()[:16]
     folder = _own(paths.cache_folder() / "kernels")
     stem = f"{source.parent.name}-{key}"
     for file in sorted(folder.glob(f"{stem}-*.so")):
@@ -149,15 +148,6 @@ def find_compiler() -> str:
         if found := shutil.which(name):
             return found
     raise DimbenchError(f"no C++ compiler was found (looked for {', '.join(names)}); install one or set CXX")
-
-
-def _processor() -> str:
-    """What -march=native depends on, since a cache folder may be shared between machines."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() + platform.machine()
-    return next((line for line in lines if line.startswith(("flags", "Features"))), platform.machine())
 
 
 def _compile(compiler: str, source: Path, folder: Path, stem: str) -> Path:

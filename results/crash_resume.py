@@ -1,6 +1,6 @@
 """What a sweep and a comparison lose when they are killed.
 
-Run from the root of the checkout: python results/crash_resume.py [KILLS]. Each is killed by SIGKILL at random moments
+Run from the root of the checkout: python results/crash_resume.py [KILLS [COMMAND]]. Each is killed by SIGKILL at random moments
 and started again until it ends, over and over until there were KILLS kills (20 if not said). What was finished before a
 kill has to be there after it, to the byte, and what ends has to have the records of a run that nobody disturbed. They
 go to results/crash-resume.jsonl.
@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from dimbench.results import Record, append, read
@@ -40,9 +41,10 @@ def outcome(folder: Path) -> Counter[str]:
     )
 
 
-def main(kills: int = 20) -> None:
+def main(kills: int = 20, commands: Sequence[str] = tuple(COMMANDS)) -> None:
     lot = random.Random(0)
-    for command, words in COMMANDS.items():
+    for command in commands:
+        words = COMMANDS[command]
         with tempfile.TemporaryDirectory() as whole:
             start(Path(whole), *words).communicate()
             expected = outcome(Path(whole))
@@ -67,4 +69,4 @@ def main(kills: int = 20) -> None:
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main(*map(int, sys.argv[1:2]), *([sys.argv[2:]] if sys.argv[2:] else []))

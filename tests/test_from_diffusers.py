@@ -77,7 +77,7 @@ def test_a_folder_s_weights_are_those_that_run(tmp_path: Path, monkeypatch: pyte
             assert torch.equal(subject.build(row, found(row.model), 2).call(), expected) == same
     asked = Request(backbone=bare, num_images=1, steps=2)
     assert asked.checkpoint == Path("mine")
-    assert asked.missing() == decoding.missing(decoding.DEFAULT)
+    assert asked.missing() == decoding.missing("ft-ema")
     (tmp_path / "mine" / "diffusion_pytorch_model.safetensors").unlink()
     assert "of which mine holds none" in asked.missing()[0]
     with pytest.raises(DimbenchError, match="mine holds no weights; give --weights, or time it with --random-weights"):

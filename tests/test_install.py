@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+WEIGHTS = ROOT / "dimbench" / "data" / "weights"
 SCRIPT = (
     "import dimbench, dimbench.presets as presets, dimbench.kernels.haar as haar;"
     "from dimbench import preset_files;"
@@ -28,27 +31,49 @@ def run(path: Path, folder: Path, *words: str) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the wheel unpacked, as pip installs it."""
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+def built(project: Path, folder: Path) -> Path:
+    """The wheel of the project in `folder`."""
+    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(project)]
     done = subprocess.run(build, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr + done.stdout
     (wheel,) = folder.glob("*.whl")
-    install = [
-        sys.executable,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--no-deps",
-        "--target",
-        str(folder / "site"),
-        str(wheel),
-    ]
-    subprocess.run(install, check=True, capture_output=True)
-    return folder / "site"
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return built(ROOT, tmp_path_factory.mktemp("wheel"))
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path) -> Path:
+    """A folder with the wheel unpacked."""
+    zipfile.ZipFile(wheel).extractall(wheel.parent / "site")
+    return wheel.parent / "site"
+
+
+def test_the_wheel_is_small_and_holds_no_tests(wheel: Path) -> None:
+    assert wheel.stat().st_size < 10_000_000
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "dimbench/py.typed" in names
+    assert not [name for name in names if "test" in name]
+
+
+def test_the_other_digits_come_in_a_wheel_of_their_own(site: Path, tmp_path: Path) -> None:
+    small = ("--num-images", "2", "--steps", "2", "--to", "sheet.png")
+    assert "sheet.png" in run(site, tmp_path, "-m", "dimbench", "sample", "dit-digits", *small)
+    environment = {**os.environ, "PYTHONPATH": str(site)}
+    words = [sys.executable, "-m", "dimbench", "sample", "sit-digits", *small]
+    refused = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert refused.returncode == 1
+    assert "sit-digits.safetensors from pip install 'dimbench[digits]'" in refused.stderr
+    both = tmp_path / "both"
+    shutil.copytree(site, both)
+    zipfile.ZipFile(built(WEIGHTS, tmp_path)).extractall(both)
+    assert {file.name for file in (both / WEIGHTS.relative_to(ROOT)).iterdir()} == {
+        file.name for file in WEIGHTS.glob("*.safetensors")
+    }
+    assert "sheet.png" in run(both, tmp_path, "-m", "dimbench", "sample", "sit-digits", *small)
 
 
 def test_wheel_and_checkout_hold_the_same(site: Path, tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_it_is_timed_in_a_process_of_its_own(file: Path) -> None:
         (["absent.py:MyNet"], "there is no file absent.py"),
         (["my_model.py:MyNett"], "did you mean MyNet"),
         (["my_model.py"], ":MyNet"),
-        (["my_model.py:number"], "gave a int"),
+        (["my_model.py:number"], "gave int and no module"),
         (["my_model.py:MyNet,widht=3"], "did you mean width"),
         (["my_model.py:MyNet,width=much"], "no int"),
         (["no_such_package.nets:Net"], "there is no module"),

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 import time
+import types
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +66,27 @@ def test_bytes_are_said_with_units(capsys: pytest.CaptureFixture[str]) -> None:
     with progress.transferring("a.pt") as moved:
         moved(1_500_000, 3_000_000)
         until("a.pt: 1.50 MB of 3.00 MB", capsys)
+
+
+def test_the_innermost_speaks_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress.doing("outer"):
+        until("outer", capsys)
+        with progress.stepping("inner", 3):
+            text = until("inner", capsys)
+            assert "outer" not in text.partition("inner")[2] + until("inner", capsys)
+        until("outer", capsys)
+
+
+def test_a_slow_import_is_said_while_it_lasts(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "slow_module.py").write_text("import slow_gate\nslow_gate.pass_through()\n")
+    gate = types.ModuleType("slow_gate")
+    gate.pass_through = lambda: until("loading slow_module: 0 s\n", capsys)  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "slow_gate", gate)
+    monkeypatch.setattr(progress, "SLOW", ("slow_module",))
+    monkeypatch.syspath_prepend(tmp_path)
+    with progress.slow_imports_said():
+        importlib.import_module("slow_module")
+    assert "slow_module" in sys.modules
+    del sys.modules["slow_module"]

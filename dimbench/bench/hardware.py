@@ -6,7 +6,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-ROOT = Path("/")
+from dimbench import processor
+
+ROOT = processor.ROOT
 _UNLIMITED = 2**60  # bytes; version 1 of cgroups writes "no limit" as a number above it
 
 
@@ -60,9 +62,7 @@ def available_memory(root: Path = ROOT) -> int | None:
 
 def has_float16(root: Path = ROOT) -> bool:
     """Whether the CPU computes in float16 itself: avx512_fp16 on x86, asimdhp on ARM."""
-    cpuinfo = _text(root / "proc/cpuinfo") or ""
-    flags = {flag for line in cpuinfo.splitlines() if line.startswith(("flags", "Features")) for flag in line.split()}
-    return bool(flags & {"avx512_fp16", "asimdhp"})
+    return bool({"avx512_fp16", "asimdhp"} & set(processor.features(root).split()))
 
 
 def _quota(root: Path) -> float | None:

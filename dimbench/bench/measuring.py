@@ -24,6 +24,8 @@ from dimbench.sampling.image_cost import named
 
 Send = Callable[..., None]
 
+DECODINGS = 5  # timed alone, to say how much of a run they are
+
 
 class Measuring:
     """Measures `subject`, the row's own where None.
@@ -67,6 +69,7 @@ class Measuring:
             call = captured(subject.call)[0] if self.row.cuda_graph else subject.call
             rules = Rules.of(self.row.device, self.row.budget)
             timed = timing.measure(call, self.device.clock, rules, self._watch)
+            decoding = self._decoding(subject)
             launches = timing.launch_share(call, self.device.clock) if self.device.on_gpu else None
             peaks = memory.peaks(self.device.probe, held)
             joules = self._joules(call)
@@ -84,6 +87,7 @@ class Measuring:
                 **first,
                 **self._speed(timed, summary, cost),
                 **self._memory(peaks, cost),
+                **decoding,
                 "joules_per_image": None if joules is None else joules / self.batch,
             },
             samples={"seconds": timed.seconds},
@@ -120,7 +124,7 @@ class Measuring:
             "threads": torch.get_num_threads(),
             "steps": row.steps,
             "guided": row.cfg,
-            "decoded": row.autoencoder is not None,
+            "decoded": row.decode,
             "weights": weights_of(row, self.subject) or "random",
             **methods.conditions(row.methods),
         }
@@ -154,6 +158,14 @@ class Measuring:
         if self.device.gpu:
             self.gpu_states.append(self.device.gpu.state())
 
+    def _decoding(self, subject: Subject) -> dict[str, float]:
+        """Seconds per image of what decodes, alone."""
+        if subject.decode is None:
+            return {}
+        self.on_progress("decoding", 0.0, 0.0)
+        seconds = [timing.one_call(subject.decode, self.device.clock) for _ in range(DECODINGS)]
+        return {"decode_seconds": stats.median(seconds) / self.batch}
+
     def _joules(self, call: timing.Call) -> float | None:
         if self.row.budget < energy.STEADY_SECONDS:
             return None
@@ -186,6 +198,7 @@ class Measuring:
             "images_per_second": images,
             "calls_per_second": timed.calls_per_second,
             "macs": cost.macs,
+            **({} if cost.decode_macs is None else {"decode_macs": cost.decode_macs}),
             "params": cost.params,
             "macs_per_second": cost.macs_timed * images,
             "peak_macs_per_second": rate,

@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from dimbench.errors import is_short_of_memory
+from dimbench.meta import Uncompiled
 
 _PROC = Path("/proc/self")
 
@@ -87,7 +87,7 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError) or is_short_of_memory(error)
 
 
-class LivePeak(TorchDispatchMode):
+class LivePeak(Uncompiled):
     """Around a call on the meta device: `peak` are the bytes of the tensors alive at the same time at most, those that
     were there before not counted. What a kernel needs beside its outputs is not in it."""
 

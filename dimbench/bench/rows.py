@@ -19,8 +19,9 @@ BEST = "best"
 class Row:
     """`model` is a text that backbone.find takes, with `inputs` as it takes them; `batch` a number of images or "best";
     `mode` inference, train or, for whole sampling runs of `steps`, sample; `sampler` None is the model's own;
-    `autoencoder` the folder of what decodes them, None for no decoding; `weights` None are those that the model's name
-    means, if any and not `random_weights`; `methods` texts that methods.parse takes; `budget` in seconds."""
+    `decode`: as the autoencoder of its latents does, whose weights are of chance; `weights` None are those that the
+    model's name means, if any and not `random_weights`; `methods` texts that methods.parse takes; `budget` in
+    seconds."""
 
     model: str
     resolution: Resolution | None = None
@@ -34,7 +35,7 @@ class Row:
     threads: int | None = None
     steps: int | None = None
     cfg: bool = False
-    autoencoder: str | None = None
+    decode: bool = False
     weights: str | None = None
     sampler: str | None = None
     inputs: tuple[str, ...] = ()
@@ -106,8 +107,8 @@ def check(row: Row) -> None:
         raise UsageError("--steps is for sampling runs; leave it out with --mode train")
     if row.steps is not None and row.steps < 1:
         raise UsageError(f"{row.steps} steps draw nothing; give --steps 1 or more")
-    if row.steps is None and (row.cfg or row.autoencoder or row.sampler):
-        given = "--cfg" if row.cfg else "--decode" if row.autoencoder else f"--sampler {row.sampler}"
+    if row.steps is None and (row.cfg or row.decode or row.sampler):
+        given = "--cfg" if row.cfg else "--decode" if row.decode else f"--sampler {row.sampler}"
         raise UsageError(f"{given} was given without --steps; give the steps of a sampling run with --steps N")
 
 

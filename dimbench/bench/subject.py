@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,9 +21,16 @@ from dimbench.counting.rules import RULES
 from dimbench.diffusion.process import find_process, forms_in_training, mean_loss
 from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
-from dimbench.sampling import decoding
-from dimbench.sampling.image_cost import ImageCost, check_methods, image_cost, settings_of, traced
-from dimbench.sampling.precision import DTYPES, placed
+from dimbench.sampling.autoencoder import at_once
+from dimbench.sampling.image_cost import (
+    ImageCost,
+    check_methods,
+    decoder_of,
+    image_cost,
+    settings_of,
+    traced,
+)  # fmt: skip
+from dimbench.sampling.precision import DTYPES, made_in, placed
 from dimbench.sampling.run import Run, Settings, cast, check
 from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import checkpoints
@@ -37,8 +45,8 @@ _ON_TENSOR_CORES = {"linear", "matmul", "attention", "convolution"}
 class Cost:
     """What one image needs by the count: `macs` of a forward pass and of all that the row times, these also
     `by_numbers` that are multiplied ("" for the row's own), the share of products among them, parameters; bytes of the
-    weights, of inputs and outputs per batch, and at the peak beyond weights; the operators it calls, and the `form` of
-    a Subject."""
+    weights, of inputs and outputs per batch, and at the peak beyond weights; the operators it calls, the `form` of a
+    Subject, and what of `macs_timed` decodes, None where nothing does."""
 
     macs: int
     macs_timed: int
@@ -50,6 +58,7 @@ class Cost:
     activations: int
     operators: frozenset[str]
     form: str
+    decode_macs: int | None = None
 
 
 def found(row: Row) -> Backbone:
@@ -81,11 +90,13 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
     by_numbers: Mapping[str, int] = {}
     passes = TRAINING_PASSES * len(forms_in_training(model))
     timed, calls = (passes * macs, passes) if row.mode == "train" else (macs, 1)
+    decode_macs = None
     if row.mode == "sample":
         how = settings(row, subject)
         on_shapes = tuple(method for method in how.methods if not method.by_values)
-        whole = image_cost(subject, replace(how, methods=on_shapes), decoded=False)
+        whole = image_cost(subject, replace(how, methods=on_shapes), decoded=row.decode)
         timed, calls, by_numbers = whole.macs("macs"), whole.calls, whole.by_numbers
+        decode_macs = whole.decode_macs("macs") if row.decode else None
     numbers = sum(p.numel() for p in running.parameters())
     weights = item * numbers * (2 + ADAM_STATES if row.mode == "train" else 1)
     return Cost(
@@ -99,6 +110,7 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
         activations=live.peak * item // 4,
         operators=frozenset(line.operator for line in bill.lines),
         form=backbone.form_of(model, running),
+        decode_macs=decode_macs,
     )
 
 
@@ -107,7 +119,7 @@ class Subject:
     """`call` runs once what the row times and returns an output to look at; `eager` the same before compilation, None
     where nothing is compiled; `form` says which network: with branches "merged" for inference, or "as trained";
     `notes` what loading the weights chose and left out; `executed` counts the run where values decide what it executes,
-    None where shapes do."""
+    None where shapes do; `decode` is the part of `call` that decodes, None for none."""
 
     call: Callable[[], Tensor]
     eager: Callable[[], Tensor] | None
@@ -115,12 +127,14 @@ class Subject:
     sampler: str | None = None
     notes: tuple[str, ...] = ()
     executed: Callable[[], ImageCost] | None = None
+    decode: Callable[[], Tensor] | None = None
 
 
 def build(row: Row, subject: Backbone, batch: int) -> Subject:
     """The network on its device with its inputs there, ready for the first call."""
-    model = backbone.created(subject)
     file = weights_of(row, subject)
+    with made_in(DTYPES["fp32" if file or row.mode == "train" else row.dtype]):  # weights may come with exact tables
+        model = backbone.created(subject)
     notes = tuple(checkpoints.fill(model, file)) if file else ()
     return replace(_of_network(row, subject, model, batch), notes=notes)
 
@@ -186,14 +200,13 @@ def check_run(row: Row, subject: Backbone) -> None:
 
 
 def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module, batch: int, form: str) -> Subject:
-    """A whole run, noise and all, decoded where there is an autoencoder."""
+    """A whole run, noise and all, decoded where the row says so."""
     process, how = find_process(subject.diffusion), settings(row, subject)
     check(how, process, subject)
-    dtype = DTYPES[row.dtype]
-    decoder = decoding.load(row.autoencoder).to(row.device, dtype) if row.autoencoder else None
+    decode = _decoding(row, subject) if row.decode else None
 
     def call_of(network: nn.Module) -> Callable[[], Tensor]:
-        run = Run(subject, network, process, how, decoder.decode if decoder else None)
+        run = Run(subject, network, process, how, decode)
 
         @torch.inference_mode()
         def call() -> Tensor:
@@ -203,10 +216,26 @@ def _sampling(row: Row, subject: Backbone, eager: nn.Module, network: nn.Module,
 
     @torch.inference_mode()
     def executed() -> ImageCost:
-        return traced(Run(subject, network, process, how), SampleNoise(0, range(batch), row.device))
+        return traced(Run(subject, network, process, how, decode), SampleNoise(0, range(batch), row.device))
 
     by_values = any(method.by_values for method in how.methods)
+    latents = torch.randn(batch, *subject.state, device=row.device)
     return Subject(
         call_of(network), call_of(eager) if row.compile else None, form, how.sampler,
         executed=executed if by_values else None,
+        decode=partial(decode, latents) if decode else None,
     )  # fmt: skip
+
+
+def _decoding(row: Row, subject: Backbone) -> Callable[[Tensor], Tensor]:
+    """(latents) -> images, as many at once as drawing decodes."""
+    dtype = DTYPES[row.dtype]
+    decoder = placed(decoder_of(subject), row.device, dtype)
+    height, width = subject.state[-2:]
+    size = at_once(height * width * subject.stride**2)
+
+    @torch.inference_mode()
+    def decode(latents: Tensor) -> Tensor:
+        return torch.cat([decoder(part) for part in latents.to(dtype).split(size)])
+
+    return decode

@@ -13,9 +13,6 @@ from dimbench.commands import options
 from dimbench.commands.emit import output_file, show
 from dimbench.errors import UsageError
 from dimbench.report import speed
-from dimbench.sampling import decoding
-from dimbench.sampling.request import refuse_if_missing
-from dimbench.weights import catalog
 
 
 class Mode(StrEnum):
@@ -61,7 +58,7 @@ def run(
     fetch: options.Fetch = False,
     cfg: Annotated[bool, typer.Option("--cfg", help="With --steps: guided, so twice the images per call.")] = False,
     decode: Annotated[
-        bool, typer.Option("--decode", help="With --steps: decode the latents with sd-vae-ft-ema.")
+        bool, typer.Option("--decode", help="With --steps: decode the latents, as the model's autoencoder does.")
     ] = False,
     weights: Annotated[
         Path | None,
@@ -101,7 +98,7 @@ def run(
         sampler=sampler,
         inputs=tuple(inputs or ()),
         methods=options.methods(with_, guide),
-        autoencoder=_autoencoder() if decode else None,
+        decode=decode,
         weights=str(weights) if weights else None,
         random_weights=random_weights,
         frames=frames,
@@ -115,9 +112,3 @@ def run(
     if ran.records:
         show(ran.records, [speed.table(ran.records)], form)
     ran.raise_failures()
-
-
-def _autoencoder() -> str:
-    """The folder of the autoencoder that the published figures were drawn with."""
-    refuse_if_missing("--decode", decoding.missing(decoding.DEFAULT))
-    return str(catalog.shared(decoding.NAMED[decoding.DEFAULT]))

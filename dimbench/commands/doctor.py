@@ -26,7 +26,7 @@ def run(
     form: options.Format = options.Form.RICH,
 ) -> None:
     """Say what runs on this machine, what is missing, and the line that mends it; nothing is measured or changed."""
-    found = [each for text in wanted for each in doctor.asked_for(text)] if wanted else doctor.examine()
+    found = doctor.asked_for(wanted) if wanted else doctor.examine()
     show_entries(lambda: [asdict(each) for each in found], _tables(found), form)
     if wanted and any(each.health is doctor.Health.MISSING for each in found):
         raise typer.Exit(1)

@@ -112,8 +112,8 @@ def run(
         compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     ) for backbone in (options.backbones(drawn, *asked) if drawn else [None])]  # fmt: skip
     if file is None:
-        for task in tasks if ranks.here().first else ():
-            typer.echo(task.plan())
+        for part in (part for task in tasks if ranks.here().first for part in task.plan()):
+            typer.echo(part)
         return
     found = []
     for number, task in enumerate(tasks):

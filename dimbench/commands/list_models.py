@@ -125,6 +125,6 @@ def _row(preset: Preset, counted: dict[str, int]) -> Row:
         str(preset.resolution),
         macs,
         f"arXiv {preset.arxiv}" if preset.arxiv else preset.paper,
-        str(preset.year),
+        str(preset.year or ""),
         _weights(preset),
     )

@@ -281,7 +281,7 @@ Autoencoder = Annotated[
     str | None,
     typer.Option(
         help="What decodes latents: ft-ema, ft-mse, a folder that diffusers saved, a file, or hf:owner/name.",
-        show_default="ft-ema",
+        show_default="that of its latents",
     ),
 ]
 

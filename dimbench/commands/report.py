@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimbench import paths, results
+from dimbench import paths
 from dimbench.errors import DimbenchError, UsageError, reason
 from dimbench.files import replacing
+from dimbench.progress import doing
+from dimbench.record_places import read_all
 
 if TYPE_CHECKING:
     from dimbench.report.findings import Findings
@@ -35,7 +37,12 @@ class Over(StrEnum):
 
 def run(
     files: Annotated[
-        list[Path], typer.Argument(help="Record files (.jsonl) of any commands.", metavar="FILE...", show_default=False)
+        list[str],
+        typer.Argument(
+            help="Record files (.jsonl) of any commands, folders of such, or BRANCH:PATH of either in this repository.",
+            metavar="FILE...",
+            show_default=False,
+        ),
     ],
     format: Annotated[
         ReportFormat | None,
@@ -65,9 +72,10 @@ def run(
 
     format = format or ReportFormat(_BY_SUFFIX.get(to.suffix.lower() if to else "", "markdown"))
     render = _renderer(format) if over is None else _over(over, format)
-    if to and (to.suffix == ".jsonl" or to in files):
+    if to and (to.suffix == ".jsonl" or str(to) in files):
         raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
-    text = render(findings.gather(_read(files)))
+    with doing("making the report"):
+        text = render(findings.gather(_read(files)))
     if to is None:
         typer.echo(text, nl=False)
     else:
@@ -105,13 +113,11 @@ def _over(over: Over, format: ReportFormat) -> Callable[[Findings], str]:
     return partial(forms[format], over=over.value)
 
 
-def _read(files: list[Path]) -> list[dict[str, Any]]:
+def _read(files: list[str]) -> list[dict[str, Any]]:
     """The records of all files; one without any is named on stderr."""
-    found = {file: results.read(file) for file in files}
+    found = read_all(files)
     if not any(found.values()):
-        raise DimbenchError(
-            f"no records in {', '.join(map(str, files))}; give .jsonl files that measuring commands wrote"
-        )
+        raise DimbenchError(f"no records in {', '.join(files)}; give .jsonl files that measuring commands wrote")
     for file in (file for file, records in found.items() if not records):
         typer.echo(f"{file}: no records", err=True)
     return [record for records in found.values() for record in records]

@@ -45,10 +45,11 @@ def run(
     networks = comparing.Networks(extractor, inception, vgg).found(found.size)
     requests.refuse_if_missing(f"a reference of {images}", networks.missing)
     here = ranks.here()
-    network = networks.open(here.device(device))
     if here.first:
-        typer.echo(planning.of_images(found, 0, network, batch), err=True)
         _check_writable(to)
+    planning.say_first(planning.of_images(found))
+    network = networks.open(here.device(device))
+    planning.say_first(planning.of_looking(found, 0, network, batch))
     summary = comparing.summarised(found, network, features, batch, here)
     if not here.first:
         return

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dimbench import hub, paths, presets, units
+from dimbench import hub, paths, units
 from dimbench.commands import options
 from dimbench.commands.dialect import Command
 from dimbench.commands.emit import show_entries, show_rows
@@ -172,17 +172,18 @@ def import_(
 
 @app.command(cls=Command)
 def convert(
-    name: Annotated[str, typer.Argument(help="The DiT that the weights are of.")],
+    name: Annotated[str, typer.Argument(help="The DiT or Stable Diffusion 1.5 that the weights are of.")],
     file: Annotated[Path, typer.Argument(help="Its weights in any layout.")],
     layout: Annotated[Layout, typer.Option("--as", help="In whose names.")],
     to: Annotated[Path, typer.Option(help="A folder for diffusers, else a .safetensors file.")],
     form: options.Format = options.Form.RICH,
 ) -> None:
-    """Write weights of DiT as diffusers' DiTTransformer2DModel or as the authors' code reads them."""
+    """Write weights of DiT or Stable Diffusion 1.5 as diffusers or as the authors' code reads them."""
+    from dimbench import backbone
     from dimbench.weights.convert import to_diffusers, to_official
 
     write = to_diffusers if layout is Layout.DIFFUSERS else to_official
-    notes = write(presets.find(name), file, to)
+    notes = write(backbone.find(name), file, to)
     show_rows(Table(("model", "layout", "at"), [(name, layout.value, str(to))], notes=notes), form)
 
 
@@ -260,7 +261,7 @@ def _how(checkpoint: Checkpoint) -> str:
 
 def _state(entry: Entry) -> str:
     if entry.ships:
-        return "ships" if entry.path.is_file() else "missing from the package"
+        return "ships" if entry.path.is_file() else catalog.home(entry.file)
     return _STATES[ledger.state(entry.path, entry.file)]
 
 

@@ -7,7 +7,7 @@ the network do.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from inspect import signature
 from itertools import chain
@@ -67,18 +67,20 @@ _TRANSPOSED = frozenset((F.conv_transpose1d, F.conv_transpose2d, F.conv_transpos
 Inputs = Mapping[str, Any] | tuple[Sequence[Any], Mapping[str, Any]] | Callable[[], Any]
 
 
-def trace(model: nn.Module, inputs: Inputs, batch: int, alike: nn.Module | None = None) -> Bill:
+def trace(model: nn.Module, inputs: Inputs, batch: int, alike: Sequence[nn.Module] = ()) -> Bill:
     """The bill of one call of `model` on `inputs`.
 
     On the meta device only shapes are followed, and NeedsValuesError says where they do not decide the cost; with real
-    weights and inputs the same trace counts what those made the network do. Calls of its part `alike` with shapes alone
-    that are the same are taken to cost the same: one of each is followed.
+    weights and inputs the same trace counts what those made the network do. Calls of its parts `alike` with shapes
+    alone that are the same are taken to cost the same: one of each is followed.
     """
     ledger = _Ledger()
     with (
         torch.no_grad(), autocast_to_shapes(), ledger.follow(model), _Operators(ledger), _Functions(ledger),
-        ledger.once(alike),
+        ExitStack() as stack,
     ):  # fmt: skip
+        for module in alike:
+            stack.enter_context(ledger.once(module))
         call(model, inputs)
     for path, module in model.named_modules():
         if dead := getattr(module, "dead_macs", 0):
@@ -179,12 +181,9 @@ class _Ledger:
         self.rows.pop()
 
     @contextmanager
-    def once(self, module: nn.Module | None) -> Iterator[None]:
+    def once(self, module: nn.Module) -> Iterator[None]:
         """Inside, a call of `module` with shapes it had before is booked as that one was, and not made. Calls whose
         work differs although their shapes are alike differ in the module's `kind_of_call`."""
-        if module is None:
-            yield
-            return
         forward, known = module.forward, {}
 
         def called(*args: Any, **kwargs: Any) -> Any:
@@ -253,7 +252,7 @@ class _Functions(TorchFunctionMode):
         if query.shape[-1] != key.shape[-1] or key.shape[-2] != value.shape[-2]:
             return F.scaled_dot_product_attention(query, key, value, *args, **kwargs)  # torch says what is wrong
         scores = products.scores(query.shape, key.shape, value.shape, kwargs.get("enable_gqa", False))
-        if query.is_meta and key.is_meta and value.is_meta:
+        if query.is_meta and key.is_meta and value.is_meta and not query.requires_grad:
             output = query.new_empty(*scores[:-1], value.shape[-1])
         else:
             with self.ledger.mute():

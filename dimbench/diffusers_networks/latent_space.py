@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class LatentSpace:
     """An autoencoder as presets/shared/autoencoders.toml describes it: `stride` pixels per side of a latent,
-    `temporal_stride` frames per latent frame after the first, `normalised` what a network's latents are to its own."""
+    `temporal_stride` frames per latent frame after the first, `normalised` what a network's latents are to its own,
+    `page` the web page that offers it ("": unknown)."""
 
     name: str
     class_name: str
@@ -30,6 +31,7 @@ class LatentSpace:
     source: str
     temporal_stride: int = 1
     normalised: str = ""
+    page: str = ""
     config: Mapping[str, Any] = field(default_factory=dict)
 
     def size(
@@ -55,11 +57,12 @@ class LatentSpace:
 
 def latent_space(name: str) -> LatentSpace:
     """The autoencoder that a preset's conditions call `name`; UsageError names what is near."""
-    return names.find(name, _all(), "autoencoder")
+    return names.find(name, latent_spaces(), "autoencoder")
 
 
 @cache
-def _all() -> dict[str, LatentSpace]:
+def latent_spaces() -> dict[str, LatentSpace]:
+    """All of presets/shared/autoencoders.toml, by name."""
     listed = load(folder() / "shared" / "autoencoders.toml")
 
     def whole(name: str) -> dict[str, Any]:

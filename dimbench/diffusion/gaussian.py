@@ -26,22 +26,28 @@ def ddpm(
     predict_xstart: bool = False,
     clip: bool = False,
     sigma_small: bool = False,
+    gradient: Network | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """The sample that ancestral sampling reaches from x, (B, C, ...) noise, in len(schedule) network calls.
 
     The variance is the network's if it gives one, else the betas, or the posterior's with `sigma_small`; `clip`
     holds the estimate of x0 in [-1, 1]. One draw per step, though the last adds none: a generator shared between
-    batches stays in step with the official loop. Ho et al. 2020 (arXiv 2006.11239), algorithm 2.
+    batches stays in step with the official loop. Ho et al. 2020 (arXiv 2006.11239), algorithm 2. The `gradient` of a
+    log-probability, (x, t) -> (B, C, ...), moves the mean by the variance times it: Dhariwal & Nichol 2021
+    (arXiv 2105.05233), algorithm 1.
     """
     for k, i in enumerate(reversed(range(len(schedule)))):
         estimate, v = split(evaluate(network, x, schedule.timesteps[i].item(), torch.int64), x)
         x0 = predicted_x0(schedule, i, x, estimate, predict_xstart=predict_xstart, clip=clip)
-        deviation = torch.as_tensor(0.5 * log_variance(schedule, i, x, v, sigma_small=sigma_small)).exp()
+        log_var = torch.as_tensor(log_variance(schedule, i, x, v, sigma_small=sigma_small))
         z = noise(k, tuple(x.shape)).to(x)
-        x = posterior_mean(schedule, i, x0, x)
+        mean = posterior_mean(schedule, i, x0, x)
+        if gradient is not None:
+            mean = mean + log_var.exp() * evaluate(gradient, x, schedule.timesteps[i].item(), torch.int64)
+        x = mean
         if i > 0:
-            x = x + deviation * z
+            x = x + (0.5 * log_var).exp() * z
         if on_step is not None:
             on_step(k, x)
     return x
@@ -57,12 +63,14 @@ def ddim(
     eta: float = 0.0,
     predict_xstart: bool = False,
     clip: bool = False,
+    gradient: Network | None = None,
     on_step: OnStep | None = None,
 ) -> Tensor:
     """The sample that DDIM reaches from x, (B, C, ...) noise, in len(schedule) network calls.
 
     eta: 0 (deterministic, `noise` may be left out) to 1 (about DDPM). A `noise` that is given is drawn in every
-    step. Song et al. 2021 (arXiv 2010.02502), equations 12 and 16.
+    step. Song et al. 2021 (arXiv 2010.02502), equations 12 and 16. The `gradient` of a log-probability, (x, t) ->
+    (B, C, ...), moves the estimate of the noise: Dhariwal & Nichol 2021 (arXiv 2105.05233), algorithm 2.
     """
     if not 0 <= eta <= 1:
         raise UsageError(f"eta {eta:g} is outside 0 to 1: use 0 for deterministic DDIM, 1 for about DDPM")
@@ -70,6 +78,10 @@ def ddim(
         raise UsageError(f"DDIM with eta {eta:g} needs noise: give it, or use eta 0")
     for k, i in enumerate(reversed(range(len(schedule)))):
         x0, eps = _estimates(network, x, schedule, i, predict_xstart, clip)
+        if gradient is not None:
+            away = evaluate(gradient, x, schedule.timesteps[i].item(), torch.int64)
+            eps = eps - (1 - schedule.alphas_cumprod[i].item()) ** 0.5 * away
+            x0 = predicted_x0(schedule, i, x, eps)
         # The published samples form this difference of near equals in float32.
         here, before = np.float32(schedule.alphas_cumprod[i]), np.float32(schedule.alphas_cumprod_prev[i])
         sigma = eta * np.sqrt((1 - before) / (1 - here)) * np.sqrt(1 - here / before)

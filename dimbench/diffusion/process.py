@@ -103,10 +103,25 @@ class Gaussian:
     def sample(
         self, network: Network, x: Tensor, noise: Noise, sampler: str, steps: int, on_step: OnStep | None = None
     ) -> Tensor:
+        return self.guided(network, x, noise, sampler, steps, on_step)
+
+    def guided(
+        self,
+        network: Network,
+        x: Tensor,
+        noise: Noise,
+        sampler: str,
+        steps: int,
+        on_step: OnStep | None = None,
+        gradient: Network | None = None,
+    ) -> Tensor:
+        """As `sample`, moved by the `gradient` of a log-probability, (x, t) -> (B, C, ...), where there is one."""
         self.check(sampler, steps)
         if self.prediction == "velocity":
             network = noise_of_velocity(network, self._visited())
-        common: dict[str, Any] = {"clip": self.clip, "on_step": on_step, "predict_xstart": self.prediction == "data"}
+        common: dict[str, Any] = {
+            "clip": self.clip, "on_step": on_step, "predict_xstart": self.prediction == "data", "gradient": gradient,
+        }  # fmt: skip
         if sampler == "ddim":
             return ddim(network, x, self._visited(steps), noise, **common)
         return ddpm(network, x, self._visited(steps), noise, sigma_small=self.sigma_small, **common)

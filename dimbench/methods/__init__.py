@@ -11,6 +11,7 @@ from dimbench.errors import UsageError
 from dimbench.methods.attention_backend import AttentionBackend
 from dimbench.methods.autoguidance import Autoguidance
 from dimbench.methods.cfg_cache import CfgCache
+from dimbench.methods.classifier_guidance import ClassifierGuidance
 from dimbench.methods.deep import Deep
 from dimbench.methods.diffusers_hooks import (
     DiffusersFaster,
@@ -46,6 +47,7 @@ METHODS: dict[str, type[Method]] = {
         Interval,
         GuidanceSettings,
         Autoguidance,
+        ClassifierGuidance,
         CfgCache,
         AttentionBackend,
         Int8Weights,

@@ -13,6 +13,7 @@ from dimbench.errors import UsageError
 from dimbench.layers import unet
 from dimbench.layers.attention import attend
 from dimbench.layers.inputs import Given, class_conditional, random_rows
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Config:
     low_res_factor: int = 0
 
     def __post_init__(self) -> None:
+        check_sizes(self, ("num_head_channels", "num_heads_upsample", "num_classes", "low_res_factor"))
         object.__setattr__(self, "channel_mult", tuple(self.channel_mult))
         object.__setattr__(self, "attention_resolutions", tuple(self.attention_resolutions))
         unet.check(self, self.input_size)
@@ -161,6 +163,40 @@ class Classifier(unet.Encoder):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         h, _ = self.encode(x, self.embed(t))
         return self.out(h)
+
+
+def _of_side(side: int, multipliers: tuple[float, ...], blocks: int) -> Config:
+    return Config(
+        input_size=side,
+        out_channels=1000,
+        model_channels=128,
+        channel_mult=multipliers,
+        num_res_blocks=blocks,
+        attention_resolutions=(side // 32, side // 16, side // 8),
+        num_head_channels=64,
+        use_scale_shift_norm=True,
+        resblock_updown=True,
+    )
+
+
+CLASSIFIERS = {
+    64: _of_side(64, (1, 2, 3, 4), 4),
+    128: _of_side(128, (1, 1, 2, 3, 4), 2),
+    256: _of_side(256, (1, 1, 2, 2, 4, 4), 2),
+    512: _of_side(512, (0.5, 1, 1, 2, 2, 4, 4), 2),
+}
+"""The published ones, by the side of their images."""
+
+
+def classifier(config: Config) -> Classifier:
+    """The one that guides a network of these images. UsageError where it is told no class, or there is none."""
+    known = CLASSIFIERS.get(config.input_size)
+    if known is None or known.out_channels != config.num_classes:
+        raise UsageError(
+            f"no classifier of {config.num_classes} classes is known for images of side {config.input_size}; those of "
+            f"1000 classes are for {', '.join(map(str, CLASSIFIERS))}"
+        )
+    return Classifier(known)
 
 
 def build(config: Config) -> ADM:

@@ -18,6 +18,7 @@ from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import BareSwiGlu
 from dimbench.layers.norm import fine_rms_norm
 from dimbench.layers.rope import columns_and_rows
+from dimbench.layers.sizes import check_sizes
 
 EXTENT = 16.0
 """The place of the last row and column: a map of any size is stretched over [0, 16]."""
@@ -41,6 +42,7 @@ class Config:
     label_dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

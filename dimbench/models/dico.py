@@ -17,6 +17,7 @@ from dimbench.layers.adaln import modulation, plain_norm
 from dimbench.layers.embed import TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.named import named
+from dimbench.layers.sizes import check_sizes
 
 SHRINKS = 4  # the side of the deepest level is a quarter
 
@@ -36,6 +37,7 @@ class Config:
     learn_sigma: bool = True
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         object.__setattr__(self, "depth", tuple(self.depth))
         if self.input_size < 1 or self.input_size % SHRINKS:
             raise UsageError(
@@ -44,8 +46,8 @@ class Config:
             )
         if self.hidden_size < 2 or self.hidden_size % 2:
             raise UsageError(f"hidden_size {self.hidden_size} cannot be halved; give a positive even number")
-        if len(self.depth) != 5 or min(self.depth) < 1:
-            raise UsageError(f"depth {list(self.depth)} does not fit the U-shape; give five numbers of at least 1")
+        if len(self.depth) != 5:
+            raise UsageError(f"depth {list(self.depth)} does not fit the U-shape; give five numbers")
 
     @property
     def state(self) -> tuple[int, int, int]:

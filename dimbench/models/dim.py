@@ -21,6 +21,7 @@ from dimbench.layers.mamba import Mixer, StepProjection
 from dimbench.layers.named import named
 from dimbench.layers.norm import RmsNorm
 from dimbench.layers.scan_orders import Order, four_way
+from dimbench.layers.sizes import check_sizes
 
 PAD_RULES = ("lateral", "rho")
 # Sides of a latent that the training-free models were made for -> smaller ones at which their samplers run them too.
@@ -58,6 +59,7 @@ class Config:
     low_sizes: Sequence[int] | None = None
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size not in self.sizes:
             raise UsageError(
                 f"a latent of side {self.input_size} is none that this model was made for; give a resolution whose "

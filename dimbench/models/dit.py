@@ -14,6 +14,7 @@ from dimbench.layers.attention import CrossAttention, SelfAttention
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
+from dimbench.layers.sizes import check_sizes
 
 CONDITIONINGS = ("adaln-zero", "adaln", "cross-attention", "in-context")
 
@@ -36,6 +37,7 @@ class Config:
     conditioning: str = "adaln-zero"
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

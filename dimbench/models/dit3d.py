@@ -18,6 +18,7 @@ from dimbench.layers.attention import SelfAttention
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Config:
     learn_sigma: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"{self.input_size} voxels along an axis cannot be cut into patches of {self.patch_size}; give a "

@@ -18,6 +18,7 @@ from dimbench.layers.embed import LabelEmbedder, PatchEmbed, sincos_2d, unpatchi
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.lightning import lightning_block, token_norm
 from dimbench.layers.rope import RotationTable
+from dimbench.layers.sizes import check_sizes
 
 WAVES = 256
 
@@ -42,12 +43,13 @@ class Config:
     use_rmsnorm: bool = True
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.patch_size != 1:
             raise UsageError(f"patch_size {self.patch_size} is not one that DiT-DH has; each place is a token: give 1")
         if self.input_size < 1:
             raise UsageError(f"a latent of side {self.input_size} holds no token; give a larger resolution")
         for name in ("hidden_size", "depth", "num_heads"):
-            if len(getattr(self, name)) != 2 or min(getattr(self, name)) < 1:
+            if len(getattr(self, name)) != 2:
                 raise UsageError(f"{name} {list(getattr(self, name))} is not understood; give that of encoder and head")
         for width, heads in zip(self.hidden_size, self.num_heads, strict=True):
             if width % (4 * heads):

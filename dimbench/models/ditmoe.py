@@ -18,6 +18,7 @@ from dimbench.layers.attention import SelfAttention, attend, split_heads
 from dimbench.layers.auxiliary import with_loss
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
+from dimbench.layers.sizes import check_sizes
 
 BALANCE = 0.01  # weight of the balancing loss
 SHARED = 2  # width of the shared expert in widths of the network
@@ -44,6 +45,7 @@ class Config:
     qk_norm: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

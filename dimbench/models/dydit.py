@@ -20,6 +20,7 @@ from dimbench.layers.auxiliary import with_loss
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
+from dimbench.layers.sizes import check_sizes
 
 Masks = tuple[Tensor, Tensor, Tensor]
 """1 where kept, else 0: heads (N, heads), groups of channels (N, groups), tokens (N, T, 1)."""
@@ -48,6 +49,7 @@ class Config:
     masked: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

@@ -20,6 +20,7 @@ from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.named import named
 from dimbench.layers.rope import BASE, grid, rotate, rotations
+from dimbench.layers.sizes import check_sizes
 
 FREQUENCIES = ("normal", "linear", "ntk-aware", "ntk-aware-pro1", "ntk-aware-pro2", "ntk-by-parts", "yarn")
 
@@ -56,6 +57,7 @@ class Config:
     max_pe_len_w: int = 0
 
     def __post_init__(self) -> None:
+        check_sizes(self, ("adaln_lora_dim", "max_pe_len_h", "max_pe_len_w"))
         if isinstance(self.input_size, list):
             object.__setattr__(self, "input_size", tuple(self.input_size))
         if any(side < 1 or side % self.patch_size for side in self.sides):

@@ -17,6 +17,7 @@ from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import SwiGlu
 from dimbench.layers.norm import fine_rms_norm
 from dimbench.layers.rope import grid, rows_then_columns
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Config:
     proj_dropout: float = 0.0
 
     def __post_init__(self) -> None:
+        check_sizes(self, ("in_context_len", "in_context_start"))
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"an image of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a positive "

@@ -5,7 +5,7 @@ The autoencoder, whose codebook the latents are snapped to before decoding, is n
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from dimbench.errors import UsageError
 from dimbench.layers import unet
 from dimbench.layers.attention import attend, split_heads
-from dimbench.layers.inputs import class_conditional
+from dimbench.layers.inputs import Given, class_conditional, random_rows
 from dimbench.layers.named import named
+from dimbench.layers.sizes import check_sizes
 
 NETWORK = "model.diffusion_model."
 CLASSES = "cond_stage_model."
@@ -49,6 +50,7 @@ class Config:
     label_dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        check_sizes(self, ("num_head_channels", "num_classes"))
         object.__setattr__(self, "channel_mult", tuple(self.channel_mult))
         object.__setattr__(self, "attention_resolutions", tuple(self.attention_resolutions))
         unet.check(self, self.input_size)
@@ -188,4 +190,14 @@ def translated(content: Mapping[str, Any], config: Config) -> Mapping[str, Any]:
     return {name.removeprefix(NETWORK): tensor for name, tensor in kept.items()}
 
 
-given = class_conditional
+def given(
+    config: Config,
+    rows: Sequence[int],
+    device: str = "cpu",
+    null: bool = False,
+    labels: Callable[[int], int] | None = None,
+) -> Given:
+    """A class where the network knows some, else a random context of one token."""
+    if config.num_classes:
+        return class_conditional(config, rows, device, null, labels)
+    return {"y": random_rows(rows, (1, config.context_dim), device, null)}

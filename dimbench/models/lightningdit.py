@@ -14,6 +14,7 @@ from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, s
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.lightning import lightning_block, token_norm
 from dimbench.layers.rope import RotationTable
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ class Config:
     wo_shift: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

@@ -14,6 +14,7 @@ from dimbench.layers.attention import SelfAttention
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -32,6 +33,7 @@ class Config:
     qk_norm: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

@@ -18,6 +18,7 @@ from dimbench.layers.mlp import BareSwiGlu
 from dimbench.layers.named import named
 from dimbench.layers.norm import fine_rms_norm
 from dimbench.layers.rope import along, grid, rotate, rows_then_columns
+from dimbench.layers.sizes import check_sizes
 
 WAVES = 256
 CLAMP = 0.05
@@ -54,6 +55,7 @@ class Config:
     t_max: float = 1.0
 
     def __post_init__(self) -> None:
+        check_sizes(self, ("bottleneck_dim", "guidance_tokens", "interval_tokens"))
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"an image of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a positive "

@@ -19,6 +19,7 @@ from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, dropped, sincos_
 from dimbench.layers.inputs import Given, class_conditional, random_rows
 from dimbench.layers.mlp import BareSwiGlu, Mlp
 from dimbench.layers.norm import fine_rms_norm
+from dimbench.layers.sizes import check_sizes
 
 HEAD = 64
 BASE_SIDE = 64
@@ -56,6 +57,7 @@ class Config:
     label_dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        check_sizes(self, ("register_length", "num_classes"))
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "
@@ -66,8 +68,6 @@ class Config:
                 f"a latent of side {self.input_size} has more patches per side than the {self.pos_embed_max_size} that "
                 "there are positions for; give a smaller resolution"
             )
-        if self.depth < 1:
-            raise UsageError(f"depth {self.depth} makes no network; give at least 1")
         if self.qk_norm not in (None, *QK_NORMS):
             raise UsageError(f"qk_norm {self.qk_norm!r} is unknown; known are {', '.join(QK_NORMS)}, or leave it out")
 

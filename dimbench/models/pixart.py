@@ -22,6 +22,7 @@ from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, sinusoid, unpatc
 from dimbench.layers.inputs import Given, random_rows
 from dimbench.layers.mlp import Mlp
 from dimbench.layers.named import named
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Config:
     multi_scale: bool = False
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

@@ -14,6 +14,7 @@ from dimbench.errors import UsageError
 from dimbench.layers import initial
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.inputs import Given, random_rows
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -33,10 +34,9 @@ class Config:
     p_drop_attn: float = 0.01
 
     def __post_init__(self) -> None:
-        if self.input_size < 1 or self.n_obs_steps < 1:
-            raise UsageError(
-                f"{self.input_size} actions after {self.n_obs_steps} observations are no plan; give at least 1 of each"
-            )
+        check_sizes(self)
+        if self.input_size < 1:
+            raise UsageError(f"{self.input_size} actions are no plan; give at least 1")
         if self.n_emb < 4 or self.n_emb % 2 or self.n_emb % self.n_head:
             raise UsageError(
                 f"n_emb {self.n_emb} does not fit {self.n_head} heads; give an even multiple of n_head of at least 4"

@@ -15,6 +15,7 @@ from dimbench.layers.attention import SelfAttention
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Config:
     cls_token_dim: int = 768
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "
@@ -43,8 +45,6 @@ class Config:
                 f"hidden_size {self.hidden_size} does not fit {self.num_heads} heads; give a multiple of 4 and of "
                 "num_heads"
             )
-        if self.cls_token_dim < 1:
-            raise UsageError(f"cls_token_dim {self.cls_token_dim} is no width of a class vector; give 1 or more")
 
     @property
     def state(self) -> tuple[int, int, int]:

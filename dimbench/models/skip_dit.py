@@ -16,6 +16,7 @@ from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, s
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
 from dimbench.layers.named import named
+from dimbench.layers.sizes import check_sizes
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,7 @@ class Config:
     learn_sigma: bool = True
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

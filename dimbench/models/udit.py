@@ -20,6 +20,7 @@ from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.named import named
 from dimbench.layers.rope import columns_and_rows, rotate
+from dimbench.layers.sizes import check_sizes
 
 STRIDES = (1, 2, 4, 2, 1)  # of the five stages: two of the encoder, the latent one, two of the decoder
 MAX_LOGIT_SCALE = 4.6052  # the official rounding of ln 100
@@ -56,13 +57,14 @@ class Config:
     ffn_type: str = "rep"
 
     def __post_init__(self) -> None:
+        check_sizes(self)
         self._check_choices()
-        if len(self.depth) != len(STRIDES) or min(self.depth) < 1:
+        if len(self.depth) != len(STRIDES):
             raise UsageError(
                 f"depth {list(self.depth)} does not give each of the five stages blocks; give five numbers"
             )
-        if len(self.down_factors) != len(STRIDES) or min(self.down_factors) < 1:
-            raise UsageError(f"down_factor {self.down_factor} is not one positive number or five; give one per stage")
+        if len(self.down_factors) != len(STRIDES):
+            raise UsageError(f"down_factor {self.down_factor} is not one number or five; give one per stage")
         step = math.lcm(*(stride * factor for stride, factor in zip(STRIDES, self.down_factors, strict=True)))
         if self.input_size < 1 or self.input_size % step:
             raise UsageError(

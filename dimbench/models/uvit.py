@@ -15,6 +15,7 @@ from dimbench.layers.attention import SelfAttention
 from dimbench.layers.embed import PatchEmbed, dropped, sinusoid, unpatchify
 from dimbench.layers.inputs import Given, class_conditional, random_rows
 from dimbench.layers.mlp import Mlp
+from dimbench.layers.sizes import check_sizes
 
 _norm = partial(nn.LayerNorm, eps=1e-5)
 
@@ -41,6 +42,7 @@ class Config:
     num_clip_token: int = 77
 
     def __post_init__(self) -> None:
+        check_sizes(self, ("num_classes", "clip_dim"))
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"an image of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a positive "

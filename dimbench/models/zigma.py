@@ -22,6 +22,7 @@ from dimbench.layers.inputs import Given, class_conditional, random_rows
 from dimbench.layers.mamba import Mixer, StepProjection, init_step, scanned
 from dimbench.layers.norm import RmsNorm
 from dimbench.layers.scan_orders import corner_paths
+from dimbench.layers.sizes import check_sizes
 
 TIME_SCALE = 1000
 HEADS, HEAD_WIDTH = 8, 64  # of attention to a text, whatever the width of the network
@@ -55,6 +56,7 @@ class Config:
     dt_rank: int = 0
 
     def __post_init__(self) -> None:
+        check_sizes(self, ("use_pe", "num_classes", "dt_rank"))
         if self.input_size < 1 or self.input_size % self.patch_size:
             raise UsageError(
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "

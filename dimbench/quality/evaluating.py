@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,7 +50,7 @@ class Evaluated:
 
 
 class OnDisk:
-    """Images that are there already, in a folder or an npz; without a place, real training digits. All is opened."""
+    """Images that are there already, in a folder or an npz; without a place, real training digits. They are opened."""
 
     def __init__(self, place: Path | None, reference: Path | None, networks: Networks, device: str) -> None:
         from dimbench.quality.images import digit_images, open_images
@@ -59,25 +60,32 @@ class OnDisk:
         self.images = open_images(place) if place else digit_images("train")
         self.claim = claimed(place) if place else None
         height, width = self.images.size
-        networks = networks.found((height, width))
-        missing = networks.missing
+        self.networks, self.device = networks.found((height, width)), device
+        self.reference, self.missing = reference, self.networks.missing
         if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2:
-            reference = reference or (catalog.shared(comparing.statistics_name((height, width))))
-            missing = [*([] if reference else [comparing.absent_reference((height, width))]), *missing]
-        opened = comparing.opened_reference(reference, self.images.size)
-        requests.refuse_if_missing(f"the FID of {self.name}", missing)
-        self.comparison = comparing.Against(self.images.size, opened, networks, device, here=ranks.here())
+            self.reference = reference or catalog.shared(comparing.statistics_name((height, width)))
+            absent = [] if self.reference else [comparing.absent_reference((height, width))]
+            self.missing = [*absent, *self.missing]
 
-    def plan(self) -> str:
-        """What looking at the images takes."""
+    @cached_property
+    def comparison(self) -> Against:
+        """What the images are compared with, opened and checked. DimbenchError where something is missing."""
+        opened = comparing.opened_reference(self.reference, self.images.size)
+        requests.refuse_if_missing(f"the FID of {self.name}", self.missing)
+        return comparing.Against(self.images.size, opened, self.networks, self.device, here=ranks.here())
+
+    def plan(self) -> Iterator[str]:
+        """What looking at the images takes: first what is known before anything is loaded."""
+        yield planning.of_images(self.images)
         to_read = self.comparison.reference.images_to_read
-        return planning.of_images(self.images, to_read, self.comparison.extractor, comparing.AT_ONCE)
+        yield planning.of_looking(self.images, to_read, self.comparison.extractor, comparing.AT_ONCE)
 
     def run(self) -> Evaluated:
         """The record of the images, in each rank."""
-        if ranks.here().first:
-            say(self.plan())
-        record = _compared(self.images, self.name, self.comparison, self.claim)
+        comparison = self.comparison  # what does not fit is said alone
+        for part in self.plan():
+            planning.say_first(part)
+        record = _compared(self.images, self.name, comparison, self.claim)
         return Evaluated([record])
 
     def finish(self) -> None:
@@ -106,7 +114,13 @@ class ToDraw:
         if not (self._digits or self.request.random_weights):
             data = self.recipe.data if self.recipe else "ImageNet"
             self.reference = self.reference or catalog.shared(comparing.statistics_name(size, data))
-        self.opened = comparing.opened_reference(self.reference, size)
+
+    def open_reference(self) -> Reference | None:
+        """The reference, which stays open; None where the digits' own is meant. UsageError where it is of another
+        size."""
+        if self.opened is None:
+            self.opened = comparing.opened_reference(self.reference, self.request.size)
+        return self.opened
 
     @property
     def _digits(self) -> bool:
@@ -124,27 +138,31 @@ class ToDraw:
             missing.append(comparing.absent_reference(self.request.size))
         return [*missing, *self.networks.missing]
 
-    def plan(self) -> str:
-        """What the task needs; what is here is opened and checked."""
-        if not self.missing:
-            return self._plan(drawing.Drawing(self.request), self.comparison())
-        untrained = replace(self.request, random_weights=True, weights=None, autoencoder=None)
-        return self._plan(drawing.Drawing(untrained), None)
+    def plan(self) -> Iterator[str]:
+        """What the task needs: first what is known before anything is loaded, then how long it takes; what is here is
+        opened and checked."""
+        drawing.settled(self.request)
+        plan = self._plan()
+        yield plan.known()
+        self.open_reference()
+        if self.missing:
+            untrained = replace(self.request, random_weights=True, weights=None, autoencoder=None)
+            yield self._how_long(plan, drawing.Drawing(untrained), None)
+        else:
+            yield self._how_long(plan, drawing.Drawing(self.request), self.comparison())
 
-    def _plan(self, ready: drawing.Drawing, comparison: Against | None) -> str:
+    def _plan(self) -> planning.Plan:
         weights = None if self.request.random_weights else self.request.checkpoint
         networks = (("inception", self.networks.inception), ("vgg", self.networks.vgg))
         files = (("weights", weights), ("reference", self.reference), *networks)
-        return planning.Plan(
-            self.request,
-            [(what, path) for what, path in files if path is not None],
-            self.missing,
-            planning.measured_step(ready, comparison.extractor if comparison else None),
-            comparison.reference.images_to_read if comparison else 0,
-            self.repeats,
-            self.keep,
-            self._spread(ready, comparison),
-        ).text()
+        here = [(what, path) for what, path in files if path is not None]
+        return planning.Plan(self.request, here, self.missing, self.repeats, self.keep)
+
+    def _how_long(self, plan: planning.Plan, ready: drawing.Drawing, comparison: Against | None) -> str:
+        step = planning.measured_step(ready, comparison.extractor if comparison else None)
+        reference = comparison.reference if comparison else self.opened
+        to_read = reference.images_to_read if reference else 0
+        return plan.measured(step, to_read, self._spread(ready, comparison))
 
     def _spread(self, ready: drawing.Drawing, comparison: Against | None) -> Spread:
         image_bytes = planning.bytes_on_disk(self.request) // self.request.num_images if self.keep else 0
@@ -162,7 +180,7 @@ class ToDraw:
         """What the images are compared with."""
         return comparing.Against(
             self.request.size,
-            self.opened,
+            self.open_reference(),
             self.networks,
             self.request.device,
             dry=self.request.random_weights,
@@ -171,12 +189,14 @@ class ToDraw:
 
     def run(self) -> Evaluated:
         """The records of all sets, in each rank. DimbenchError where something is missing."""
+        drawing.settled(self.request)
         self.common = ranks.here().all_see(paths.cache_folder())
+        self.open_reference()  # a wrong size is said before what is missing
         requests.refuse_if_missing(f"the FID of {self.request.backbone.name}", self.missing, requests.DRY)
+        plan = self._plan()
+        planning.say_first(plan.known())
         comparison, ready = self.comparison(), drawing.Drawing(self.request)
-        plan = self._plan(ready, comparison)
-        if ranks.here().first:
-            say(plan)
+        planning.say_first(self._how_long(plan, ready, comparison))
         if self.keep:
             planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))
         records = []

@@ -16,6 +16,7 @@ from torch import Tensor
 from dimbench.data import digits
 from dimbench.data.pixels import to_uint8
 from dimbench.errors import UsageError
+from dimbench.progress import doing
 from dimbench.quality import archives, pictures
 
 ARRAY = "arr_0"
@@ -52,6 +53,7 @@ class Images(ABC):
         return [f"{whose} images: {n:,} of {self.count:,} {what}." for what, n in found.items() if n]
 
 
+@doing("looking at the images")
 def open_images(path: Path) -> Images:
     """The images of a folder (its samples.npz, else the pictures in it and below) or of an npz, as far as headers tell.
 

@@ -16,28 +16,33 @@ class PictureLikeness:
     """Sums over pairs of batches of uint8 images (N, C, H, W), a picture and what was made of it."""
 
     def __init__(self) -> None:
-        self._squares = self._similarity = 0.0
-        self._pixels = self._images = 0
+        self._squares = 0.0  # whole numbers, whose sum is exact
+        self._pixels = 0
+        self._similarities: list[float] = []  # of each picture
 
     def add(self, real: Tensor, made: Tensor) -> None:
         """A batch of each, of one shape."""
         x, y = real.double(), made.double()
         self._squares += (x - y).square().sum().item()
         self._pixels += x.numel()
-        self._images += len(x)
-        if min(x.shape[-2:]) >= WINDOW:
-            self._similarity += structural_similarity(x, y).sum().item()
-        else:
-            self._similarity = math.nan
+        seen = min(x.shape[-2:]) >= WINDOW
+        self._similarities += structural_similarity(x, y).tolist() if seen else [math.nan] * len(x)
+
+    def merge(self, other: PictureLikeness) -> None:
+        """Add what another has seen; in which order changes no digit."""
+        self._squares += other._squares
+        self._pixels += other._pixels
+        self._similarities += other._similarities
 
     @property
     def metrics(self) -> dict[str, float | None]:
         """`psnr` in dB of the mean square over all pictures, None where nothing differs; `ssim`, the mean over
         pictures, None for pictures below 11 pixels."""
         mean = self._squares / self._pixels
+        similarity = math.fsum(self._similarities) / len(self._similarities)
         return {
             "psnr": 10 * math.log10(255**2 / mean) if mean else None,
-            "ssim": None if math.isnan(self._similarity) else self._similarity / self._images,
+            "ssim": None if math.isnan(similarity) else similarity,
         }
 
 

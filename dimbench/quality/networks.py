@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -106,9 +107,10 @@ def opened_reference(place: Path | None, size: tuple[int, int]) -> Reference | N
 
     if place is None:
         return None
-    found = read_reference(place)
-    found.check_size(size)
-    return found
+    with doing(f"reading {place.name}"):
+        found = read_reference(place)
+        found.check_size(size)
+        return found
 
 
 def summarised(images: Images, extractor: Extractor, keep: int | None, batch: int, here: Ranks) -> FeatureSummary:
@@ -183,17 +185,18 @@ class Against:
         from dimbench.quality.summary import summarise
 
         seen = map(self._seen, batches)
-        if not bar:
-            return self._evaluated(summarise(self.extractor, seen, total))
-        with self.here.bar(bar, total) as progress:
+        with self.here.bar(bar, total) if bar else nullcontext() as progress:
             return self._evaluated(summarise(self.extractor, seen, total, on_images=progress))
 
-    def evaluate_shared(self, batches: Iterable[tuple[int, Tensor]], total: int, size: int) -> tuple[Evaluation, str]:
+    def evaluate_shared(
+        self, batches: Iterable[tuple[int, Tensor]], total: int, size: int, bar: str = ""
+    ) -> tuple[Evaluation, str]:
         """The same of `total` images in numbered batches of `size`, of which each rank is given some."""
         from dimbench.quality.shared_features import summarise_shared
 
         seen = ((number, self._seen(batch)) for number, batch in batches)
-        return self._evaluated(summarise_shared(self.extractor, seen, total, size, self.here))
+        with self.here.bar(bar, total) if bar else nullcontext() as progress:
+            return self._evaluated(summarise_shared(self.extractor, seen, total, size, self.here, on_images=progress))
 
     def evaluate_images(self, images: Images, name: str) -> tuple[Evaluation, str]:
         """The same of images on disk."""

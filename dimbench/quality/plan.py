@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from dimbench import paths, units
 from dimbench.errors import DimbenchError
+from dimbench.progress import doing, say
 from dimbench.quality.networks import SIDE_OF_DIGITS
 from dimbench.quality.spread import Spread
-from dimbench.sampling import decoding
+from dimbench.sampling import decoding, ranks
 from dimbench.sampling.drawing import Drawing
 from dimbench.sampling.request import Request
 from dimbench.weights import catalog
@@ -52,6 +53,7 @@ class StepCost:
         return f"a call takes {units.duration(self.call)}, {', '.join(parts)} per batch ({_tried(self.tried)})"
 
 
+@doing("measuring a step")
 def measured_step(ready: Drawing, extractor: Extractor | None, clock: Clock = perf_counter) -> StepCost:
     """What one step takes here and now; without an extractor, of the network alone, whose time does not depend on its
     weights."""
@@ -87,12 +89,18 @@ def features_seconds(
     return _seconds(lambda n: extractor.features(torch.zeros(n, 3, *seen, dtype=torch.uint8)), batch, clock)
 
 
-def of_images(images: Images, to_read: int, extractor: Extractor, batch: int, clock: Clock = perf_counter) -> str:
-    """What looking at images takes that are there already."""
+def of_images(images: Images) -> str:
+    """What is known at once of looking at images that are there already."""
+    rows = [("images", f"{images.count:,} of {images.size[0]} x {images.size[1]} pixels in {images.path}")]
+    return _lines([*rows, *(("mind", doubt) for doubt in images.doubts("The"))])
+
+
+@doing("measuring a step")
+def of_looking(images: Images, to_read: int, extractor: Extractor, batch: int, clock: Clock = perf_counter) -> str:
+    """How long it takes by this extractor, which is tried."""
     seconds, tried = features_seconds(extractor, images.size, batch, clock)
     whole = (images.count + to_read) / batch * seconds
-    rows = [("images", f"{images.count:,} of {images.size[0]} x {images.size[1]} pixels in {images.path}")]
-    rows += [("mind", doubt) for doubt in images.doubts("The")]
+    rows: list[tuple[str, str]] = []
     if to_read:
         rows.append(("real images", f"{to_read:,} to look at"))
     rows.append(("features", f"{extractor.name}"))
@@ -147,35 +155,37 @@ def calls_per_image(request: Request) -> int | None:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done: `files` by purpose, what is `missing` with its home, and how long one step takes."""
+    """What will be done: `files` by purpose, and what is `missing` with its home."""
 
     request: Request
     files: Sequence[tuple[str, Path]]
     missing: Sequence[str]
-    step: StepCost
-    images_to_read: int
     repeats: int
     keep: bool
-    spread: Spread
 
-    def text(self) -> str:
-        """One line for each thing that is needed."""
+    def known(self) -> str:
+        """What is known before anything is loaded, one line for each thing."""
         sets = f", in each of {self.repeats} sets" if self.repeats > 1 else ""
         (height, width), n = self.request.size, self.request.num_images
         rows = [(what, _file(path)) for what, path in self.files]
         if self.request.decoder:
             rows.append(("autoencoder", _decoder(self.request.decoder)))
         rows += [("missing", sentence) for sentence in self.missing]
-        rows.append(("images", f"{n:,} of {height} x {width} pixels{sets}"))
-        if self.images_to_read:
-            rows.append(("real images", f"{self.images_to_read:,} to look at first"))
         calls, batches = calls_per_image(self.request), self.repeats * math.ceil(n / self.request.batch)
-        rows += [("network calls", self._calls(calls, batches)), ("time", self._time(calls))]
-        if self.spread.ranks > 1:
-            return _lines([*rows, *self.spread.rows()])
-        disk = f"{units.size(self.repeats * bytes_on_disk(self.request))} in {paths.cache_folder()} while it runs"
-        rows.append(("disk", disk if self.keep else "none, for no image is kept"))
+        rows += [
+            ("images", f"{n:,} of {height} x {width} pixels{sets}"),
+            ("network calls", self._calls(calls, batches)),
+        ]
         return _lines(rows)
+
+    def measured(self, step: StepCost, images_to_read: int, spread: Spread) -> str:
+        """What is known once a step was measured and the reference is open, the time above all."""
+        rows = [("real images", f"{images_to_read:,} to look at first")] if images_to_read else []
+        rows.append(("time", self._time(step, images_to_read, spread)))
+        if spread.ranks > 1:
+            return _lines([*rows, *spread.rows()])
+        disk = f"{units.size(self.repeats * bytes_on_disk(self.request))} in {paths.cache_folder()} while it runs"
+        return _lines([*rows, ("disk", disk if self.keep else "none, for no image is kept")])
 
     def _calls(self, calls: int | None, batches: int) -> str:
         passes = ", each of two passes (guided)" if self.request.cfg != 1 else ""
@@ -184,14 +194,13 @@ class Plan:
         images = min(self.request.batch, self.request.num_images)
         return f"{calls:,} per image{passes}; {calls * batches:,} in all, of {images} images each"
 
-    def _time(self, calls: int | None) -> str:
+    def _time(self, step: StepCost, images_to_read: int, spread: Spread) -> str:
+        calls = calls_per_image(self.request)
         if calls is None:
-            return f"not known before: {self.step.says}"
-        ranks = self.spread.ranks
-        to_read = self.images_to_read / self.request.batch / ranks
-        each = self.repeats * self.spread.most
-        by = f" by {ranks} ranks as fast as this machine" if ranks > 1 else ""
-        return f"about {units.duration(self.step.seconds(each, to_read, calls))}{by}: {self.step.says}"
+            return f"not known before: {step.says}"
+        to_read = images_to_read / self.request.batch / spread.ranks
+        by = f" by {spread.ranks} ranks as fast as this machine" if spread.ranks > 1 else ""
+        return f"about {units.duration(step.seconds(self.repeats * spread.most, to_read, calls))}{by}: {step.says}"
 
 
 def bytes_on_disk(request: Request) -> int:
@@ -208,6 +217,12 @@ def check_disk(needed: int) -> None:
             f"the images need {units.size(needed)} and {place} has {units.size(free)} left; make room, set "
             "DIMBENCH_CACHE to another disk, or give --stream to keep none"
         )
+
+
+def say_first(part: str) -> None:
+    """A part of a plan on stderr, by the first rank."""
+    if ranks.here().first:
+        say(part)
 
 
 def _decoder(name: str) -> str:

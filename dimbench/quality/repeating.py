@@ -25,14 +25,10 @@ def needs(
     if not here and not recipe.files:
         missing[UNPUBLISHED] = "--weights FILE: the checkpoint, which nobody published"
     elif not here:
-        homes = " or ".join(f"{f.file} from {f.url or f.page or 'an unknown address'}" for f in recipe.files)
+        homes = " or ".join(f"{f.file} from {catalog.home(f)}" for f in recipe.files)
         missing["weights"] = f"--weights FILE: the checkpoint, {homes}"
     name = (request and request.autoencoder) or _autoencoder(recipe)
-    if not name:
-        pass  # pixels
-    elif name == recipe.sampling["autoencoder"]:
-        missing["autoencoder"] = f"--autoencoder FOLDER: {name}, of which no address is known here"
-    elif absent := decoding.missing(name):
+    if name and (absent := decoding.missing(name)):
         missing["autoencoder"] = absent[0]
     if not (reference or catalog.shared(networks.statistics_name((recipe.resolution,) * 2, recipe.data))):
         missing["reference"] = networks.absent_reference((recipe.resolution,) * 2, recipe.data)
@@ -70,6 +66,5 @@ def doubts(recipe: Recipe, drawn: Request) -> list[str]:
 
 
 def _autoencoder(recipe: Recipe) -> str:
-    """What --autoencoder calls it: its own name where no file of it is known, "" where pixels are drawn."""
-    name = recipe.sampling["autoencoder"]
-    return next((short for short, long in decoding.NAMED.items() if long == name), name)
+    """What --autoencoder calls it, "" where pixels are drawn."""
+    return decoding.short_name(recipe.sampling["autoencoder"])

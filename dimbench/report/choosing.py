@@ -9,7 +9,9 @@ from functools import partial
 from typing import Any
 
 from dimbench import conditions as keys
-from dimbench import names, units
+from dimbench import image_size, names, units
+from dimbench.counting import kept
+from dimbench.errors import UsageError
 from dimbench.papers.published import BestFid, best_fid
 from dimbench.report.curves import TimedPoint, reading
 from dimbench.report.grids import Grid
@@ -61,6 +63,13 @@ _HEADINGS = {
     "mfu": "MFU", "fid": "FID",
 }  # fmt: skip
 COLUMNS = tuple(_HEADINGS)
+_ENTRIES = {  # of a column, where they are not of its name alone
+    "macs": ("macs", "macs_ratio"),
+    "seconds": ("seconds", "seconds_low", "seconds_high", "seconds_ratio"),
+    "images": ("images_per_second",),
+    "memory": ("peak_bytes",),
+    "fid": ("fid", "fid_of"),
+}
 _FIRST_OUT = ("MFU", "FID of", "px", "memory", "images/s", "MACs x", "parameters")
 
 
@@ -95,7 +104,7 @@ class Shortlist:
         return [
             {
                 "model": choice.model,
-                "px": choice.px,
+                "px": int(choice.px) if choice.px.isdigit() else choice.px,
                 "params": choice.params,
                 "macs": choice.macs,
                 "macs_ratio": _over(choice.macs, first.macs),
@@ -157,6 +166,20 @@ def shortlist(
     )
 
 
+def as_counted(record: Raw) -> Raw:
+    """The record of `bench` with the parameters and multiply-adds that `flops` gives of its model, where they need not
+    be counted again; what was timed may have had merged branches."""
+    sides = [record["conditions"].get(name) for name in ("resolution", "width")]
+    resolution = "x".join(str(side) for side in sides if side)
+    try:
+        found = kept.known(record["model"], image_size.parse(resolution, 10**6))
+    except UsageError:  # no model, or no size, of ours
+        return record
+    if found is None:
+        return record
+    return {**record, "metrics": {**record["metrics"], **found.params, "macs": found.macs("macs")}}
+
+
 def _shared(record: Raw) -> str:
     return keys.key(record["conditions"], keys.OF_MODEL)
 
@@ -210,7 +233,9 @@ def table(found: Shortlist, wanted: Sequence[str] = COLUMNS) -> Table:
     columns = _columns(found, wanted)
     rows = [[column.show(choice) for column in columns] for choice in found.choices]
     names = [column.heading for column in columns]
-    return Table(names, rows, notes=_notes(found, wanted, rows), first_out=_FIRST_OUT, best=_BEST)
+    figures = ["model", *(figure for name in wanted for figure in _ENTRIES.get(name, (name,)))]
+    entries = [{figure: entry[figure] for figure in figures} for entry in found.entries()]
+    return Table(names, rows, notes=_notes(found, wanted, rows), first_out=_FIRST_OUT, best=_BEST, entries=entries)
 
 
 def grid(found: Shortlist) -> Grid:

@@ -50,7 +50,8 @@ def render(findings: Findings) -> str:
 def _choices(findings: Findings) -> Shortlist | None:
     """The models that were timed side by side; None where there are no two."""
     records = [one.latest for one in findings.series]
-    found = choosing.shortlist([record for record in records if record["command"] == "bench"], records)
+    counted = [choosing.as_counted(record) for record in records if record["command"] == "bench"]
+    found = choosing.shortlist(counted, records)
     timed = [choice for choice in found.choices if choice.timed]
     return replace(found, choices=timed) if len(timed) > 1 else None
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from dimbench.report import findings, grids
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
@@ -19,6 +18,8 @@ class Records(list[Record]):
     def _repr_html_(self) -> str:
         if not self:
             return "no records"
+        from dimbench.report import findings, grids  # every verb returns Records, and few are shown
+
         found = findings.gather(record.as_dict() for record in self)
         shown = [grids.compared(found.comparisons)] if found.comparisons else []
         parts = []

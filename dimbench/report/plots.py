@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -12,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
-
-mpl.use("Agg")
-
-from matplotlib import pyplot, ticker
+from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -131,28 +130,24 @@ def facets(panels: Sequence[Facet], groups: Sequence[str], frame: Frame, file: P
     across = min(2, len(panels))
     down = -(-len(panels) // across)
     with mpl.rc_context(_STYLE):
-        figure, grid = pyplot.subplots(
-            down, across, figsize=(_SIZE[0], 0.9 + 2.5 * down), dpi=_DPI, layout="constrained", squeeze=False
-        )
-        try:
-            for axes in grid.flat[len(panels) :]:
-                axes.set_visible(False)
-            for axes, panel in zip(grid.flat, panels, strict=False):
-                _facet(axes, panel, groups, frame.log_y)
-                axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
-            for axes in grid.flat[max(0, len(panels) - across) : len(panels)]:
-                axes.set_xlabel(frame.x, fontsize=7.5)
-            figure.suptitle(frame.title, fontsize=10, x=0.01, ha="left")
-            figure.supylabel(frame.y, fontsize=9)
-            figure.supxlabel(textwrap.fill(frame.caption, 122), fontsize=7.5, color="#444444", x=0.01, ha="left")
-            keys = [_key(name, index) for index, name in enumerate(groups)]
-            figure.legend(handles=keys, loc="outside right upper", fontsize=7.5)
-            for axes, panel in zip(grid.flat, panels, strict=False):
-                colours = [_look(groups.index(point.group))[0] for point in panel.points]
-                _label(figure, axes, panel.points, colours, steps=[(point.x, point.y) for point in panel.front])
-            figure.savefig(file, format=form)
-        finally:
-            pyplot.close(figure)
+        figure = _empty(0.9 + 2.5 * down)
+        grid = figure.subplots(down, across, squeeze=False)
+        for axes in grid.flat[len(panels) :]:
+            axes.set_visible(False)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            _facet(axes, panel, groups, frame.log_y)
+            axes.xaxis.set_major_formatter(ticker.EngFormatter(sep=""))
+        for axes in grid.flat[max(0, len(panels) - across) : len(panels)]:
+            axes.set_xlabel(frame.x, fontsize=7.5)
+        figure.suptitle(frame.title, fontsize=10, x=0.01, ha="left")
+        figure.supylabel(frame.y, fontsize=9)
+        figure.supxlabel(textwrap.fill(frame.caption, 122), fontsize=7.5, color="#444444", x=0.01, ha="left")
+        keys = [_key(name, index) for index, name in enumerate(groups)]
+        figure.legend(handles=keys, loc="outside right upper", fontsize=7.5)
+        for axes, panel in zip(grid.flat, panels, strict=False):
+            colours = [_look(groups.index(point.group))[0] for point in panel.points]
+            _label(figure, axes, panel.points, colours, steps=[(point.x, point.y) for point in panel.front])
+        figure.savefig(file, format=form)
 
 
 def _facet(axes: Axes, panel: Facet, groups: Sequence[str], log_y: bool) -> None:
@@ -245,25 +240,30 @@ def _parts(bars: Mapping[str, Mapping[str, float]]) -> tuple[dict[str, list[str]
     return {**shown, "other": small} if small else shown, small
 
 
+def _empty(height: float) -> Figure:
+    """A figure that no window and no list of pyplot knows."""
+    figure = Figure(figsize=(_SIZE[0], height), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)  # keeps what measures texts
+    return figure
+
+
 @contextmanager
 def _figure(frame: Frame, file: Path, form: str, height: float = _SIZE[1]) -> Iterator[tuple[Figure, Axes]]:
     """A figure in our style with one pair of axes, saved to `file` in the format `form` when the block ends well."""
     with mpl.rc_context(_STYLE):
-        figure, axes = pyplot.subplots(figsize=(_SIZE[0], height), dpi=_DPI, layout="constrained")
-        try:
-            axes.set(title=frame.title, xlabel=frame.x, ylabel=frame.y)
-            for axis, log in ((axes.xaxis, frame.log_x), (axes.yaxis, frame.log_y)):
-                if log:
-                    axes.set(**{f"{axis.axis_name}scale": "log"})
-                    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-                    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-                    axis.set_minor_formatter(ticker.NullFormatter())
-            if frame.caption:
-                figure.supxlabel(frame.caption, fontsize=7.5, color="#444444", x=0.01, ha="left", wrap=True)
-            yield figure, axes
-            figure.savefig(file, format=form)
-        finally:
-            pyplot.close(figure)
+        figure = _empty(height)
+        axes = figure.subplots()
+        axes.set(title=frame.title, xlabel=frame.x, ylabel=frame.y)
+        for axis, log in ((axes.xaxis, frame.log_x), (axes.yaxis, frame.log_y)):
+            if log:
+                axes.set(**{f"{axis.axis_name}scale": "log"})
+                axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+                axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+                axis.set_minor_formatter(ticker.NullFormatter())
+        if frame.caption:
+            figure.supxlabel(frame.caption, fontsize=7.5, color="#444444", x=0.01, ha="left", wrap=True)
+        yield figure, axes
+        figure.savefig(file, format=form)
 
 
 def _look(index: int) -> tuple[str, str]:
@@ -296,8 +296,10 @@ def _label(
     steps: Sequence[tuple[float, float]] = (),
 ) -> None:
     """Name every point where its name covers no other name, no point, none of the `others` and no step, and stays
-    within the axes."""
-    figure.canvas.draw()
+    within the axes. From then on the axes stay where they are."""
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine(None)
     scale = figure.dpi / 72
     centres = [axes.transData.transform((point.x, point.y)) for point in points]
     marks = [*centres, *map(axes.transData.transform, others)]
@@ -311,8 +313,7 @@ def _label(
         text.set(fontsize=7.5, color=[_INK * part for part in to_rgb(colour)], bbox=_GROUND)
         size = text.get_window_extent()
         choices = [_placed(x, y, dx * scale, dy * scale, size.width, size.height) for dx, dy in _OFFSETS]
-        costs = [_outside(box, inside) + sum(_overlap(box, other) for other in taken) for box in choices]
-        best = costs.index(min(costs))
+        best = _first_least(_outside(box, inside) + sum(_overlap(box, other) for other in taken) for box in choices)
         across, up = _OFFSETS[best]
         text.set_position((across, up))
         text.set(ha="center" if across == 0 else "left" if across > 0 else "right")
@@ -323,6 +324,17 @@ def _label(
 
 
 Box = tuple[float, float, float, float]
+
+
+def _first_least(costs: Iterable[float]) -> int:
+    """The place of the first of the least; what comes behind a zero is not looked at."""
+    least, place = math.inf, 0
+    for index, cost in enumerate(costs):
+        if cost < least:
+            least, place = cost, index
+        if least == 0:
+            break
+    return place
 
 
 def _placed(x: float, y: float, dx: float, dy: float, width: float, height: float) -> Box:

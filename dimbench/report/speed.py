@@ -113,6 +113,7 @@ def _figures(records: Sequence[Record]) -> dict[str, Callable[[Record], str]]:
         "p90": ("seconds_p90", units.seconds),
         "p99": ("seconds_p99", units.seconds),
         "images/s": ("images_per_second", units.rate),
+        "decoding/image": ("decode_seconds", units.seconds),
         "steps/s": ("calls_per_second", units.rate),
         "memory": ("peak_bytes", lambda value: units.size(int(value))),
         "MACs/s": ("macs_per_second", units.short),
@@ -220,8 +221,6 @@ def _legend(records: Sequence[Record]) -> list[str]:
         notes.append(f"MFU: share of the matmul rate measured here, {rates}.")
     if any(map(_memory_bound, measured)):
         notes.append("Of the roof: the same share where the memory's bandwidth is the limit and not this rate.")
-    if any(record.conditions.get("decoded") for record in measured):
-        notes.append("The autoencoder's share of the work is uncounted: MACs/s and MFU are of the network alone.")
     if any(record.conditions["mode"] == "train" for record in measured):
         notes.append("A training step counts as three forward passes.")
     return notes

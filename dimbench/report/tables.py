@@ -32,7 +32,8 @@ class Cell:
 class Table:
     """Cells as they will be read. `notes` follow the table; in CSV there is no place for them. `first_out` are the
     columns that a narrow screen leaves out, in this order; then it leaves out others from the right. `best` says of
-    columns where one number is the better whether that is the "least" or the "most"; LaTeX sets it in bold."""
+    columns where one number is the better whether that is the "least" or the "most"; LaTeX sets it in bold. `entries`
+    are the rows for programs, numbers in SI units, which CSV holds in place of the cells where they are given."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -40,6 +41,7 @@ class Table:
     notes: Sequence[str] = ()
     first_out: Sequence[str] = ()
     best: Mapping[str, str] = field(default_factory=dict)
+    entries: Sequence[Mapping[str, str | float | None]] = ()
 
     def show(self, form: str = "rich") -> None:
         """Print to stdout as "rich", "markdown", "csv" or "latex"."""
@@ -91,8 +93,11 @@ class Table:
         print(latex(self))
 
     def _csv(self) -> None:
+        rows: list[Sequence[str | float | None]] = [self.columns, *self.rows]
+        if self.entries:
+            rows = [list(self.entries[0]), *(list(entry.values()) for entry in self.entries)]
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([csv_cell(cell) for cell in row] for row in (self.columns, *self.rows))
+        writer.writerows([csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
 
 
 def screen_width() -> int | None:

@@ -1,4 +1,4 @@
-"""Stable Diffusion's autoencoder as its first authors' code names its weights, and as diffusers does.
+"""Autoencoders as latent diffusion's first code names their weights, and as diffusers does.
 
 One 1 x 1 convolution there is a linear layer here, and the decoder's levels are counted from the other end.
 CompVis/latent-diffusion, ldm/modules/diffusionmodules/model.py.
@@ -22,7 +22,8 @@ SHARED_NAMES = tuple(
 """What both call alike, by which an autoencoder is found in a checkpoint."""
 
 _PREFIX = "first_stage_model."  # in a checkpoint of a whole latent diffusion model
-_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.")
+_PARTS = ("encoder.", "decoder.", "quant_conv.", "post_quant_conv.", "quantize.")
+_CODEBOOK = "quantize.embedding.weight"
 _NAMES = (
     (r"\.down\.(\d+)\.block\.(\d+)\.", r".down_blocks.\1.resnets.\2."),
     (r"\.down\.(\d+)\.downsample\.", r".down_blocks.\1.downsamplers.0."),
@@ -30,9 +31,11 @@ _NAMES = (
     (r"\.up\.(\d+)\.upsample\.", r".up_blocks.\1.upsamplers.0."),
     (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
     (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
-    (r"\.mid\.attn_1\.norm\.", ".mid_block.attentions.0.group_norm."),
-    (r"\.mid\.attn_1\.([qkv])\.", r".mid_block.attentions.0.to_\1."),
-    (r"\.mid\.attn_1\.proj_out\.", ".mid_block.attentions.0.to_out.0."),
+    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
+    (r"\.(down|up)\.(\d+)\.attn\.(\d+)\.", r".\1_blocks.\2.attentions.\3."),
+    (r"(attentions\.\d+)\.norm\.", r"\1.group_norm."),
+    (r"(attentions\.\d+)\.([qkv])\.", r"\1.to_\2."),
+    (r"(attentions\.\d+)\.proj_out\.", r"\1.to_out.0."),
     (r"\.nin_shortcut\.", ".conv_shortcut."),
     (r"\.norm_out\.", ".conv_norm_out."),
 )
@@ -76,27 +79,37 @@ def _renamed(name: str, levels: int) -> str:
 
 
 def _shaped(name: str, tensor: Tensor) -> Tensor:
-    return tensor[:, :, 0, 0] if re.search(r"\.attn_1\.(q|k|v|proj_out)\.weight$", name) else tensor
+    return tensor[:, :, 0, 0] if re.search(r"\.attn(_1|\.\d+)\.(q|k|v|proj_out)\.weight$", name) else tensor
 
 
 def config_of(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    """The settings of diffusers' AutoencoderKL that give the shapes of a converted state dict.
+    """The class of diffusers and the settings that give the shapes of a converted state dict.
 
     Raises DimbenchError where a weight that tells them is missing.
     """
     try:
-        levels = 1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.down_blocks."))
+        levels = range(1 + max(int(name.split(".")[2]) for name in state if name.startswith("encoder.down_blocks.")))
         first = [name for name in state if re.match(r"encoder\.down_blocks\.0\.resnets\.\d+\.conv1\.weight", name)]
-        return {
+        found = {
+            "_class_name": "AutoencoderKL",
             "block_out_channels": tuple(
-                len(state[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"]) for level in range(levels)
+                len(state[f"encoder.down_blocks.{level}.resnets.0.conv1.weight"]) for level in levels
             ),
-            "down_block_types": ("DownEncoderBlock2D",) * levels,
-            "up_block_types": ("UpDecoderBlock2D",) * levels,
+            "down_block_types": tuple(_block(state, f"encoder.down_blocks.{level}.", "Down") for level in levels),
+            "up_block_types": tuple(_block(state, f"decoder.up_blocks.{level}.", "Up") for level in levels),
             "layers_per_block": len(first),
             "latent_channels": state["decoder.conv_in.weight"].shape[1],
-            "use_quant_conv": "quant_conv.weight" in state,
-            "use_post_quant_conv": "quant_conv.weight" in state,
         }
+        if _CODEBOOK in state:
+            codes, width = state[_CODEBOOK].shape
+            return {**found, "_class_name": "VQModel", "num_vq_embeddings": codes, "vq_embed_dim": width}
+        quant_conv = "quant_conv.weight" in state
+        return {**found, "use_quant_conv": quant_conv, "use_post_quant_conv": quant_conv}
     except (KeyError, ValueError, IndexError, TypeError) as error:
         raise DimbenchError(f"a part of the autoencoder is missing from it ({error})") from None
+
+
+def _block(state: Mapping[str, Tensor], place: str, way: str) -> str:
+    """diffusers' class of a level, with attention or without."""
+    coder = "Encoder" if way == "Down" else "Decoder"
+    return f"{'Attn' if any(name.startswith(f'{place}attentions.') for name in state) else ''}{way}{coder}Block2D"

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from dimbench.backbone import Backbone
     from dimbench.sampling.batches import Batches, Drawn, OnBatches
+    from dimbench.sampling.run import Settings
     from dimbench.sampling.shards import Shards
 
 
@@ -32,18 +33,12 @@ class Drawing:
 
     def __init__(self, request: Request) -> None:
         from dimbench import backbone
-        from dimbench.diffusion.process import find_process
         from dimbench.sampling import run
-        from dimbench.sampling.image_cost import settings_of
 
         self.request = request
         self.batch = request.batch if request.extendable else min(request.batch, request.num_images)
-        self._check_device()
         self.label_rule = request.label_rule
-        self.backbone = self._backbone()
-        self.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg, request.methods)
-        self.process = find_process(self.backbone.diffusion)
-        run.check(self.settings, self.process, self.backbone)
+        self.backbone, self.settings, self.process = settled(request)
         with doing(f"building {self.backbone.name}"):
             self.model = backbone.created(self.backbone)
         self.weights_notes: list[str] = []
@@ -64,23 +59,6 @@ class Drawing:
         run.check(other.settings, self.process, self.backbone)
         other.batches = other._batches()
         return other
-
-    def _backbone(self) -> Backbone:
-        """As the weights need it, with the labels asked for."""
-        found = self.request.fitted
-        return found.labelled(self.label_rule) if self.label_rule else found
-
-    def _check_device(self) -> None:
-        from dimbench.sampling import precision
-
-        precision.check_device(self.request.device)
-        if self.request.dtype == "tf32" and not self.request.device.startswith("cuda"):
-            raise UsageError(f"--dtype tf32 is a mode of CUDA devices, not of {self.request.device}; give fp32 or bf16")
-        if self.request.methods and (self.request.compile or self.request.cuda_graph):
-            option = "--compile" if self.request.compile else "--cuda-graph"
-            raise UsageError(f"{option} would fix what a method leaves out from step to step; leave out it or --with")
-        if self.request.cuda_graph and not self.request.device.startswith("cuda"):
-            raise UsageError(f"--cuda-graph needs a CUDA device and was given {self.request.device}; leave it out")
 
     def _load_weights(self) -> str:
         """Fill the network from its checkpoint; the fingerprint of that."""
@@ -109,8 +87,6 @@ class Drawing:
         decode = None
         if self.autoencoder:
             decode = self.autoencoder.to(device, dtype).decode
-            if self.backbone.preset and self.backbone.preset.latent:
-                decode = autoencoder.normalised(decode, **self.backbone.preset.latent)
         elif self._decodes:
             decode = partial(autoencoder.stand_in, stride=self.backbone.stride)
         run = Run(self.backbone, network, self.process, self.settings, decode)
@@ -127,8 +103,12 @@ class Drawing:
     def _autoencoder(self) -> Any:
         if not self.request.decoder:
             return None
+        from dimbench.sampling.autoencoder import by_channel
+
         found = decoding.load(self.request.decoder)
-        found.check(self.backbone.state[0], self.backbone.stride)
+        found.check(self.backbone.state[0], self.backbone.stride, decoding.space_of(self.backbone))
+        if self.backbone.preset and self.backbone.preset.latent:
+            found.normalisation = by_channel(**self.backbone.preset.latent)
         return found
 
     @property
@@ -207,7 +187,7 @@ class Drawing:
         """Multiply-adds and seconds of decoding one image; empty where nothing is decoded."""
         if not self.autoencoder:
             return {}
-        macs = decoding.macs(self.backbone.state, self.autoencoder.network.config)
+        macs = decoding.macs(self.backbone.state, self.autoencoder.space)
         seconds = self.drawn.decode_seconds / self.drawn.fresh if self.drawn.fresh else None
         return {"decode_macs": macs, "decode_seconds": seconds}
 
@@ -285,3 +265,32 @@ def _cached(identity: dict[str, Any]) -> Path:
     """Where images wait of a run that writes no pictures."""
     key = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
     return paths.cache_folder() / "images" / f"{identity['model']}-{key}.part"
+
+
+def settled(request: Request) -> tuple[Backbone, Settings, Any]:
+    """What draws, as the weights need it and with the labels asked for, by which settings and process. Nothing is
+    loaded. UsageError for what does not go together."""
+    from dimbench.diffusion.process import find_process
+    from dimbench.sampling import run
+    from dimbench.sampling.image_cost import settings_of
+
+    _check_device(request)
+    rule, found = request.label_rule, request.fitted
+    backbone = found.labelled(rule) if rule else found
+    settings = settings_of(backbone, request.sampler, request.steps, request.cfg, request.methods)
+    process = find_process(backbone.diffusion)
+    run.check(settings, process, backbone)
+    return backbone, settings, process
+
+
+def _check_device(request: Request) -> None:
+    from dimbench.sampling import precision
+
+    precision.check_device(request.device)
+    if request.dtype == "tf32" and not request.device.startswith("cuda"):
+        raise UsageError(f"--dtype tf32 is a mode of CUDA devices, not of {request.device}; give fp32 or bf16")
+    if request.methods and (request.compile or request.cuda_graph):
+        option = "--compile" if request.compile else "--cuda-graph"
+        raise UsageError(f"{option} would fix what a method leaves out from step to step; leave out it or --with")
+    if request.cuda_graph and not request.device.startswith("cuda"):
+        raise UsageError(f"--cuda-graph needs a CUDA device and was given {request.device}; leave it out")

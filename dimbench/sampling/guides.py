@@ -1,18 +1,22 @@
-"""The second network of autoguidance, made ready beside the one that it guides."""
+"""Second networks that guide, made ready beside the one that they guide."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from dimbench.backbone import Backbone, created, find
 from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
 from dimbench.methods.autoguidance import Autoguidance
+from dimbench.methods.classifier_guidance import ClassifierGuidance
 from dimbench.sampling.request import Request
 from dimbench.weights import checkpoints
+
+RANDOM = "random"
 
 
 def opened(method: Autoguidance, guided: Backbone, network: nn.Module) -> tuple[Backbone, nn.Module]:
@@ -42,3 +46,39 @@ def opened(method: Autoguidance, guided: Backbone, network: nn.Module) -> tuple[
 
 def _classes(backbone: Backbone) -> str:
     return f"{backbone.classes.count} classes" if backbone.classes else "no classes"
+
+
+class Toward(nn.Module):
+    """forward(x (N, C, ...), t (N,), y (N,)) -> `scale` times the gradient by x of log p(y | x, t), of a classifier."""
+
+    def __init__(self, classifier: nn.Module, scale: float) -> None:
+        super().__init__()
+        self.classifier, self.scale = classifier.requires_grad_(False), scale
+        self.dtype = next(classifier.parameters()).dtype
+
+    def forward(self, x: Tensor, t: Tensor, y: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.enable_grad():
+            here = x.to(self.dtype).clone().requires_grad_()
+            chosen = F.log_softmax(self.classifier(here, t.clone()), dim=-1).gather(1, y.clone()[:, None])
+            (gradient,) = torch.autograd.grad(chosen.sum(), here)
+        return self.scale * gradient.to(x.dtype)
+
+
+def toward_class(method: ClassifierGuidance, guided: Backbone, network: nn.Module) -> Toward:
+    """What moves the samples, with the classifier's weights, where and in what numbers `network` is; shapes alone where
+    that is none but shapes. UsageError where no classifier is known, or none of its weights."""
+    classifier = getattr(getattr(guided, "family", None), "classifier", None)
+    if classifier is None:
+        raise UsageError(f"--with {method}: no classifier of noised images is known for {guided.name}; leave it out")
+    like = next(network.parameters(), torch.empty(0))
+    if like.is_meta:
+        with shapes_only():
+            return Toward(classifier(guided.config), method.scale)  # type: ignore[attr-defined]
+    if not method.weights:
+        raise UsageError(f"--with {method} names no weights; give weights=FILE, or weights=random to run it dry")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = classifier(guided.config).eval()  # type: ignore[attr-defined]
+    if method.weights != RANDOM:
+        checkpoints.fill(model, Path(method.weights))
+    return Toward(model.to(like.device, like.dtype), method.scale)

@@ -8,25 +8,21 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import Any
 
-from torch import Tensor, nn
-
 from dimbench import methods
 from dimbench.backbone import Backbone
 from dimbench.counting import costs
 from dimbench.counting.bill import Bill, trace
 from dimbench.counting.rules import RULES
 from dimbench.counting.text_encoders import text_encoders
-from dimbench.diffusers_networks.latent_space import LatentSpace, latent_space
 from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
 from dimbench.meta import NeedsValuesError, shapes_only
 from dimbench.methods.reuse import linears
 from dimbench.results import Record
-from dimbench.sampling import run
+from dimbench.sampling import decoding, run
+from dimbench.sampling.autoencoder import LatentDecoder
 from dimbench.sampling.run import ADAPTIVE, Run, Settings
 from dimbench.sampling.sample_noise import SampleNoise
-
-USUAL = "sd-vae-ft-ema"  # of most published models
 
 
 @dataclass(frozen=True)
@@ -45,19 +41,8 @@ class ImageCost:
 
     def decode_macs(self, rule: str) -> int:
         """Those of the autoencoder among them."""
-        decoding = [line for line in self.bill.lines if line.module.startswith("decode")]
-        return round(sum(map(RULES[rule].weigh, decoding))) // self.bill.batch
-
-
-class LatentDecoder(nn.Module):
-    """The half that turns latents into a picture or clip, of an autoencoder of diffusers with weights of its own."""
-
-    def __init__(self, space: LatentSpace) -> None:
-        super().__init__()
-        self.space, self.network = space, space.build()
-
-    def forward(self, latents: Tensor) -> Tensor:
-        return self.space.decode(self.network, latents)
+        lines = [line for line in self.bill.lines if line.module.startswith("decode")]
+        return round(sum(map(RULES[rule].weigh, lines))) // self.bill.batch
 
 
 def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float, with_: Sequence[str] = ()) -> Settings:
@@ -104,7 +89,7 @@ def image_cost(
     run.check(settings, process, backbone)
     _, network = costs.skeleton(backbone, real, fill)
     with nullcontext() if real else shapes_only():
-        decoder = _decoder(backbone) if decoded else None
+        decoder = decoder_of(backbone) if decoded else None
     whole = Run(backbone, network, process, settings, decoder)
     noise = SampleNoise(0, range(images or 1), "cpu" if real else "meta")
     try:
@@ -121,7 +106,8 @@ def image_cost(
 
 def traced(whole: Run, noise: SampleNoise) -> ImageCost:
     """The cost of the run's images of this noise, counted while they are drawn."""
-    alike = None if any(method.by_values for method in whole.settings.methods) else whole.network
+    by_values = any(method.by_values for method in whole.settings.methods)
+    alike = () if by_values else tuple(filter(None, (whole.network, whole.toward)))
     bill = trace(whole, lambda: whole(noise), len(noise.rows), alike=alike)
     return ImageCost(bill, whole.calls, whole.passes, _by_numbers(whole, bill))
 
@@ -142,11 +128,12 @@ def _by_numbers(whole: Run, bill: Bill) -> dict[str, int]:
     return {"": total - macs, found.numbers: macs}
 
 
-def _decoder(backbone: Backbone) -> nn.Module:
-    """That of the autoencoder which the backbone's preset names, Stable Diffusion's where none is. UsageError where its
-    latents are others."""
-    usual = backbone.preset.sampling.get("autoencoder") if backbone.preset else None
-    space = latent_space(backbone.conditions.get("autoencoder") or usual or USUAL)
+def decoder_of(backbone: Backbone) -> LatentDecoder:
+    """What decodes the latents of decoding.space_of, with the weights it is made with, on torch's default device.
+    UsageError where the backbone's are others."""
+    if backbone.stride == 1:
+        raise UsageError(f"{backbone.name} draws no latents, and there is nothing to decode; leave out --decode")
+    space = decoding.space_of(backbone)
     own, known = (backbone.state[0], backbone.stride), (space.channels, space.stride)
     if own != known:
         raise UsageError(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import nn
 
@@ -14,6 +17,17 @@ def set_precision(dtype: str) -> None:
     """Let float32 products of this process run in TF32 or not. cuDNN's own default would be TF32 for convolutions."""
     torch.set_float32_matmul_precision("high" if dtype == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = dtype == "tf32"
+
+
+@contextmanager
+def made_in(dtype: torch.dtype) -> Iterator[None]:
+    """Networks that are built inside have their weights in that type from the start, and never twice the memory."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def placed(network: nn.Module, device: str, dtype: torch.dtype) -> nn.Module:

@@ -88,10 +88,12 @@ class Request:
 
     @property
     def decoder(self) -> str | None:
-        """The autoencoder that is used: the one given or the default, which a dry run leaves out."""
+        """The autoencoder that is used: the one given or that of its latents, which a dry run leaves out."""
         if self.backbone.stride == 1 or self.latents:
             return None
-        return self.autoencoder or (None if self.random_weights else decoding.DEFAULT)
+        if self.autoencoder or self.random_weights:
+            return self.autoencoder
+        return decoding.short_name(decoding.space_of(self.backbone).name)
 
     def missing(self) -> list[str]:
         """What has to be fetched first: where it lives and which option takes it. UsageError for options that have no
@@ -99,7 +101,7 @@ class Request:
         self._check_latents()
         missing = []
         if self.checkpoint is None and not self.random_weights:
-            published = " or ".join(f"{c.file} from {c.url or c.page or 'an unknown address'}" for c in self.published)
+            published = " or ".join(f"{c.file} from {catalog.home(c)}" for c in self.published)
             missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
         elif self.weights is None and self.known is None and not self.random_weights:
             from dimbench.weights.opening import holds_weights

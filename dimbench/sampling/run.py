@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from dimbench.backbone import Backbone, denoised
 from dimbench.diffusion.convention import Counted, Network
 from dimbench.diffusion.guidance import ConditionedNetwork, Scale, combined, stacked, within
-from dimbench.diffusion.process import Process
+from dimbench.diffusion.process import Gaussian, Process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.layers.inputs import Given
 from dimbench.methods.autoguidance import Autoguidance
+from dimbench.methods.classifier_guidance import ClassifierGuidance
 from dimbench.methods.guiding import Guided, Guiding
 from dimbench.methods.method import Method, check_wraps
 from dimbench.sampling import guides, noise_levels
@@ -74,9 +75,12 @@ class Run(nn.Module):
         self.dtype = next((p.dtype for p in network.parameters() if p.is_floating_point()), torch.float32)
         self.calls = self.passes = self._rows = 0
         self.guide: nn.Module | None = None
+        self.toward: nn.Module | None = None
         for method in settings.methods:
             if isinstance(method, Autoguidance):
                 self.guided_by, self.guide = guides.opened(method, backbone, network)
+            if isinstance(method, ClassifierGuidance):
+                self.toward = guides.toward_class(method, backbone, network)
 
     def forward(self, noise: SampleNoise) -> Tensor:
         x = self.sample(noise)
@@ -100,7 +104,7 @@ class Run(nn.Module):
                 if on_step:
                     on_step(k)
 
-            x = self.process.sample(network, start, noise, settings.sampler, settings.steps, on_step=follow)
+            x = self._drawn(network, start, noise, follow)
         if settings.methods and not x.is_meta and not x.isfinite().all():
             given = " and ".join(map(str, settings.methods))
             raise DimbenchError(
@@ -116,6 +120,17 @@ class Run(nn.Module):
         plain = Run(self.backbone, self.network, self.process, replace(self.settings, methods=()))
         device = str(next(self.network.parameters(), torch.empty(0)).device)
         return plain(SampleNoise(CALIBRATION_SEED, range(images), device))
+
+    def _drawn(
+        self, network: Network, start: Tensor, noise: SampleNoise, on_step: Callable[[int, Tensor], None]
+    ) -> Tensor:
+        how = (noise, self.settings.sampler, self.settings.steps, on_step)
+        if self.toward is None:
+            return self.process.sample(network, start, *how)
+        assert isinstance(self.process, Gaussian), "no other network has a classifier"
+        y = self.backbone.given(noise.rows, noise.device)["y"]
+        toward = self.toward
+        return self.process.guided(network, start, *how, gradient=lambda x, t: toward(x, t, y))
 
     def once(self, noise: SampleNoise) -> Tensor:
         """The output of one call as the sampler makes it, at the middle of its times."""

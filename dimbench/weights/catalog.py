@@ -52,6 +52,13 @@ def path_of(file: Published) -> Path:
     return (paths.data_folder() / "weights" if ships else paths.weights_folder()) / file.file
 
 
+def home(file: Published) -> str:
+    """Where the file is to be had, whether it is here or not."""
+    if isinstance(file, Checkpoint) and file.ships:
+        return "pip install 'dimbench[digits]'"
+    return file.url or file.page or "an unknown address"
+
+
 def everything() -> list[Entry]:
     """All files: those of the families, then the shared ones."""
     checkpoints = [Entry(p.name, file) for p in presets.all_presets().values() for file in p.checkpoints]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from dimbench.errors import DimbenchError, plain
 from dimbench.files import digest
 from dimbench.layers.embed import sincos_2d
-from dimbench.weights import dit_names, layouts
+from dimbench.weights import dit_names, layouts, unet_names
 from dimbench.weights.layouts import Reading
 from dimbench.weights.opening import NETWORKS, Opened, config_beside, files_of, open_checkpoint
 
@@ -44,7 +44,7 @@ def fill(model: nn.Module, source: str | Path | Mapping[str, Any]) -> list[str]:
     opened = Opened(source, ()) if isinstance(source, Mapping) else open_checkpoint(Path(source))
     where = str(source) if opened.files else "the given state dict"
     expected = {name: tensor for name, tensor in model.state_dict().items() if isinstance(tensor, Tensor)}
-    content = _translated(model, opened.content)
+    content, said = _translated(model, opened.content)
     offers = [*_from_lists(model, content), *_offers(content, expected, where)]
     passed: list[tuple[Reading, str]] = []
     for offer in offers:
@@ -53,7 +53,7 @@ def fill(model: nn.Module, source: str | Path | Mapping[str, Any]) -> list[str]:
         state = _fitted(model, reading.state)
         if not (faults := mismatches(shapes(expected), shapes(state))):
             model.load_state_dict(state)
-            return [*opened.notes, *_notes(offer, offers, passed)]
+            return [*opened.notes, *said, *_notes(offer, offers, passed)]
         passed.append((offer, faults))
     raise DimbenchError(
         f"{where} does not hold the weights of this {type(model).__name__}: {passed[0][1]}; give a checkpoint "
@@ -144,10 +144,13 @@ def _completed(model: nn.Module, reading: Reading, offers: Sequence[Reading]) ->
     return replace(reading, state=state)
 
 
-def _translated(model: nn.Module, content: Mapping[Any, Any]) -> Mapping[Any, Any]:
-    """Under our names, where the family knows the checkpoint's own (its `translated`)."""
+def _translated(model: nn.Module, content: Mapping[Any, Any]) -> tuple[Mapping[Any, Any], list[str]]:
+    """Under the network's names, where its family (`translated`) or unet_names knows the checkpoint's own, and what was
+    chosen."""
+    if type(model).__name__ == unet_names.CLASS:
+        return unet_names.in_diffusers_names(content)
     translate = getattr(import_module(type(model).__module__), "translated", None)
-    return translate(content, model.config) if translate else content
+    return (translate(content, model.config) if translate else content), []
 
 
 def _fitted(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

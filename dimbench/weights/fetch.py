@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dimbench.errors import DimbenchError
 from dimbench.weights import ledger
-from dimbench.weights.catalog import Entry
+from dimbench.weights.catalog import Entry, home
 from dimbench.weights.download import OnBytes, TransferError, download
 
 
@@ -13,12 +13,14 @@ def fetch(entry: Entry, *, timeout: float, offline: bool = False, on_bytes: OnBy
 
     DimbenchError says where to copy it from by hand, and to what place, when it does not come.
     """
-    if entry.ships:
-        return "ships"
     if entry.path.is_file():
+        if entry.ships:
+            return "ships"
         if ledger.state(entry.path, entry.file) != "verified":
             ledger.check(entry.path, entry.file)
         return "was here"
+    if entry.ships:
+        raise DimbenchError(f"{entry.name} comes with a package of its own: {home(entry.file)}")
     if offline:
         raise DimbenchError(by_hand(entry, "--offline"))
     if not entry.file.url:

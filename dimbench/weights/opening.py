@@ -17,7 +17,7 @@ from dimbench.weights.unpickling import damaged, read_pickle
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")  # what the hub's libraries call a network's weights
 _PART = re.compile(r"-\d{5}-of-\d{5}")
 _NOT_WEIGHTS = re.compile(
-    r"optimi[sz]er|scheduler|random_state|rng_state|training_args|scaler|custom_checkpoint|optim_"
+    r"optimi[sz]er|scheduler|random_state|rng_state|training_args|scaler|custom_checkpoint|optim_|latents_stats"
 )
 NETWORKS = ("transformer_ema", "unet_ema", "ema", "transformer", "unet")
 """Folders of a network inside that of a pipeline or a run, averages first."""

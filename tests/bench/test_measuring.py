@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -55,3 +57,15 @@ def test_a_row_that_does_not_fit_is_the_row_that_did(row: Row) -> None:
     (lost,) = failing(changes, [Gate("seconds")], unclear_too=False)
     assert lost.verdict is Verdict.CHANGED
     assert "It needs about" in lost.reason
+
+
+@pytest.mark.parametrize("mode", ["forward", "sample"])
+def test_what_is_not_compiled_does_not_load_the_compiler(mode: str) -> None:
+    script = (
+        "import sys; from dimbench.bench.measuring import Measuring; from dimbench.bench.rows import Row;"
+        f"row = Row(model='dit-digits', budget=0.01, mode={mode!r}, steps={4 if mode == 'sample' else None});"
+        "Measuring(row, lambda event, **_: print(event), lambda *_: None).run();"
+        "assert 'torch._dynamo' not in sys.modules"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout.split()[-1:]) == (0, ["done"]), done.stderr

@@ -39,7 +39,7 @@ def test_the_budget_is_no_part_of_a_rows_identity() -> None:
         ({"steps": 5, "mode": "train"}, "--steps is for sampling"),
         ({"steps": 0, "mode": "sample"}, "0 steps"),
         ({"cfg": True}, "--cfg was given without --steps"),
-        ({"autoencoder": "/tmp"}, "--decode was given without --steps"),
+        ({"decode": True}, "--decode was given without --steps"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(settings: dict[str, object], words: str) -> None:

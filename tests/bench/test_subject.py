@@ -90,6 +90,33 @@ def test_a_call_and_a_run_give_finite_images(name: str) -> None:
     assert images.isfinite().all()
 
 
+@pytest.mark.parametrize(
+    ("row", "made"),
+    [
+        (Row("dit-digits", 8, dtype="bf16"), torch.bfloat16),
+        (Row("dit-digits", 8, dtype="fp32"), torch.float32),
+        (Row("dit-digits", 8, dtype="bf16", mode="train"), torch.float32),
+        (Row("dit-digits", 8, dtype="bf16", weights="dit-digits"), torch.float32),
+    ],
+)
+def test_weights_of_chance_never_take_more_than_their_type(
+    row: Row, made: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A network of 8 billion weights in bfloat16 fits where it would not in float32."""
+    created, types = subject.backbone.created, []
+
+    def watched(found: subject.Backbone) -> torch.nn.Module:
+        model = created(found)
+        types.append({parameter.dtype for parameter in model.parameters() if parameter.requires_grad})
+        return model
+
+    monkeypatch.setattr(subject.backbone, "created", watched)
+    monkeypatch.setattr(subject.checkpoints, "fill", lambda *_: [])
+    build(row, 1)
+    assert types == [{made}]
+    assert torch.get_default_dtype() == torch.float32
+
+
 def test_branches_are_merged_for_inference_only() -> None:
     assert build(Row("udit-t48", 128), 1).form == "merged"
     assert build(Row("udit-t48", 128, mode="train"), 1).form == "as trained"

@@ -17,7 +17,9 @@ from dimbench import results
 from dimbench.bench import ceilings, hardware, parent
 from dimbench.bench.rows import Row
 from dimbench.commands.options import Dtype
+from dimbench.diffusers_networks import latent_space
 from dimbench.results import Record
+from dimbench.sampling import decoding
 from dimbench.sampling.precision import DTYPES
 from tests.commands import processes
 from tests.console import dimbench, refused
@@ -103,9 +105,20 @@ def test_an_absent_gpu_is_refused_by_all() -> None:
         assert "torch sees no NVIDIA GPU here" in refused(2, *words, "--device", "cuda")
 
 
-def test_decoding_says_what_it_needs() -> None:
-    said = refused(1, "bench", "dit-s8", "--steps", "2", "--decode")
-    assert "sd-vae-ft-ema" in said
+def test_decoding_is_part_of_a_run_and_of_its_work() -> None:
+    words = ["bench", "dit-s8", "--resolution", "64", "--steps", "2", "--budget", "0.2", "--json"]
+    plain, decoded = (json.loads(dimbench(*words, *more).stdout)[0] for more in ([], ["--decode"]))
+    space = latent_space("sd-vae-ft-ema")
+    assert decoded["metrics"]["decode_macs"] == decoding.macs((4, 8, 8), space)
+    per_run = {
+        r["conditions"]["decoded"]: r["metrics"]["macs_per_second"] / r["metrics"]["images_per_second"]
+        for r in (plain, decoded)
+    }
+    assert per_run[True] == pytest.approx(per_run[False] + decoded["metrics"]["decode_macs"])
+    assert decoded["metrics"]["decode_seconds"] > 0
+    assert "decode_seconds" not in plain["metrics"]
+    said = refused(2, "bench", "dit-digits", "--steps", "2", "--decode")
+    assert "draws no latents, and there is nothing to decode; leave out --decode" in said
 
 
 def test_an_interruption_keeps_finished_rows_and_leaves_no_child(tmp_path: Path) -> None:

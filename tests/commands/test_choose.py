@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sys
 from pathlib import Path
@@ -10,6 +11,8 @@ from types import SimpleNamespace
 import pytest
 
 from dimbench import doctor, results
+from dimbench.report import dashboard
+from dimbench.report.findings import gather
 from dimbench.results import Record
 from tests.console import dimbench, refused
 from tests.report.records import bench
@@ -36,15 +39,25 @@ def test_columns_and_order_are_chosen(records: Path) -> None:
     ran = dimbench(
         "choose", "dit-s2", "udit-s", "--records", records, "--columns", "macs,fid", "--sort", "macs", "--csv"
     )
-    assert ran.stdout.splitlines()[0] == "model,MACs,MACs x,FID,FID of"
-    assert [line.split(",")[0] for line in ran.stdout.splitlines()[1:]] == ["udit-s", "dit-s2"]
+    header, first, second = csv.reader(ran.stdout.splitlines())
+    assert header == ["model", "macs", "macs_ratio", "fid", "fid_of"]
+    assert (first[:2], second[0]) == (["udit-s", "6020797440"], "dit-s2"), "numbers as they are"
+
+
+def test_a_report_counts_what_it_sets_side_by_side_as_choose_does(records: Path) -> None:
+    ran = dimbench("choose", "dit-s2", "udit-s", "--records", records, "--json")
+    chosen = [(entry["model"], entry["params"], entry["macs"]) for entry in json.loads(ran.stdout)]
+    assert chosen[1] == ("udit-s", 58896568, 6020797440), "as trained, not as timed with merged branches"
+    found = dashboard._choices(gather(results.read(records)))
+    assert found
+    assert [(choice.model, choice.params, choice.macs) for choice in found.choices] == chosen
 
 
 def test_a_benchmark_chooses_models_and_the_size_they_are_counted_at(records: Path) -> None:
     ran = dimbench("choose", "dit-*", "--for", "imagenet-512", "--records", records, "--json")
     found = {entry["model"]: entry for entry in json.loads(ran.stdout)}
     assert "dit-s2" not in found
-    assert found["dit-xl2"]["px"] == "512"
+    assert found["dit-xl2"]["px"] == 512
 
 
 @pytest.mark.slow

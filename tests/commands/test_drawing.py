@@ -18,8 +18,11 @@ from dimbench.sampling.grid import _CAPTION, _GAP
 from tests.commands.processes import finish, start, wait_for
 from tests.console import dimbench, refused
 
-TRAINED = ["dit-digits", "sit-digits", "udit-digits", "dim-digits", "dimsum-digits",
-           "jit-digits", "uvit-digits", "mmdit-digits"]  # fmt: skip
+QUICK = ["dit-digits", "sit-digits", "jit-digits", "mmdit-digits"]
+TRAINED = [
+    *QUICK,
+    *(pytest.param(f"{name}-digits", marks=pytest.mark.slow) for name in ("udit", "dim", "dimsum", "uvit")),
+]
 
 
 def tiles(file: Path, columns: int, count: int) -> np.ndarray:

@@ -85,14 +85,6 @@ def test_what_fails_in_every_rank_is_said_once(tmp_path: Path) -> None:
     assert second[2] == ""
 
 
-def test_what_is_not_shared_out_is_not_done_twice(tmp_path: Path) -> None:
-    with tasks(tmp_path, *[("fid", "--images", "real", "--autoencoder", "vae")] * 2) as both:
-        first, second = ended(both)
-    assert first[0] == second[0] == 2
-    assert "2 processes were started, and rebuilding images is not shared out; start one" in first[2]
-    assert second[2] == ""
-
-
 @pytest.mark.slow
 def test_a_rank_that_hangs_is_named_and_what_is_drawn_is_kept(tmp_path: Path) -> None:
     with tasks(tmp_path, LONG, LONG, DIMBENCH_PATIENCE="3") as (first, second):

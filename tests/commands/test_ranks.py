@@ -7,6 +7,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -153,4 +154,47 @@ def test_a_new_start_finishes_what_a_killed_one_began(alone: list[Any], tmp_path
     os.kill(children(run)[0], signal.SIGKILL)
     run.communicate(timeout=100)
     assert figures(finish(by_ranks(tmp_path, 3, *DRAWN))) == alone
+    assert not left_behind(tmp_path)
+
+
+LONGER = ("fid", "dit-digits", "--steps", 150, "--num-images", 95, "--batch", 10, "--json")
+
+
+@pytest.fixture(scope="module")
+def alone_longer(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    return figures(finish(start(tmp_path_factory.mktemp("longer"), *LONGER)))
+
+
+def agent(folder: Path, port: int) -> subprocess.Popen[str]:
+    """One of up to two machines of an elastic job, which may come and go."""
+    meet = ("--rdzv-backend", "c10d", "--rdzv-endpoint", f"localhost:{port}", "--rdzv-id", "job")
+    elastic = ("--nnodes", "1:2", "--max-restarts", 3, *meet, "--rdzv-conf", "last_call_timeout=1")
+    return start(folder, *elastic, "-m", "dimbench", *LONGER, python=("-m", "torch.distributed.run"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stays", [True, False])
+def test_an_elastic_job_goes_on_with_another_number_of_ranks(
+    stays: bool, alone_longer: list[Any], tmp_path: Path
+) -> None:
+    def drawn() -> int:
+        return len(list(tmp_path.glob("images/*/shards/*.npy")))
+
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    first = agent(tmp_path, port)
+    wait_for(lambda: drawn() > 0, first)
+    second = agent(tmp_path, port)
+    wait_for(lambda: children(second), second)
+    if not stays:
+        before = drawn()
+        wait_for(lambda: drawn() > before, first)
+        for process in (*children(second), second.pid):
+            os.kill(process, signal.SIGKILL)
+    said = [process.communicate(timeout=300) for process in (first, second)]
+    assert first.returncode == 0, said
+    assert figures("".join(printed for printed, _ in said)) == alone_longer
+    assert "ranks          2, of whom" in said[0][1] + said[1][1]
+    assert len((tmp_path / "records.jsonl").read_text().splitlines()) == 1
     assert not left_behind(tmp_path)

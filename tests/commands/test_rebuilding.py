@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.commands.processes import finish, start
 from tests.commands.test_fid import inception, records
+from tests.commands.test_ranks import TORCHRUN, figures
 from tests.console import dimbench, refused
 from tests.quality.test_images import pixels, write_folder
 from tests.sampling.autoencoders import small
@@ -53,3 +55,24 @@ def test_sides_that_it_cannot_take_and_other_options_are_refused(
     assert "--steps is for images that are drawn" in refused(2, *given, "--steps", 3)
     assert "--autoencoder is for images that are drawn" in refused(2, "fid", "--real", "--autoencoder", autoencoder)
     assert "there is no autoencoder" in refused(2, "fid", "--images", real, "--autoencoder", "nonesuch")
+
+
+SMALL_INCEPTION = """
+from dimbench.cli import main
+from dimbench.quality import features
+from tests.commands.test_fid import Small
+features.EXTRACTORS[Small.name] = Small
+main()
+"""
+
+
+@pytest.mark.slow
+def test_ranks_rebuild_together_what_one_rebuilds_alone(tmp_path: Path, autoencoder: Path, inception: Path) -> None:
+    script = tmp_path / "small.py"
+    script.write_text(SMALL_INCEPTION)
+    write_folder(tmp_path / "real", pixels(70, 16))
+    words = ("fid", "--images", "real", "--autoencoder", autoencoder, "--inception", inception, "--json")
+    alone = figures(finish(start(tmp_path, script, *words, python=())))
+    for count in (2, 3):
+        assert figures(finish(start(tmp_path, count, script, *words, python=TORCHRUN))) == alone
+    assert len((tmp_path / "records.jsonl").read_text().splitlines()) == 3

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
@@ -170,3 +171,23 @@ def test_a_network_of_odd_width_is_named() -> None:
 def test_bad_eta_is_refused(eta: float, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         ddim(toys.gaussian, torch.ones(1, 4, 2, 2), schedule("10"), eta=eta)
+
+
+@pytest.mark.parametrize("sampler", [ddpm, ddim])
+def test_the_gradient_of_a_likelihood_draws_from_the_posterior(sampler: Callable[..., Tensor]) -> None:
+    """Of data ~ N(0, 1) seen through noise of variance 1, where both the noise and the gradient are known."""
+    whole = schedule("")
+    share, seen = torch.from_numpy(whole.alphas_cumprod).float(), 1.0
+    generator = torch.Generator().manual_seed(0)
+
+    def noise_in(x: Tensor, t: Tensor) -> Tensor:
+        return (1 - share[t]).sqrt()[:, None] * x
+
+    def gradient(x: Tensor, t: Tensor) -> Tensor:
+        a = share[t][:, None]
+        return a.sqrt() * (seen - a.sqrt() * x) / (1 - a + 1)
+
+    draw = lambda k, shape: torch.randn(shape, generator=generator)  # noqa: E731
+    drawn = sampler(noise_in, draw(-1, (20_000, 1)), whole, draw, gradient=gradient)
+    assert drawn.mean().item() == pytest.approx(seen / 2, abs=0.02)  # 0.005 is its deviation
+    assert drawn.var().item() == pytest.approx(1 / 2, abs=0.02)

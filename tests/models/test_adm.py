@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
+from dimbench import backbone
+from dimbench.backbone import Backbone
 from dimbench.counting.bill import trace
 from dimbench.counting.parameters import count
 from dimbench.counting.rules import RULES
+from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
 from dimbench.models import adm
+from dimbench.sampling.image_cost import image_cost, settings_of
+from dimbench.sampling.run import Run
+from dimbench.sampling.sample_noise import SampleNoise
 from tests import example
 from tests import golden_data as golden
 from tests.models import relatives
@@ -27,12 +35,6 @@ TINY = {
     "channel_mult": (1, 2),
     "num_res_blocks": 1,
     "attention_resolutions": (2,),
-}
-CLASSIFIERS = {  # side: multipliers, residual blocks
-    64: ((1, 2, 3, 4), 4),
-    128: ((1, 1, 2, 3, 4), 2),
-    256: ((1, 1, 2, 2, 4, 4), 2),
-    512: ((0.5, 1, 1, 2, 2, 4, 4), 2),
 }
 
 
@@ -88,21 +90,10 @@ def test_classifier_of_the_official_code() -> None:
     relatives.agree(ours, "adm-classifier-tiny-a.npz", tolerance=TIGHT)
 
 
-@pytest.mark.parametrize("side", CLASSIFIERS)
+@pytest.mark.parametrize("side", adm.CLASSIFIERS)
 def test_counts_of_the_classifiers(side: int) -> None:
-    multipliers, blocks = CLASSIFIERS[side]
     with shapes_only():
-        model = classifier(
-            input_size=side,
-            model_channels=128,
-            out_channels=1000,
-            channel_mult=multipliers,
-            num_res_blocks=blocks,
-            attention_resolutions=tuple(side // each for each in (32, 16, 8)),
-            num_head_channels=64,
-            use_scale_shift_norm=True,
-            resblock_updown=True,
-        )
+        model = adm.Classifier(adm.CLASSIFIERS[side])
         given = {"x": torch.empty(1, 3, side, side), "t": torch.empty(1)}
     ours = RULES["macs"].macs(trace(model, given, 1))
     relatives.check_row("ADM noise classifier", side, count(model), ours)
@@ -182,3 +173,74 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> No
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(UsageError, match="64 channels do not make 7 heads"):
         small(num_heads=7)
+
+
+@pytest.fixture
+def guided(monkeypatch: pytest.MonkeyPatch) -> Backbone:
+    """A small network of ten classes, and a classifier of such images."""
+    settings = {name: value for name, value in TINY.items() if name != "input_size"}
+    known = adm.Config(**TINY, out_channels=10, num_head_channels=32)  # type: ignore[arg-type]
+    monkeypatch.setitem(adm.CLASSIFIERS, 8, known)
+    return backbone.find("adm-256", 8, {**settings, "num_head_channels": 32, "num_classes": 10})
+
+
+def runs(found: Backbone, *texts: str) -> Run:
+    network = golden.fill(found.build())
+    return Run(found, network, find_process(found.diffusion), settings_of(found, None, 4, 1.0, texts))
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_a_classifier_moves_samples_towards_their_class(guided: Backbone, sampler: str) -> None:
+    def drawn(*texts: str) -> Tensor:
+        run = runs(guided, *texts)
+        run.settings = replace(run.settings, sampler=sampler)
+        if run.toward:
+            golden.fill(run.toward.classifier)
+        with torch.inference_mode():
+            return run(SampleNoise(0, range(4)))
+
+    plain = drawn()
+    unmoved = drawn("classifier:scale=0,weights=random")
+    assert torch.equal(unmoved, plain) if sampler == "ddpm" else torch.allclose(unmoved, plain, atol=1e-4)
+    judge = golden.fill(adm.classifier(guided.config).eval())  # type: ignore[attr-defined]
+    y = torch.arange(4)
+
+    def log_probability(x: Tensor) -> Tensor:
+        return judge(x, torch.zeros(4)).log_softmax(-1)[y, y].sum()
+
+    with torch.no_grad():
+        moved = drawn("classifier:scale=20,weights=random")
+        assert log_probability(moved) > log_probability(plain)
+
+
+def test_the_gradient_is_that_of_the_class(guided: Backbone) -> None:
+    toward = runs(guided, "classifier:scale=2,weights=random").toward
+    assert toward is not None
+    golden.fill(toward.classifier)
+    generator = torch.Generator().manual_seed(0)
+    x, t, y = torch.randn(2, 3, 8, 8, generator=generator), torch.tensor([3, 700]), torch.tensor([1, 7])
+    step = 3e-3 * torch.randn(x.shape, generator=generator)
+    rise = [toward.classifier(x + sign * step, t).log_softmax(-1)[[0, 1], y] for sign in (1, -1)]
+    slope = (toward(x, t, y) * step).sum((1, 2, 3))
+    torch.testing.assert_close(slope, rise[0] - rise[1], rtol=0.01, atol=1e-5)  # group norms are in float32
+
+
+def test_a_classifier_costs_its_way_there_and_back(guided: Backbone) -> None:
+    def macs(*texts: str) -> int:
+        return image_cost(guided, settings_of(guided, None, 5, 1.0, texts), decoded=False).macs("macs")
+
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        judge = adm.classifier(guided.config).requires_grad_(False)  # type: ignore[attr-defined]
+        judge(torch.empty(1, 3, 8, 8, requires_grad=True), torch.empty(1)).sum().backward()
+    assert 2 * (macs("classifier") - macs()) == 5 * counter.get_total_flops()
+
+
+def test_a_classifier_that_is_not_there_is_refused(guided: Backbone) -> None:
+    with pytest.raises(UsageError, match="give weights=FILE, or weights=random"):
+        runs(guided, "classifier")
+    for found, said in (
+        (backbone.find("dit-digits"), "no classifier of noised images is known for dit-digits"),
+        (backbone.find("adm-64", 32), "no classifier of 1000 classes is known for images of side 32"),
+    ):
+        with pytest.raises(UsageError, match=said):
+            image_cost(found, settings_of(found, None, 2, 1.0, ["classifier"]), decoded=False)

@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+from itertools import product
+
 import pytest
 import torch
 
 import dimbench
 from dimbench import presets
 from dimbench.counting.parameters import count
+from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
 from dimbench.papers import figures
 from dimbench.presets import Claim, Preset
 from tests import example
 
 ALL = [preset for preset in presets.all_presets().values() if preset.is_native]
-LARGE = 1e8  # parameters
+LARGE, MIDDLING = 1e8, 4e7  # parameters
+
+
+def _takes_long(preset: Preset) -> bool:
+    """A large one, and a middling one whose family has a smaller."""
+    least = min(other.counted["params"] for other in ALL if other.family == preset.family)
+    size = preset.counted["params"]
+    return size > LARGE or size > max(MIDDLING, least)
+
+
 SMALL = [
-    pytest.param(preset, id=preset.name, marks=pytest.mark.slow if preset.counted["params"] > LARGE else ())
+    pytest.param(preset, id=preset.name, marks=pytest.mark.slow if _takes_long(preset) else ())
     for preset in ALL
     if preset.counted["params"] < 2e8
 ]
@@ -113,3 +126,29 @@ def test_a_fresh_dit_is_the_identity_in_every_block_and_draws_zero() -> None:
     with torch.no_grad():
         assert torch.equal(model.blocks[0](tokens, c), tokens)
         assert model(x, torch.tensor([1.0, 2.0]), torch.tensor([0, 1])).abs().max() == 0
+
+
+FAMILIES = {preset.backbone: preset for preset in reversed(ALL)}
+
+
+@pytest.mark.parametrize("preset", FAMILIES.values(), ids=FAMILIES)
+def test_sizes_below_what_a_network_can_have_are_refused_by_name(preset: Preset) -> None:
+    """Where 0 means that there is none of something, the network without it runs."""
+    config = example.of(preset).config
+    whole = [each.name for each in fields(config) if type(getattr(config, each.name)) is int]
+    for name, size in product(set(whole) - {"input_size"}, (-1, 0)):
+        if said := _refusal(preset, name, size):
+            assert f"{name} " in said
+            continue
+        assert getattr(example.of(preset, **{name: size}).config, name) == 0
+        with shapes_only():
+            model = example.built(preset, **{name: size})
+            model(**example.inputs(model, 1, "meta"))
+
+
+def _refusal(preset: Preset, name: str, size: int) -> str:
+    try:
+        _ = example.of(preset, **{name: size}).config
+    except UsageError as error:
+        return str(error)
+    return ""

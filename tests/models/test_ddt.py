@@ -101,7 +101,7 @@ def test_a_checkpoint_of_the_authors_holds_the_average_under_its_name() -> None:
         ({"input_size": 9}, "9 .* patches of 2"),
         ({"hidden_size": 72}, "hidden_size 72 .* multiple of 64"),
         ({"num_encoder_blocks": 28}, "28 of 28 .* give 1 to 27"),
-        ({"num_encoder_blocks": 0}, "0 of 28"),
+        ({"num_encoder_blocks": 0}, "num_encoder_blocks 0 .* at least 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], words: str) -> None:

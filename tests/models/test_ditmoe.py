@@ -152,7 +152,7 @@ def test_the_large_models_are_drawn_by_taking_the_velocity_off() -> None:
     ("settings", "said"),
     [
         ({"num_experts_per_tok": 9}, "9 cannot be chosen of 8"),
-        ({"num_experts": 0}, "of 0 experts"),
+        ({"num_experts": 0}, "num_experts 0 "),
         ({"input_size": 7}, "side 7"),
         ({"num_heads": 7}, "7 heads"),
     ],

@@ -102,7 +102,7 @@ def test_it_cannot_be_guided() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "said"),
-    [({"input_size": 0}, "0 actions"), ({"n_obs_steps": 0}, "0 observations"), ({"n_head": 3}, "3 heads")],
+    [({"input_size": 0}, "0 actions"), ({"n_obs_steps": 0}, "n_obs_steps 0 "), ({"n_head": 3}, "3 heads")],
 )
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(UsageError, match=said):

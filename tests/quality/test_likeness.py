@@ -56,3 +56,15 @@ def test_one_window_is_the_formula_itself() -> None:
 def test_structure_is_not_measured_on_pictures_below_its_window() -> None:
     small = noisy(0)[..., :10, :]
     assert likeness(small, noisy(1)[..., :10, :])["ssim"] is None
+
+
+def test_who_saw_which_pictures_changes_no_digit() -> None:
+    parts = [PictureLikeness() for _ in range(3)]
+    pairs = list(zip(noisy(0).split(1), noisy(1).split(1), strict=True))
+    for number, (real, made) in enumerate(pairs):
+        parts[number % 3].add(real, made)
+    for order in ((0, 1, 2), (2, 0, 1)):
+        whole = PictureLikeness()
+        for place in order:
+            whole.merge(parts[place])
+        assert whole.metrics == likeness(noisy(0), noisy(1))

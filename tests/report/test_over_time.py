@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
+
+import pytest
 
 from dimbench import results
 from dimbench.report import over_time
@@ -63,3 +66,32 @@ def test_the_command(tmp_path: Path) -> None:
     assert dimbench("report", file, "--over", "commits", "--to", tmp_path / "page.html").code == 0
     assert "c006" in (tmp_path / "page.html").read_text()
     assert "markdown or html" in refused(2, "report", file, "--over", "commits", "--format", "junit")
+
+
+def git(folder: Path, *words: object) -> None:
+    who = ("-c", "user.name=a", "-c", "user.email=a@b")
+    subprocess.run(["git", *who, *map(str, words)], cwd=folder, check=True, capture_output=True)
+
+
+def test_records_of_a_branch_and_of_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    git(tmp_path, "init", "--quiet", "--initial-branch", "results")
+    (tmp_path / "runs").mkdir()
+    for place, half in (("runs/old.jsonl", slower()[:6]), ("runs/new.jsonl", slower()[6:])):
+        results.append([Record(**record) for record in half], tmp_path / place)
+    (tmp_path / "runs" / "notes.txt").write_text("no records")
+    git(tmp_path, "add", ".")
+    git(tmp_path, "commit", "--quiet", "-m", "two runs")
+    of_folder = dimbench("report", tmp_path / "runs", "--over", "commits").stdout
+    assert "| c006 | +25.0 % |" in of_folder
+    git(tmp_path, "checkout", "--quiet", "--orphan", "main")
+    git(tmp_path, "rm", "--quiet", "-rf", ".")
+    (tmp_path / "below").mkdir()
+    for here in (tmp_path, tmp_path / "below"):
+        monkeypatch.chdir(here)
+        for place in ("results:runs", "results:"):
+            assert dimbench("report", place, "--over", "commits").stdout == of_folder
+    one = dimbench("report", "results:runs/old.jsonl", "--over", "commits").stdout
+    assert one.startswith("**Over 6 commits, 0 of 1 series")
+    assert "master is no commit" in refused(1, "report", "master:runs", "--over", "commits")
+    assert "results holds no records in run" in refused(1, "report", "results:run")
+    assert "no .jsonl file in" in refused(1, "report", tmp_path / "below")

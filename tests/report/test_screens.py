@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from dimbench import results
-from dimbench.report import kernel_times, quality, speed, tables, tradeoffs
+from dimbench import presets, results
+from dimbench.papers import reached
+from dimbench.report import kernel_times, lottery, quality, speed, tables, tradeoffs
 from dimbench.report.tables import Table
 from dimbench.results import Record
 from tests.console import dimbench
@@ -19,7 +20,9 @@ COMMANDS = [
     "list", "list --for imagenet-256", "params *", "flops *", "flops dit-xl2 udit-s --steps 50 --cfg",
     "flops dit-digits --breakdown module --check", "choose dit-s2 udit-s dit-xl2", "choose --for imagenet-256",
     "table", "table dit-4", "table udit-1", "audit", "plot", "sweep", "recipes", "methods", "kernels",
-    "weights list", "weights where", "doctor",
+    "weights list", "weights where", "doctor", "doctor --for fid:dit-digits --for fid:dit-xl2",
+    "cost train dit-digits --iterations 7000000", pytest.param("cost claims", marks=pytest.mark.slow),
+    "audit dit-digits --tools", "params dit-xl2 --breakdown",
     f"compare {ROOT}/results/bench-cpu.jsonl {ROOT}/results/bench-cpu.jsonl",
 ]  # fmt: skip
 _NUMBER = re.compile(r"(?<![\w/.,-])\d[\d.,]*(?![\w/-])")
@@ -59,6 +62,14 @@ def test_no_table_is_wider_than_the_screen_and_no_number_is_cut(command: str, mo
         assert short <= known, (width, command, short - known)
 
 
+def of_recipes() -> Iterator[dict]:
+    """Records that followed all recipes, each second with too few images."""
+    for place, name in enumerate(presets.recipes()):
+        conditions = {"num_images": 10_000 if place % 2 else 50_000, "weights": "0123"}
+        metrics = {"fid": 2.345, "fid_error": 0.0234}
+        yield Record("fid", "dit-xl2", conditions, metrics, details={"recipe": name}).as_dict()
+
+
 def of_records() -> Iterator[tuple[str, Table]]:
     """Tables of commands that take long, from records."""
 
@@ -68,6 +79,8 @@ def of_records() -> Iterator[tuple[str, Table]]:
     yield "bench", speed.table(read("bench-cpu.jsonl", "bench"))
     yield "kernels", kernel_times.timings(read("kernels.jsonl", "kernels"))
     yield "fid", quality.side_by_side(read("digits.jsonl", "fid"))
+    yield "fid-lottery", lottery.table(read("fid-lottery.jsonl", "fid-lottery"))
+    yield "recipes --check", quality.reached(reached.check(presets.recipes(), list(of_recipes())))
     for place, table in enumerate(tradeoffs.tables(read("methods.jsonl", "frontier"))):
         yield f"frontier {place}", table
 

@@ -12,11 +12,13 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from dimbench.diffusers_networks import latent_space
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.sampling import autoencoder, compvis, decoding
 from tests.sampling.autoencoders import old_layout, small
 
 LATENTS = torch.randn(3, 4, 2, 2, generator=torch.Generator().manual_seed(1))
+SD = latent_space("sd-vae-ft-ema")
 
 
 def test_a_folder_and_the_old_layouts_are_one_autoencoder(tmp_path: Path) -> None:
@@ -30,7 +32,7 @@ def test_a_folder_and_the_old_layouts_are_one_autoencoder(tmp_path: Path) -> Non
     for one in found:
         # three images at once or alone: rounding of convolutions of other sizes
         assert torch.allclose(one.decode(LATENTS), expected, atol=1e-5)
-        one.check(4, 8)
+        one.check(4, 8, SD)
     assert len({one.fingerprint for one in found}) == 1
     assert found[0].fingerprint != autoencoder.from_state(old_layout(small(seed=1).state_dict())).fingerprint
 
@@ -66,12 +68,13 @@ def test_encoding_samples_the_posterior() -> None:
     assert torch.allclose(ours.encode(images, noise), expected, atol=1e-5)
 
 
-def test_normalised_latents_are_brought_to_the_scale_that_the_decoder_knows() -> None:
+def test_latents_normalised_by_channel_become_bare_again() -> None:
     bare = torch.randn(2, 2, 3, 3, generator=torch.Generator().manual_seed(0))
     mean, std = [0.5, -1.0], [2.0, 4.0]
     normal = (bare - torch.tensor(mean).view(2, 1, 1)) / torch.tensor(std).view(2, 1, 1)
-    seen = autoencoder.normalised(lambda latents: latents, mean, std)(normal)
-    torch.testing.assert_close(seen, autoencoder.SCALE * bare)
+    by_channel = autoencoder.by_channel(mean, std)
+    torch.testing.assert_close(by_channel.bare(normal), bare)
+    torch.testing.assert_close(by_channel.of(bare), normal)
 
 
 def test_batches_are_cut_to_what_fits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,12 +98,12 @@ def test_bfloat16_is_near_float32() -> None:
     [
         ({"latent_channels": 8}, "8 latent channels"),
         ({"levels": 3}, "one side per 4 pixels"),
-        ({"scaling_factor": 0.13025}, "scaled by 0.13025"),
+        ({"scaling_factor": 0.13025}, "normalised times 0.13025"),
     ],
 )
 def test_the_autoencoder_of_another_network_is_refused(settings: dict[str, float], words: str) -> None:
     with pytest.raises(DimbenchError, match=re.escape(words)):
-        autoencoder.Autoencoder(small(**settings)).check(4, 8)
+        autoencoder.Autoencoder(small(**settings)).check(4, 8, SD)
 
 
 def without(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
@@ -173,7 +176,7 @@ def test_an_autoencoder_of_another_class_or_with_false_settings_is_refused(tmp_p
     config = tmp_path / "config.json"
     whole = json.loads(config.read_text())
     config.write_text(json.dumps({**whole, "_class_name": "AutoencoderTiny"}))
-    with pytest.raises(DimbenchError, match=r"is of a AutoencoderTiny, not of an AutoencoderKL"):
+    with pytest.raises(DimbenchError, match=r"is of a AutoencoderTiny, not of one of AutoencoderKL, "):
         decoding.load(str(tmp_path))
     for false in ({"block_out_channels": "x"}, {"norm_num_groups": 0}, {"layers_per_block": 2}):
         config.write_text(json.dumps({**whole, **false}))
@@ -210,7 +213,7 @@ def test_decoding_is_counted_as_torch_counts_it() -> None:
     from torch.utils.flop_counter import FlopCounterMode
 
     with torch.device("meta"):
-        decoder = autoencoder.Decoder(autoencoder.STABLE_DIFFUSION)
+        decoder = autoencoder.LatentDecoder(SD)
         with FlopCounterMode(display=False) as counter:
             decoder(torch.empty(1, 4, 32, 32))
-    assert 2 * decoding.macs((4, 32, 32)) == counter.get_total_flops()
+    assert 2 * decoding.macs((4, 32, 32), SD) == counter.get_total_flops()

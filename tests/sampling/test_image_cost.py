@@ -37,7 +37,7 @@ def test_on_real_tensors_every_call_is_followed() -> None:
     calls = []
     network.register_forward_hook(lambda *_: calls.append(1))
     whole = Run(found, network, find_process(found.diffusion), how)
-    bill = trace(whole, lambda: whole(SampleNoise(0, range(2))), 2, alike=network)
+    bill = trace(whole, lambda: whole(SampleNoise(0, range(2))), 2, alike=[network])
     assert len(calls) == 3
     assert RULES["macs"].macs(bill) == 2 * 3 * costs.count(found).macs("macs")
 

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import dimbench
-from dimbench import presets
+from dimbench import backbone
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.weights import dit_names
 from dimbench.weights.checkpoints import fill
@@ -57,7 +57,7 @@ def theirs(folder: Path) -> Any:
 def test_diffusers_computes_the_same(tmp_path: Path) -> None:
     state = random_state()
     source = tiny.save(tmp_path / "mine.pt", {"model": {k: 0 * v for k, v in state.items()}, "ema": state})
-    notes = to_diffusers(presets.find("tiny-dit"), source, tmp_path / "there")
+    notes = to_diffusers(backbone.find("tiny-dit"), source, tmp_path / "there")
     assert "averaged weights under 'ema'" in notes[0]
     model = theirs(tmp_path / "there")
     x = torch.randn(4, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -76,14 +76,14 @@ def test_diffusers_computes_the_same(tmp_path: Path) -> None:
 
 def test_what_diffusers_saved_loads_as_it_is(tmp_path: Path) -> None:
     state = random_state()
-    to_diffusers(presets.find("tiny-dit"), tiny.save(tmp_path / "mine.pt", state), tmp_path / "there")
+    to_diffusers(backbone.find("tiny-dit"), tiny.save(tmp_path / "mine.pt", state), tmp_path / "there")
     folder = tmp_path / "again"
     theirs(tmp_path / "there").save_pretrained(folder, max_shard_size="50KB")
     assert len(list(folder.glob("*.safetensors"))) > 1
     model = dimbench.create_model("tiny-dit")
     fill(model, folder)
     assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
-    to_official(presets.find("tiny-dit"), folder, tmp_path / "back.safetensors")
+    to_official(backbone.find("tiny-dit"), folder, tmp_path / "back.safetensors")
     back = load_file(tmp_path / "back.safetensors")
     assert back.keys() == state.keys()
     assert all(torch.equal(back[name], state[name]) for name in state)
@@ -93,7 +93,7 @@ def test_what_diffusers_saved_loads_as_it_is(tmp_path: Path) -> None:
 
 def test_the_size_is_read_from_config_json(tmp_path: Path) -> None:
     to_diffusers(
-        presets.find("tiny-dit"), tiny.save(tmp_path / "mine.pt", tiny.state(resolution=16)), tmp_path / "there"
+        backbone.find("tiny-dit"), tiny.save(tmp_path / "mine.pt", tiny.state(resolution=16)), tmp_path / "there"
     )
     config = json.loads((tmp_path / "there" / "config.json").read_text())
     assert (config["sample_size"], config["num_embeds_ada_norm"], config["out_channels"]) == (16, 10, 2)
@@ -107,7 +107,7 @@ def test_the_size_is_read_from_config_json(tmp_path: Path) -> None:
 
 def test_other_numbers_of_classes_keep_their_rows(tmp_path: Path) -> None:
     state = tiny.state(num_classes=4)
-    to_diffusers(presets.find("tiny-dit"), tiny.save(tmp_path / "mine.pt", state), tmp_path / "there")
+    to_diffusers(backbone.find("tiny-dit"), tiny.save(tmp_path / "mine.pt", state), tmp_path / "there")
     model = theirs(tmp_path / "there")
     assert len(model.transformer_blocks[0].norm1.emb.class_embedder.embedding_table.weight) == 5
 
@@ -149,5 +149,5 @@ def test_quantised_weights_are_recognised_by_nobody(tmp_path: Path) -> None:
 
 
 def test_only_dits_are_converted() -> None:
-    with pytest.raises(UsageError, match="no network like tiny-sit"):
-        to_official(presets.find("tiny-sit"), Path("x.pt"), Path("y.safetensors"))
+    with pytest.raises(UsageError, match="tiny-sit has one layout here"):
+        to_official(backbone.find("tiny-sit"), Path("x.pt"), Path("y.safetensors"))
