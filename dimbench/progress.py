@@ -107,7 +107,7 @@ def doing(what: str) -> Iterator[None]:
 def slow_imports_said() -> Iterator[None]:
     """Inside, whoever imports one of SLOW is `doing` that."""
     finder = _SlowFinder()
-    sys.meta_path.insert(0, finder)
+    sys.meta_path.insert(sys.meta_path.index(PathFinder), finder)  # behind whoever tries an import first
     try:
         yield
     finally:
