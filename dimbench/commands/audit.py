@@ -11,6 +11,7 @@ import typer
 from dimbench import presets
 from dimbench.commands import options
 from dimbench.commands.emit import show_entries, writing
+from dimbench.errors import UsageError
 from dimbench.papers import claims, frame, said
 from dimbench.progress import track
 
@@ -55,11 +56,16 @@ def run(
     gathered = claims.gather(pattern)
     answered = [(sentence, sentence.check()) for sentence in said.sentences(pattern)]
     speeds, savings, known = said.speeds(pattern), said.savings(pattern), frame.known_records(records)
+    if not (gathered or answered or speeds or savings):
+        raise UsageError(
+            f"no claim matches {pattern!r}; give a model or table as `dimbench list` and `dimbench table` show them, "
+            "or a wildcard"
+        )
     with writing(to, "--to") if to else nullcontext() as page:
         findings = claims.examine(track(gathered, "counting"))
         if page:
             page.write_text(audit_page.render(findings, _rules(), answered, speeds, savings, known), encoding="utf-8")
-    tables = [*audit.tables(findings)]
+    tables = audit.tables(findings) if findings else []
     tables += [audit_sentences.table(answered)] if answered else []
     tables += [audit_sentences.speeds(speeds, known)] if speeds else []
     tables += [audit_sentences.savings(savings, known)] if savings else []

@@ -9,7 +9,6 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from dimbench import names, presets
-from dimbench.errors import UsageError
 from dimbench.papers import beside as compare
 from dimbench.papers import figures
 from dimbench.papers import printed as tables
@@ -64,7 +63,7 @@ class Finding:
 
 def gather(pattern: str = "*") -> list[Claimed]:
     """The claims about models, or from tables, whose name matches the wildcard; case and separators are forgiven.
-    Families by year, those without a network here behind them, surveys last. UsageError where there is none."""
+    Families by year, those without a network here behind them, surveys last."""
     merged: dict[Any, Claimed] = {}
     for claim in _all_claims():
         row, figure = claim.row, claim.figure
@@ -72,9 +71,6 @@ def gather(pattern: str = "*") -> list[Claimed]:
                claim.family == SURVEYS)  # fmt: skip
         merged[key] = _joined(merged[key], claim) if key in merged else claim
     chosen = [claim for claim in merged.values() if _matches(claim, pattern)]
-    if not chosen:
-        raise UsageError(f"no claim matches {pattern!r}; give a model or table as `dimbench list` and `dimbench table` "
-                         "show them, or a wildcard")  # fmt: skip
     years = {preset.family: preset.year for preset in presets.all_presets().values()}
     return sorted(chosen, key=lambda claim: (claim.family == SURVEYS, years.get(claim.family, math.inf), claim.family))
 

@@ -149,6 +149,13 @@ def test_plots_of_records(tmp_path: Path) -> None:
     assert "A100" in latency
 
 
+def test_what_is_said_of_a_method_alone_is_audited(tmp_path: Path) -> None:
+    """No figure of a network's size or cost is claimed under that name."""
+    ran = dimbench("audit", "FORA", "--to", tmp_path / "page.html")
+    assert (ran.code, ran.stdout.splitlines()[0]) == (0, "What methods save")
+    assert "fora:every=3" in (tmp_path / "page.html").read_text()
+
+
 @pytest.mark.parametrize("name", ["latency-resolution", "throughput-batch"])
 def test_without_records_a_plot_says_which_command_makes_them(name: str, tmp_path: Path) -> None:
     said = refused(1, "plot", name, "--records", written(tmp_path), "--out", tmp_path / "plot.png")
