@@ -14,6 +14,7 @@ from dimbench.counting.summed import Sums
 from dimbench.errors import UsageError
 from dimbench.presets import Preset
 from dimbench.report.tables import Table
+from dimbench.weights.catalog import path_of
 
 if TYPE_CHECKING:
     from dimbench.papers.comparable import Comparable
@@ -112,7 +113,11 @@ def _compared_row(entry: Comparable) -> Row:
 
 def _weights(preset: Preset) -> str:
     published = sum(not entry.ships for entry in preset.checkpoints)
-    return f"{published} published" if published else "ships" if preset.checkpoints else "none"
+    if published:
+        return f"{published} published"
+    if not preset.checkpoints:
+        return "none"
+    return "ships" if all(path_of(entry).is_file() for entry in preset.checkpoints) else "extra digits"
 
 
 def _row(preset: Preset, counted: dict[str, int]) -> Row:

@@ -146,6 +146,7 @@ def import_(
         str | None,
         typer.Option("--as", help="The published file it is, as `weights list` names it.", show_default="by its name"),
     ] = None,
+    form: options.Format = options.Form.RICH,
 ) -> None:
     """Say which model, resolution and options a file needs; if it is a published one, copy it to the others."""
     from dimbench.weights import checkpoints, recognise
@@ -155,11 +156,11 @@ def import_(
     fits = _narrowed(fits, weights.trained_as)
     entries = recognise.published(fits, given)
     entry = recognise.chosen(entries, file.name) if named is None else _named(named, given)
-    _show(fits, entries, weights)
+    _show(fits, entries, weights, form)
     if weights.files != (file,):
-        typer.echo(f"{file} is not one file, so nothing was copied; draw with --weights {file}.")
+        done = f"{file} is not one file, so nothing was copied; draw with --weights {file}."
     elif entry is not None:
-        _take(file, entry)
+        done = _take(file, entry)
     elif entries:
         names = " or ".join(dict.fromkeys(candidate.name for candidate in entries))
         raise DimbenchError(
@@ -167,7 +168,8 @@ def import_(
             "give --as NAME if it is, else draw with --weights"
         )
     else:
-        typer.echo(f"No published file has these shapes, so nothing was copied; draw with --weights {file}.")
+        done = f"No published file has these shapes, so nothing was copied; draw with --weights {file}."
+    typer.echo(done, err=form is not options.Form.RICH)
 
 
 @app.command(cls=Command)
@@ -205,8 +207,8 @@ def _named(name: str, given: Any) -> Entry:
     return found[0]
 
 
-def _take(file: Path, entry: Entry) -> None:
-    """Copy the file to its place and write its SHA-256 down."""
+def _take(file: Path, entry: Entry) -> str:
+    """Copy the file to its place, write its SHA-256 down, and say where it is."""
     if file.resolve() == entry.path.resolve():
         ledger.check(file, entry.file)
     else:
@@ -214,10 +216,10 @@ def _take(file: Path, entry: Entry) -> None:
         with replacing(copied) as temporary:
             shutil.copyfile(file, temporary)
         ledger.settle(copied, entry.path, str(file), entry.file)
-    typer.echo(f"{entry.name} is at {entry.path}, where sample and fid find it.")
+    return f"{entry.name} is at {entry.path}, where sample and fid find it."
 
 
-def _show(fits: Sequence[Fit], entries: Sequence[Entry], weights: Weights) -> None:
+def _show(fits: Sequence[Fit], entries: Sequence[Entry], weights: Weights, form: options.Form) -> None:
     rows = []
     for fit in fits:
         needs = ", ".join(f"{name} = {value}" for name, value in fit.options.items()) or "none"
@@ -228,7 +230,12 @@ def _show(fits: Sequence[Fit], entries: Sequence[Entry], weights: Weights) -> No
     if len(fits) > 1:
         notes.append("These models share keys and shapes: the file alone does not tell which of them it is.")
     columns = ("fits", "px", "label rows", "options", "published files of these shapes")
-    Table(columns, rows, notes=notes).show()
+    about = {"layout": weights.layout, "notes": list(weights.notes)}
+    show_entries(
+        lambda: [{**dict(zip(columns, row, strict=True)), **about} for row in rows],
+        [Table(columns, rows, notes=notes)],
+        form,
+    )
 
 
 def _row(entry: Entry) -> tuple[str, ...]:

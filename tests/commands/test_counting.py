@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import flop_registry
 
-from dimbench import presets, results
+from dimbench import paths, presets, results
 from dimbench.counting import costs
 from dimbench.diffusers_networks import latent_space
 from dimbench.report import bills
@@ -47,6 +47,14 @@ def test_list_shows_every_model_and_filters() -> None:
     entries = json.loads(dimbench("list", "dit-xl2", "--json").stdout)
     assert [entry["name"] for entry in entries] == ["dit-xl2"]
     assert entries[0]["checkpoints"][0]["file"] == "DiT-XL-2-256x256.pt"
+
+
+def test_list_says_where_weights_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "ships" in dimbench("list", "dit-digits").stdout
+    monkeypatch.setattr(paths, "data_folder", lambda: tmp_path)  # as in a wheel without those of the digits
+    shown = dimbench("list", "dit-digits").stdout
+    assert "extra digits" in shown
+    assert "ships" not in shown
 
 
 def test_list_names_a_family_once() -> None:

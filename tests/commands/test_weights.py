@@ -280,6 +280,9 @@ def test_import_says_what_a_file_needs(tmp_path: Path) -> None:
         assert words in shown, words
     save_file(tiny.state("tiny-deep"), tmp_path / "deep.safetensors")
     assert "tiny-deep" in done("import", tmp_path / "deep.safetensors").stdout
+    told = done("import", tmp_path / "deep.safetensors", "--json")
+    assert [row["fits"] for row in json.loads(told.stdout)] == ["tiny-deep"]
+    assert "nothing was copied" in told.stderr
     assert not paths.weights_folder().exists()
 
 
