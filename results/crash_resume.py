@@ -15,15 +15,17 @@ import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from dimbench.results import Record, append, read
 from tests.commands.processes import start
 
 FILE = Path(__file__).with_name("crash-resume.jsonl")
+ROUNDS = 4  # that a comparison begins with
 MOMENTS = (1.0, 30.0)  # seconds after the start
 COMMANDS: dict[str, tuple[object, ...]] = {
     "sweep": ("sweep", "batch", "--model", "dit-digits", "--shard", "1/2", "--budget", 0.2),
-    "compare": ("compare", "dit-digits", "--a", "", "--rounds", 4, "--budget", 0.2, "--fail-if", "macs"),
+    "compare": ("compare", "dit-digits", "--a", "", "--rounds", ROUNDS, "--budget", 0.2, "--fail-if", "macs"),
 }
 
 
@@ -34,11 +36,19 @@ def finished(folder: Path) -> bytes:
 
 
 def outcome(folder: Path) -> Counter[str]:
-    """What the records are of, and how many samples they have: all that two runs have in common."""
+    """What the records are of, and whether each is whole: all that two runs have in common. How many rounds a
+    comparison takes depends on what it measures: those that it begins with, twice or four times as many."""
     return Counter(
-        f"{r['model']} {r['conditions']} {r['details'].get('metric')} {r['details'].get('rounds')}"
+        f"{r['model']} {r['conditions']} {r['details'].get('metric')} {_is_whole(r)}"
         for r in read(folder / "records.jsonl")
     )
+
+
+def _is_whole(record: dict[str, Any]) -> bool:
+    rounds = record["details"].get("rounds")
+    if rounds is None:
+        return bool(record["samples"]["seconds"])
+    return rounds in (ROUNDS, 2 * ROUNDS, 4 * ROUNDS) and {len(s) for s in record["samples"].values()} == {rounds}
 
 
 def main(kills: int = 20, commands: Sequence[str] = tuple(COMMANDS)) -> None:

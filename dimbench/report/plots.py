@@ -15,6 +15,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import ticker
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
@@ -42,6 +43,7 @@ _CROWD = 25  # points from which on a figure is made taller
 # Behind names, so that lines do not cross them; a stroked outline would turn the text of an SVG into shapes.
 _GROUND = {"facecolor": "white", "edgecolor": "none", "alpha": 0.75, "pad": 0.6}
 _INK = 0.6  # how far a colour is darkened where it writes a name
+_NARROW = 5  # times the lowest value: where a logarithmic axis that ends below it shows less than three of 1, 2 and 5
 _SMALL = 0.01  # share of a bar below which a part is not shown by itself
 
 
@@ -150,6 +152,18 @@ def facets(panels: Sequence[Facet], groups: Sequence[str], frame: Frame, file: P
         figure.savefig(file, format=form)
 
 
+def _number(axis: Axis) -> None:
+    """Numbers at 1, 2 and 5 of a logarithmic axis; where it spans so little that these may be one, at every tick."""
+
+    def minor(value: float, _: object) -> str:
+        low, high = axis.get_view_interval()
+        return f"{value:g}" if high < _NARROW * low else ""
+
+    axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(ticker.FuncFormatter(minor))
+
+
 def _facet(axes: Axes, panel: Facet, groups: Sequence[str], log_y: bool) -> None:
     for point in panel.points:
         colour, marker = _look(groups.index(point.group))
@@ -164,9 +178,7 @@ def _facet(axes: Axes, panel: Facet, groups: Sequence[str], log_y: bool) -> None
     axes.set_xlim(left=0)
     if log_y:
         axes.set_yscale("log")
-        axes.yaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-        axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-        axes.yaxis.set_minor_formatter(ticker.NullFormatter())
+        _number(axes.yaxis)
     else:
         axes.set_ylim(bottom=0)
 
@@ -257,9 +269,7 @@ def _figure(frame: Frame, file: Path, form: str, height: float = _SIZE[1]) -> It
         for axis, log in ((axes.xaxis, frame.log_x), (axes.yaxis, frame.log_y)):
             if log:
                 axes.set(**{f"{axis.axis_name}scale": "log"})
-                axis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-                axis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:g}"))
-                axis.set_minor_formatter(ticker.NullFormatter())
+                _number(axis)
         if frame.caption:
             figure.supxlabel(frame.caption, fontsize=7.5, color="#444444", x=0.01, ha="left", wrap=True)
         yield figure, axes

@@ -11,6 +11,8 @@ from typing import Any, Protocol, TypeVar
 from dimbench.report.crossover import crossings
 from dimbench.report.curves import Curve, bundles
 
+_NAMED = 4  # single points at most by their names
+
 
 @dataclass(frozen=True)
 class Curves:
@@ -28,9 +30,11 @@ def sweep(records: Iterable[Mapping[str, Any]], axis: str, metric: str) -> Curve
     Of a model and place measured again, the newest counts.
     """
     calls = [r for r in records if r["command"] == "bench" and r["conditions"].get("mode", "inference") == "inference"]
-    sets = []
+    sets, alone = [], []
     for bundle in bundles(calls, axis):
-        if curves := {name: curve for name, curve in bundle.curves(metric).items() if len(curve) > 1}:
+        all_curves = bundle.curves(metric)
+        alone += [name for name, curve in all_curves.items() if len(curve) == 1]
+        if curves := {name: curve for name, curve in all_curves.items() if len(curve) > 1}:
             sets.append((bundle, curves))
     if not sets:
         return None
@@ -38,6 +42,9 @@ def sweep(records: Iterable[Mapping[str, Any]], axis: str, metric: str) -> Curve
     says = [_conditions(best.conditions), "Bars: 95 % intervals."]
     if any(reading.doubtful for curve in curves.values() for reading in curve.values()):
         says.append("Hollow: measured with a warning or too few samples for an interval.")
+    if alone:
+        more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
+        says.append(f"Not shown, for they are single points: {', '.join(alone[:_NAMED])}{more}.")
     if len(sets) > 1:
         says.append(f"Not shown: {len(sets) - 1} more sets of records under other conditions.")
     return Curves(curves, {name: best.models[name] for name in curves}, " ".join(says))

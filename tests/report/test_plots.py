@@ -41,6 +41,12 @@ def test_lines_mark_their_crossings(tmp_path: Path) -> None:
     assert ">512<" in texts(file)
 
 
+def test_a_narrow_logarithmic_axis_has_numbers(tmp_path: Path) -> None:
+    for highest, shown in ((0.18, True), (18, False)):
+        plots.lines([Curve("a", [Mark(1, 0.11), Mark(2, highest)])], FRAME, tmp_path / "plot.svg", "svg", {})
+        assert (">0.14<" in texts(tmp_path / "plot.svg")) == shown
+
+
 def test_intervals_are_drawn_and_doubtful_points_are_hollow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     monkeypatch.setattr(Axes, "vlines", lambda axes, x, low, high, **_: drawn.append((x, low, high)))

@@ -30,6 +30,7 @@ def test_a_sweep_holds_what_differs_in_one_axis_alone() -> None:
     assert values(sweep.curves) == {"dit-xl2": {256: 1, 512: 2, 1024: 4}, "dim-h2": {256: 2, 512: 2}}
     assert "A100" in sweep.says
     assert "batch 1" in sweep.says
+    assert "Not shown, for they are single points: sit-xl2, dim-h2." in sweep.says
 
 
 def test_the_newest_of_two_counts_and_another_kernel_is_another_curve() -> None:
