@@ -42,8 +42,8 @@ def test_lines_mark_their_crossings(tmp_path: Path) -> None:
 
 
 def test_a_narrow_logarithmic_axis_has_numbers(tmp_path: Path) -> None:
-    for highest, shown in ((0.18, True), (18, False)):
-        plots.lines([Curve("a", [Mark(1, 0.11), Mark(2, highest)])], FRAME, tmp_path / "plot.svg", "svg", {})
+    for highest, shown in ((0.182, True), (18, False)):
+        plots.lines([Curve("a", [Mark(1, 0.104), Mark(2, highest)])], FRAME, tmp_path / "plot.svg", "svg", {})
         assert (">0.14<" in texts(tmp_path / "plot.svg")) == shown
 
 
