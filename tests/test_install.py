@@ -85,7 +85,9 @@ def test_wheel_and_checkout_hold_the_same(site: Path, tmp_path: Path) -> None:
 
 
 def test_the_wheel_lists_its_models(site: Path, tmp_path: Path) -> None:
-    assert run(site, tmp_path, "-m", "dimbench", "list") == run(ROOT, tmp_path, "-m", "dimbench", "list")
+    words = ("-m", "dimbench", "list")
+    assert run(site, tmp_path, *words, "--json") == run(ROOT, tmp_path, *words, "--json")
+    assert "extra digits" in run(site, tmp_path, *words)  # whose weights are a wheel of their own
 
 
 def test_the_wheel_makes_pages(site: Path, tmp_path: Path) -> None:
