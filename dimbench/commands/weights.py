@@ -226,14 +226,14 @@ def _show(fits: Sequence[Fit], entries: Sequence[Entry], weights: Weights, form:
         files = ", ".join(entry.name for entry in entries if entry.owner == fit.preset.name) or "none"
         resolution = f"{fit.resolution}{' or any other' if fit.any_resolution else ''}"
         rows.append((fit.preset.name, resolution, str(fit.label_rows or "none"), needs, files))
-    notes = [f"Layout: {weights.layout}.", *weights.notes]
+    notes = list(weights.notes)
     if len(fits) > 1:
         notes.append("These models share keys and shapes: the file alone does not tell which of them it is.")
     columns = ("fits", "px", "label rows", "options", "published files of these shapes")
-    about = {"layout": weights.layout, "notes": list(weights.notes)}
+    about = {"layout": weights.layout, "notes": notes}
     show_entries(
         lambda: [{**dict(zip(columns, row, strict=True)), **about} for row in rows],
-        [Table(columns, rows, notes=notes)],
+        [Table(columns, rows, notes=[f"Layout: {weights.layout}.", *notes])],
         form,
     )
 

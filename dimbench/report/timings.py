@@ -42,7 +42,7 @@ def sweep(records: Iterable[Mapping[str, Any]], axis: str, metric: str) -> Curve
     says = [_conditions(best.conditions), "Bars: 95 % intervals."]
     if any(reading.doubtful for curve in curves.values() for reading in curve.values()):
         says.append("Hollow: measured with a warning or too few samples for an interval.")
-    if alone:
+    if alone := list(dict.fromkeys(alone)):
         more = f" and {len(alone) - _NAMED} more" if len(alone) > _NAMED else ""
         says.append(f"Not shown, for they are single points: {', '.join(alone[:_NAMED])}{more}.")
     if len(sets) > 1:

@@ -301,6 +301,9 @@ def test_files_of_the_same_shapes_are_told_by_name_or_not_at_all(tmp_path: Path)
     weights = tiny.state(**tiny.ONE_LABEL)
     ran = dimbench("weights", "import", tiny.save(tmp_path / "unknown.pt", weights))
     assert ran.code == 1
+    told = dimbench("weights", "import", tmp_path / "unknown.pt", "--json")
+    for row in json.loads(told.stdout):
+        assert any("does not tell which" in note for note in row["notes"])
     assert "shapes are those of tiny-faces.pt or tiny-churches.pt" in ran.stderr
     assert "1 " in ran.stdout
     done("import", tmp_path / "unknown.pt", "--as", "tiny-faces.pt")

@@ -24,7 +24,7 @@ def values(curves: Mapping[str, Curve]) -> dict[str, dict[float, float]]:
 def test_a_sweep_holds_what_differs_in_one_axis_alone() -> None:
     records = [bench("dit-xl2", side / 256, resolution=side) for side in (256, 512, 1024)]
     records += [bench("dim-h2", 2.0, resolution=side) for side in (256, 512)]
-    records += [bench("dim-h2", 9.0, resolution=256, batch=8), bench("sit-xl2", 1.0)]
+    records += [bench("dim-h2", 9.0, resolution=256, batch=batch) for batch in (8, 16)] + [bench("sit-xl2", 1.0)]
     sweep = timings.sweep(records, "resolution", "seconds")
     assert sweep is not None
     assert values(sweep.curves) == {"dit-xl2": {256: 1, 512: 2, 1024: 4}, "dim-h2": {256: 2, 512: 2}}
