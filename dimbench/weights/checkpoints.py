@@ -178,6 +178,8 @@ def _oddity(tensor: Tensor) -> str:
         return "a meta tensor, which has a shape and no values"
     if tensor.is_quantized:
         return f"quantised ({_kind(tensor)})"
+    if tensor.dtype == torch.float4_e2m1fn_x2:
+        return f"packed, two numbers in each element ({_kind(tensor)})"
     if tensor.is_nested or tensor.layout != torch.strided:
         return f"{'nested' if tensor.is_nested else 'sparse'}, not a plain array of numbers"
     return f"complex ({_kind(tensor)})" if tensor.is_complex() else ""

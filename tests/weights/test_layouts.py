@@ -152,12 +152,16 @@ def odd(kind: str) -> Tensor:
             return bias.to("meta")
         case "quantised":
             return torch.quantize_per_tensor(bias, 0.1, 0, torch.qint8)
+        case "float4_e2m1fn_x2":
+            return bias.to(torch.uint8).view(torch.float4_e2m1fn_x2)
         case _:
             return bias.to(getattr(torch, kind))
 
 
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
-@pytest.mark.parametrize("kind", ["int8", "uint8", "int64", "bool", "complex64", "sparse", "meta", "quantised"])
+@pytest.mark.parametrize(
+    "kind", ["int8", "uint8", "int64", "bool", "complex64", "float4_e2m1fn_x2", "sparse", "meta", "quantised"]
+)
 def test_tensors_that_hold_no_plain_floats_are_refused_by_name(kind: str) -> None:
     with pytest.raises(DimbenchError, match=rf"x_embedder\.proj\.bias is .*{kind}"):
         fill(small(), {"ema": {**WEIGHTS, "x_embedder.proj.bias": odd(kind)}, "model": OTHER})
