@@ -62,7 +62,8 @@ def network_for(method: str) -> tuple[Backbone, nn.Module]:
 
 def of_diffusers(class_name: str, process: str = "rectified-flow") -> FromDiffusers:
     config, _ = SMALL[class_name]
-    return FromDiffusers(f"diffusers:{class_name}", class_name, config, process=backbone._process(process))
+    trained_as = backbone._process(process)
+    return FromDiffusers(f"diffusers:{class_name}", class_name, config, resolution=128, process=trained_as)
 
 
 def nowhere_zero(found: Backbone) -> tuple[Backbone, nn.Module]:
