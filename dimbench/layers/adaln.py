@@ -6,7 +6,8 @@ condition is a vector for all tokens of an image, (N, D), or one for each token,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,6 +59,9 @@ class PlainNorm(nn.Module):
 class AdaLNZeroBlock(nn.Module):
     """The DiT block: attention and feed-forward network, each normed, modulated and gated by the condition. What the
     attention needs besides its tokens is handed through."""
+
+    read_by_one: ClassVar[Mapping[str, str]] = {"attn": "norm1", "mlp": "norm2"}
+    """By the branch the norm that nothing else reads."""
 
     def __init__(
         self, width: int, attn: nn.Module, mlp: nn.Module, norm: Norm = PlainNorm, made: Modulation = modulation

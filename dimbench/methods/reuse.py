@@ -87,12 +87,30 @@ class Reused:
         return output
 
 
+def _norms_of(network: nn.Module) -> dict[nn.Module, nn.Module]:
+    """By the branch of a block the norm that nothing else reads, where blocks say so."""
+    return {
+        block.get_submodule(branch): block.get_submodule(norm)
+        for block in network.modules()
+        for branch, norm in getattr(block, "read_by_one", {}).items()
+    }
+
+
+def _unread(norm: nn.Module, part: nn.Module, reused: Reused) -> Callable[[Tensor], Tensor]:
+    """The norm, of one token alone where `part` is `reused` and does not look at it."""
+    forward = norm.forward
+    return lambda x: forward(x if reused.pace.computed or part.forward is not reused else x[:, :1])
+
+
 @contextmanager
 def reusing(method: Method, network: nn.Module, parts: list[nn.Module], every: int, order: int = 0) -> Iterator[OnStep]:
     """Inside, each of the `parts` of `network` is Reused."""
-    pace = Pace(every, most=order + 1)
+    pace, norms = Pace(every, most=order + 1), _norms_of(network)
     with ExitStack() as stack:
         stack.enter_context(pace.over(method, network))
         for part in parts:
-            stack.enter_context(replaced(part, Reused(part.forward, pace, order)))
+            reused = Reused(part.forward, pace, order)
+            stack.enter_context(replaced(part, reused))
+            if norm := norms.get(part):
+                stack.enter_context(replaced(norm, _unread(norm, part, reused)))
         yield pace.tell

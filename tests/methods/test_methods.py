@@ -18,6 +18,7 @@ from dimbench.counting.bill import _Ledger
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
+from dimbench.layers import adaln
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.guiding import Guided
 from dimbench.methods.pace import Pace
@@ -129,6 +130,18 @@ def test_fora_computes_the_branches_once_in_every_steps(method: str, steps: int,
     plain = count("dit-s2", steps)
     assert plain - count("dit-s2", steps, method) == 2 * (steps - computed) * branches
     assert found.name == "dit-s2"
+
+
+@pytest.mark.parametrize(("methods_", "of_one"), [(["fora"], 24), (["fora", "tome"], 0)])
+def test_norms_of_branches_that_are_reused_see_one_token(
+    methods_: list[str], of_one: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    norm = adaln.plain_norm
+    monkeypatch.setattr(adaln, "plain_norm", lambda x: seen.append(x.shape[1]) or norm(x))
+    drawn(*network_for("fora"), *methods_, steps=4)  # of which two are computed
+    assert seen.count(1) == of_one  # two norms in each of six blocks
+    assert seen.count(16) == 4 + 4 * 12 - of_one  # and one behind the last
 
 
 def test_a_solver_that_asks_several_times_per_step_reuses_by_steps() -> None:
