@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 NOT_MEASURED = "not measured"
+NOT_COUNTED = "not counted"
 
 _PREFIXES = ((10**15, "P"), (10**12, "T"), (10**9, "G"), (10**6, "M"), (10**3, "k"))
 

@@ -340,10 +340,11 @@ def training_cost(what: What, iterations: int, batch: int, gpu: str = "a100-bf16
         **found.conditions, "iterations": iterations, "batch": batch, "gpu": gpu, "ceiling": ceiling, "mfu": mfu
     }  # fmt: skip
     metrics: dict[str, float | None] = {"forward_macs": step.forward}
-    for variant, macs in step.by_variant.items():
+    for variant, macs in {"none": step.whole, **step.checkpointed}.items():
         metrics[f"step_macs_{variant}"] = macs
         metrics[f"gpu_days_{variant}"] = gpu_days.days(macs, iterations, batch, ceiling, mfu)
-    return Record("cost", found.name, conditions, metrics)
+    of = "its loss" if found.diffusion else "its output, for no loss of it is known"
+    return Record("cost", found.name, conditions, metrics, details={"of": of})
 
 
 def cost_claims() -> Records:
@@ -357,7 +358,7 @@ def cost_claims() -> Records:
     for days in track(gpu_days.CLAIMS, "counting training"):
         needs: dict[str, float] = {}
         if days.iterations:
-            needs = gpu_days.implied(training_step(find(days.model, days.resolution)).by_variant["none"], days)
+            needs = gpu_days.implied(training_step(find(days.model, days.resolution)).whole, days)
         steps = f"{days.iterations:,}" if days.iterations else saved_claims.NOT_STATED
         said = {"printed": f"{days.days:g} {days.gpu.upper()}-days", "steps": steps, "source": days.source}
         metrics = {"claimed_days": days.days, **{f"needs_{name}": share for name, share in needs.items()}}

@@ -94,6 +94,7 @@ class Measuring:
             details={
                 **self._details(timed, summary, peaks),
                 "launch_share": launches,
+                "training_passes": cost.macs_timed // cost.macs if self.row.mode == "train" and cost.macs else None,
                 "weights": subject.notes,
                 "counted_on": self.batch if subject.executed else None,
                 "operators": operators,

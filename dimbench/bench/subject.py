@@ -18,7 +18,7 @@ from dimbench.counting import parameters
 from dimbench.counting.bill import trace
 from dimbench.counting.costs import skeleton
 from dimbench.counting.rules import RULES
-from dimbench.diffusion.process import find_process, forms_in_training, mean_loss
+from dimbench.diffusion.process import find_process, mean_loss, training_passes
 from dimbench.errors import DimbenchError
 from dimbench.meta import shapes_only
 from dimbench.sampling.autoencoder import at_once
@@ -36,7 +36,6 @@ from dimbench.sampling.sample_noise import SampleNoise
 from dimbench.weights import checkpoints
 from dimbench.weights.opening import holds_weights
 
-TRAINING_PASSES = 3  # the backward pass computes two products for each of the forward pass
 ADAM_STATES = 2
 _ON_TENSOR_CORES = {"linear", "matmul", "attention", "convolution"}
 
@@ -88,8 +87,8 @@ def cost(row: Row, subject: Backbone, batch: int) -> Cost:
     macs = RULES["macs"].macs(bill) // images
     matmul = sum(line.macs for line in bill.lines if line.operator in _ON_TENSOR_CORES and not line.dead) // images
     by_numbers: Mapping[str, int] = {}
-    passes = TRAINING_PASSES * len(forms_in_training(model))
-    timed, calls = (passes * macs, passes) if row.mode == "train" else (macs, 1)
+    calls = training_passes(find_process(subject.diffusion), model) if row.mode == "train" else 1
+    timed = calls * macs
     decode_macs = None
     if row.mode == "sample":
         how = settings(row, subject)

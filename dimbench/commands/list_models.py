@@ -71,7 +71,7 @@ def _figures(found: Sums | None) -> dict[str, int]:
 def _shown(counted: dict[str, int]) -> tuple[str, str]:
     """Parameters and multiply-adds."""
     if not counted:
-        return "not counted", "not counted"
+        return units.NOT_COUNTED, units.NOT_COUNTED
     return units.short(counted["params"]), units.short(counted["macs"])
 
 

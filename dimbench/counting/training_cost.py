@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -15,11 +15,11 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimbench.backbone import Backbone, example
-from dimbench.errors import UsageError
+from dimbench.diffusion.process import find_process, mean_loss
 from dimbench.meta import shapes_only
 
-# What is kept for the backward pass: everything, or the inputs of each block, which then runs again.
-VARIANTS = ("none", "reentrant", "non-reentrant")
+# How the backward pass may be given the inputs of each block alone, which then runs again.
+CHECKPOINTED = ("reentrant", "non-reentrant")
 
 
 def _convolution_backward(gradient: Any, input: Any, weight: Any, *rest: Any, **_: Any) -> int:
@@ -32,44 +32,67 @@ def _convolution_backward(gradient: Any, input: Any, weight: Any, *rest: Any, **
 _FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
+class _Whole(nullcontext[None]):
+    """Stands for torch's account by module, which fails on views within reentrant checkpoints."""
+
+    parents = frozenset({"Global"})
+
+
+def _counter() -> FlopCounterMode:
+    counter = FlopCounterMode(display=False, custom_mapping=_FORMULAS)
+    counter.mod_tracker = _Whole()  # type: ignore[assignment]
+    return counter
+
+
 @dataclass(frozen=True)
 class StepMacs:
-    """Multiply-adds of a step for one image: `forward` alone, and all of it by the VARIANTS of checkpointing."""
+    """Multiply-adds for one image: of a `forward` pass, of a whole step that keeps its activations, and of one by each
+    of the CHECKPOINTED, but for those that do not take effect: without a list of blocks, or within a derivative along a
+    path."""
 
     forward: int
-    by_variant: dict[str, int]
+    whole: int
+    checkpointed: dict[str, int]
 
 
 def training_step(backbone: Backbone, batch: int = 1) -> StepMacs:
-    """Counted by torch's counter on a batch of `batch` images. Attention counts as its two products; the backward pass
-    of a fused kernel makes the scores again, which is not in it. UsageError for a network without blocks."""
+    """Counted by torch's counter on a batch of `batch` images: of the loss that the network is trained on, where that
+    is known, and else of its output. Attention counts as its two products; the backward pass of a fused kernel makes
+    the scores again, which is not in it."""
     with shapes_only():
         model = backbone.build().train()
         x, t, given = example(backbone, batch, "meta")
-    blocks = _blocks(model, backbone.name)
+    blocks = _blocks(model)
+
+    def output(x: Tensor = x, t: Tensor = t, **form: Any) -> Tensor:
+        return backbone.call(model, x, t, {**given, **form})
+
+    def loss() -> Tensor:
+        if not backbone.diffusion:
+            return output().sum()
+        return mean_loss(find_process(backbone.diffusion), model, output, x, torch.Generator())
 
     def step(backward: bool) -> int:
-        with FlopCounterMode(display=False, custom_mapping=_FORMULAS) as counter:
-            output = backbone.call(model, x, t, given)
+        with shapes_only(), _counter() as counter:
             if backward:
-                output.sum().backward()
+                loss().backward()
+            else:
+                output()
         return int(counter.get_total_flops()) // 2 // batch
 
-    found = {"none": step(backward=True)}
-    for variant in VARIANTS[1:]:
+    whole, found = step(backward=True), {}
+    for variant in CHECKPOINTED:
         with _checkpointed(blocks, reentrant=variant == "reentrant"):
             found[variant] = step(backward=True)
-    return StepMacs(step(backward=False), found)
+    effective = {variant: macs for variant, macs in found.items() if macs > whole}
+    return StepMacs(step(backward=False), whole, effective)
 
 
-def _blocks(model: nn.Module, name: str) -> list[nn.Module]:
+def _blocks(model: nn.Module) -> list[nn.Module]:
     """The entries of its outermost lists that are called themselves."""
     lists = {path: module for path, module in model.named_modules() if isinstance(module, nn.ModuleList)}
     outer = [each for path, each in lists.items() if not any(path.startswith(f"{other}.") for other in lists)]
-    found = [block for each in outer for block in each if type(block).forward is not nn.Module.forward]
-    if not found:
-        raise UsageError(f"{name} has no blocks in a list, at whose borders its activations could be checkpointed")
-    return found
+    return [block for each in outer for block in each if type(block).forward is not nn.Module.forward]
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from dimbench.diffusion.two_times import ImprovedMeanFlow, MeanFlow
 from dimbench.diffusion.upsample_guidance import upsampled
 
 P = TypeVar("P")
+_PASSES = 3  # the backward pass computes two products for each of the forward pass
 
 
 class Process(Protocol):
@@ -53,6 +54,11 @@ def mean_loss(
         generator.set_state(state)
         losses.append(process.loss(partial(call, **form), x, generator).mean())
     return torch.stack(losses).sum()
+
+
+def training_passes(process: Process, model: nn.Module) -> int:
+    """As how many forward passes of `model` a training step counts: by its loss, in each form that it is trained in."""
+    return getattr(process, "passes", _PASSES) * len(forms_in_training(model))
 
 
 def forms_in_training(model: nn.Module) -> Sequence[Mapping[str, Any]]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ def with_change(network: Network, z: Tensor, t: Tensor, r: Tensor, velocity: Ten
 
     Fused attention has no forward-mode derivative: attention is written out. UsageError where r lies behind t.
     """
-    if bool((r > t).any()):
+    if not t.is_meta and bool((r > t).any()):
         raise UsageError(f"an interval from {r.max():g} to {t.min():g} ends before it starts; give r of at most t")
 
     def call(z: Tensor, t: Tensor) -> Tensor:
@@ -84,6 +85,8 @@ class MeanFlow:
     power: float = 1.0
     noise_scale: float = 1.0
     samplers: tuple[str, ...] = SAMPLERS
+    # of a training step: three forward, for torch multiplies by the weights' change, zero, as well, and two backward
+    passes: ClassVar[int] = 5
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         t, r = self._times(len(x), generator, x.device)
@@ -153,6 +156,7 @@ class ImprovedMeanFlow(MeanFlow):
 
     apart: float = 0.5
     clamp: float = 0.0
+    passes: ClassVar[int] = 7  # two more without gradients
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         t, r = self._times(len(x), generator, x.device)

@@ -125,7 +125,7 @@ def by_operator(record: Record) -> Table:
         (name, units.exact(calls[name]), units.exact(count), units.exact(2 * count), units.share(count, total))
         for name, count in macs.most_common()
     ]
-    for said, operators in (("not counted", record.details["missing"]), ("uncounted", record.details["uncounted"])):
+    for said, operators in ((units.NOT_COUNTED, record.details["missing"]), ("uncounted", record.details["uncounted"])):
         for name, (times, elements) in operators.items():
             if name not in macs:
                 rows.append((name, units.exact(times), said, f"{units.short(elements)} elements", ""))

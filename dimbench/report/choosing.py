@@ -306,7 +306,8 @@ def _time(choice: Candidate) -> str:
 
 
 def _shows(name: str, show: Callable[[float], str]) -> Callable[[Candidate], str]:
-    missing = {"params": "not counted", "macs": "not counted", "fid": "none published"}.get(name, units.NOT_MEASURED)
+    by_name = {"params": units.NOT_COUNTED, "macs": units.NOT_COUNTED, "fid": "none published"}
+    missing = by_name.get(name, units.NOT_MEASURED)
 
     def cell(choice: Candidate) -> str:
         value = choice.value(name)

@@ -33,6 +33,7 @@ _CONDITIONS = {
 }
 _ALWAYS = ("resolution", "batch")  # columns in any case
 _SAID_OTHERWISE = ("device", "width")  # by the device's name and beside the resolution
+_PASSES = 3  # of a training step, where a record does not say
 _TIMED = {"inference": "call", "train": "step", "sample": "run"}
 _BEST = {"images/s": "most", "steps/s": "most", "memory": "least", "MFU": "most", "J/image": "least"}
 _FIRST_OUT = (
@@ -221,8 +222,10 @@ def _legend(records: Sequence[Record]) -> list[str]:
         notes.append(f"MFU: share of the matmul rate measured here, {rates}.")
     if any(map(_memory_bound, measured)):
         notes.append("Of the roof: the same share where the memory's bandwidth is the limit and not this rate.")
-    if any(record.conditions["mode"] == "train" for record in measured):
-        notes.append("A training step counts as three forward passes.")
+    passes = {r.details.get("training_passes", _PASSES): r.model for r in measured if r.conditions["mode"] == "train"}
+    if passes:
+        said = [str(number) if len(passes) == 1 else f"{number} ({model})" for number, model in passes.items()]
+        notes.append(f"A training step counts as {' or '.join(said)} forward passes.")
     return notes
 
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dimbench import units
 from dimbench.report.tables import Table
+from dimbench.report.wording import pixels
 from dimbench.results import Record
 
 _KEPT = {
@@ -18,19 +19,25 @@ _KEPT = {
 def table(record: Record) -> Table:
     """A row for each way to keep activations."""
     conditions, metrics = record.conditions, record.metrics
-    forward = metrics["forward_macs"] or 1
+    forward, size = metrics["forward_macs"] or 1, pixels(conditions)
     rows = []
     for variant, said in _KEPT.items():
-        macs, days = metrics[f"step_macs_{variant}"] or 0, metrics[f"gpu_days_{variant}"] or 0
+        macs, days = metrics.get(f"step_macs_{variant}"), metrics.get(f"gpu_days_{variant}")
+        if macs is None or days is None:
+            rows.append((said, units.NOT_COUNTED, "", ""))
+            continue
         taken = f"{days:,.1f}" if days >= 100 else f"{days:.3g}"
         rows.append((said, units.short(macs), f"{macs / forward:.3f}", taken))
-    notes = (
-        f"{record.model} at {conditions['resolution']} pixels: {units.exact(conditions['iterations'])} steps of "
+    notes = [
+        f"{record.model}{f' at {size} pixels' if size else ''}: {units.exact(conditions['iterations'])} steps of "
         f"{conditions['batch']} images, at {units.share(conditions['mfu'], 1)} of {conditions['gpu']}'s "
         f"{units.short(conditions['ceiling'])} MACs/s, as its maker names them.",
-        "MACs: forward and backward of the network by torch's counter, on shapes; loss, optimiser, autoencoder and the "
-        "gradients of scans are not in them.",
-    )
+        f"MACs: forward and backward of the network for {record.details['of']}, by torch's counter, on shapes; "
+        "optimiser, autoencoder and the gradients of scans are not in them.",
+    ]
+    if any("step_macs_" + variant not in metrics for variant in _KEPT):
+        why = "without a list of blocks, or in a loss's derivative along a path, checkpoints take no effect"
+        notes.append(f"Not counted: {why}.")
     return Table((record.model, "MACs per image and step", "of a forward pass", "GPU-days"), rows, notes=notes)
 
 

@@ -38,6 +38,8 @@ def test_steps_guidance_and_training_multiply_the_work() -> None:
     assert run.macs_timed == 20 * macs
     step = cost(Row("dit-digits", 8, mode="train"), batch=2)
     assert step.macs_timed == 3 * macs
+    along_a_path = cost(Row("meanflow-b4,depth=2", 256, mode="train"), batch=2)
+    assert along_a_path.macs_timed == 5 * along_a_path.macs
     half = cost(Row("dit-digits", 8, dtype="bf16"), batch=2)
     assert step.weights == 4 * 2 * half.weights  # gradient and two averages beside the weights, all in float32
 

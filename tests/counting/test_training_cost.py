@@ -11,6 +11,7 @@ from torch import nn
 
 from dimbench import backbone
 from dimbench.counting.training_cost import training_step
+from dimbench.diffusion.process import find_process, training_passes
 from dimbench.papers import gpu_days
 from tests.console import dimbench, refused
 
@@ -46,9 +47,36 @@ def test_a_step_is_the_sum_of_its_products(groups: int) -> None:
     stem, one, two = 64 * 4 * 9 * 4 // groups, 64 * 4 * 8, 64 * 8 * 4
     assert step.forward == stem + 2 * (one + two)
     # the image itself gets no gradient
-    assert step.by_variant["none"] == 2 * stem + 3 * 2 * (one + two)
-    assert step.by_variant["reentrant"] == step.by_variant["none"] + 2 * (one + two)
-    assert step.by_variant["non-reentrant"] == step.by_variant["none"] + 2 * one, "what nothing reads is not repeated"
+    assert step.whole == 2 * stem + 3 * 2 * (one + two)
+    assert step.checkpointed["reentrant"] == step.whole + 2 * (one + two)
+    assert step.checkpointed["non-reentrant"] == step.whole + 2 * one, "what nothing reads is not repeated"
+
+
+SMALL_STEPS = (
+    "dit-digits", "sit-digits", "uvit-digits", "mmdit-digits", "jit-digits", "dydit-s2", "adm-64",
+    "meanflow-b4,depth=2", "imf-b2,depth=3,aux_head_depth=1,disable_v_head=false",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SMALL_STEPS)
+def test_the_passes_of_a_loss_are_those_that_bench_takes(name: str) -> None:
+    found = backbone.find(name)
+    step = training_step(found)
+    passes = training_passes(find_process(found.diffusion), backbone.created(found))
+    assert step.whole / step.forward == pytest.approx(passes, rel=0.02)  # the image itself gets no gradient
+
+
+def test_checkpoints_without_effect_are_no_row() -> None:
+    shown = dimbench("cost", "train", "meanflow-b4,depth=2", "--iterations", 10).stdout
+    assert shown.count("not counted") == 2
+    assert "checkpoints take no effect" in shown
+
+
+def test_a_network_without_a_loss_is_counted_by_its_output() -> None:
+    shown = dimbench("cost", "train", "torchvision.models:vgg11", "--input", "x=3x32x32", "--iterations", 10).stdout
+    assert "for its output, for no loss of it is known" in " ".join(shown.split())
+    assert shown.count("not counted") == 2, "it has no list of blocks"
+    assert "for its loss" in " ".join(dimbench("cost", "train", "dit-digits", "--iterations", 10).stdout.split())
 
 
 def test_gpu_days_are_multiply_adds_over_a_rate(tmp_path: Path) -> None:

@@ -125,7 +125,10 @@ def test_sentences_of_older_records_are_left_as_they_are() -> None:
 def test_training_is_told_from_inference() -> None:
     table = speed.table([record(mode="train", calls_per_second=3.0)])
     assert {"time per step", "steps/s"} <= set(table.columns)
-    assert "A training step counts as three forward passes." in table.notes
+    assert "A training step counts as 3 forward passes." in table.notes
+    other = replace(record("meanflow-b4", mode="train"), details={"training_passes": 5})
+    both = speed.table([record(mode="train"), other])
+    assert "A training step counts as 3 (dit-s2) or 5 (meanflow-b4) forward passes." in both.notes
 
 
 def test_the_operators_that_decide_a_time_stand_below() -> None:
