@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -223,6 +224,18 @@ class Ranks:
                 dist.all_reduce(part, dist.ReduceOp.MIN)
         return part
 
+    def check_same(self, own: Mapping[str, Any]) -> None:
+        """Raise UsageError where what decides the figures is not the same in all of them, as where files of one name
+        differ from machine to machine."""
+        first, *others = self.gathered(dict(own))
+        for rank, found in enumerate(others, 1):
+            for name in {**first, **found}:
+                if found.get(name) != first.get(name):
+                    raise UsageError(
+                        f"{name} is {first.get(name)} on rank 0 and {found.get(name)} on rank {rank}; give all ranks "
+                        "the same files and packages"
+                    )
+
     def all_see(self, folder: Path) -> bool:
         """Whether what one process writes there is there for all, as a file shows that is there for a moment."""
         if self.world == 1:
@@ -306,7 +319,7 @@ def _check_alike(ranks: Ranks) -> None:
 
     versions = {"dimbench": __version__, "torch": torch.__version__, "Python": platform.python_version()}
     own = sys.argv[1:]
-    every = ranks.gathered((own, versions, _gpu(ranks) if "cuda" in own else None))
+    every = ranks.gathered((own, versions, _gpu(ranks, own)))
     words, first_versions, _ = every[0]
     for rank, (other, theirs, _) in enumerate(every):
         for name in versions:
@@ -340,12 +353,17 @@ def _difference(words: Sequence[str], others: Sequence[str], rank: int) -> str:
     return f"rank 0 was given {said(words)} and rank {rank} {said(others)}"
 
 
-def _gpu(ranks: Ranks) -> str | None:
+def _gpu(ranks: Ranks, words: Sequence[str]) -> str | None:
+    """Which GPU the command line gives this rank; one that is not there is refused elsewhere."""
     import torch
 
-    if not torch.cuda.is_available():
+    named = next((found[1] for word in words if (found := re.fullmatch(r"(?:--device=)?(cuda(?::\d+)?)", word))), None)
+    if named is None or not torch.cuda.is_available():
         return None
-    return str(torch.cuda.get_device_properties(ranks.device("cuda")).uuid)
+    device = torch.device(ranks.device(named))
+    if device.index >= torch.cuda.device_count():
+        return None
+    return str(torch.cuda.get_device_properties(device).uuid)
 
 
 def _marked(folder: Path) -> Path:
