@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from dimbench import units
 from dimbench.report.tables import Table
+from dimbench.report.wording import shape
 from dimbench.results import Record
 
 _KEPT = {
@@ -25,7 +26,7 @@ def table(record: Record) -> Table:
         taken = f"{days:,.1f}" if days >= 100 else f"{days:.3g}"
         rows.append((said, units.short(macs), f"{macs / forward:.3f}", taken))
     notes = (
-        f"{record.model} at {conditions['resolution']} pixels: {units.exact(conditions['iterations'])} steps of "
+        f"{record.model} at {shape(conditions)}: {units.exact(conditions['iterations'])} steps of "
         f"{conditions['batch']} images, at {units.share(conditions['mfu'], 1)} of {conditions['gpu']}'s "
         f"{units.short(conditions['ceiling'])} MACs/s, as its maker names them.",
         "MACs: forward and backward of the network by torch's counter, on shapes; loss, optimiser, autoencoder and the "
