@@ -116,6 +116,8 @@ def _met(found: Launch, environment: Mapping[str, str]) -> Launch:
     alike = _start(environment) or ("" if several else str(os.getppid()))  # for all of them, another in each start
     own = FIRST_PORT + crc32(alike.encode()) % PORTS
     port = _number(environment, "MASTER_PORT") if "MASTER_PORT" in environment else own
+    if not 0 < port < 2**16:
+        raise UsageError(f"MASTER_PORT={port} is no port; give one from 1 to {2**16 - 1}, or leave it out")
     return Launch(found.rank, found.world, found.local, found.beside, found.name, address, port)
 
 

@@ -57,6 +57,7 @@ def test_each_launcher_is_understood(environment: dict[str, str], expected: tupl
         ({**TORCHRUN, "LOCAL_RANK": "2"}, "number 2 of the 2"),
         ({**STEP, "RANK": "0", "WORLD_SIZE": "1"}, "srun started 8 processes and each is told WORLD_SIZE=1"),
         ({"SLURM_PROCID": "1", "SLURM_LOCALID": "0"}, "SLURM_NTASKS is not set"),
+        ({**STEP, "MASTER_PORT": "70000"}, "MASTER_PORT=70000 is no port; give one from 1 to 65535"),
         ({**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, "MASTER_ADDR is not set"),
     ],
 )

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 1800.0  # seconds: compiling a large network takes many minutes, in which nothing is said
+MOST_PATIENCE = 1e6  # eleven days
 JOINING = timedelta(minutes=5)  # until all have started
 ENDED = "ended/{}"  # why a rank ended early
 _GRACE = 2.0  # seconds that the first rank gets to say why all of them end
@@ -269,9 +270,10 @@ def joined() -> Iterator[Ranks]:
     if found.world == 1 or _here.world > 1:
         yield _here
         return
+    patience = _patience()
     with _together():
-        store, lasting = _met(found)
-    _here = Ranks(found, store, lasting, float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
+        store, lasting = _met(found, patience)
+    _here = Ranks(found, store, lasting, patience)
     try:
         _check_alike(_here)
         yield _here
@@ -284,7 +286,19 @@ def joined() -> Iterator[Ranks]:
         _here = ALONE
 
 
-def _met(found: Launch) -> tuple[Any, Any]:
+def _patience() -> float:
+    """Of the environment, else the usual one."""
+    said = os.environ.get("DIMBENCH_PATIENCE", f"{PATIENCE:g}")
+    with suppress(ValueError):
+        if 1 <= float(said) <= MOST_PATIENCE:
+            return float(said)
+    raise UsageError(
+        f"DIMBENCH_PATIENCE={said!r} is no number of seconds from 1 to {MOST_PATIENCE:.0f}; give one, such as "
+        f"{PATIENCE:g}, or leave it out"
+    )
+
+
+def _met(found: Launch, patience: float) -> tuple[Any, Any]:
     """The store of this start, and one for all starts where the launcher keeps such."""
     import torch.distributed as dist
 
@@ -299,8 +313,8 @@ def _met(found: Launch) -> tuple[Any, Any]:
     store.set(f"host/{found.rank}", platform.node())
     if not _come(store, [f"host/{rank}" for rank in range(found.world)], JOINING.total_seconds()):
         raise RuntimeError("some did not come")
-    patience = timedelta(seconds=float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
-    dist.init_process_group("gloo", store=store, rank=found.rank, world_size=found.world, timeout=patience)
+    time_out = timedelta(seconds=patience)
+    dist.init_process_group("gloo", store=store, rank=found.rank, world_size=found.world, timeout=time_out)
     return store, lasting
 
 

@@ -134,3 +134,13 @@ def test_a_gpu_is_known_however_it_is_named(
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: SimpleNamespace(uuid=f"GPU {device.index}"))
     assert ranks._gpu(Ranks(Launch(1, 2, 1, 2, "srun")), ["fid", "dit-digits", *words]) == seen
+
+
+@pytest.mark.parametrize("said", ["soon", "-1", "0", "nan", "inf", ""])
+def test_a_time_out_that_is_none_is_refused_before_the_ranks_meet(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0", "DIMBENCH_PATIENCE": said}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    refused = pytest.raises(UsageError, match=re.escape(f"DIMBENCH_PATIENCE={said!r} is no number of seconds"))
+    with refused, ranks.joined():
+        pass
