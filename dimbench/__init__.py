@@ -29,6 +29,11 @@ _PUBLIC = {
 __all__ = [*_PUBLIC, "__version__", "bench", "results"]
 
 
+def __dir__() -> list[str]:
+    """What a notebook offers behind `dimbench.`"""
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     """Load a public name or a room on first use, so that importing dimbench stays cheap."""
     if name in _PUBLIC:

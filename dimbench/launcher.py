@@ -16,6 +16,7 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from zlib import crc32
 
 from dimbench.errors import UsageError
 
@@ -112,10 +113,18 @@ def _met(found: Launch, environment: Mapping[str, str]) -> Launch:
             f"{found.name} started processes on several machines and MASTER_ADDR is not set; set it to the name of the "
             "first machine"
         )
-    job = environment.get("SLURM_JOB_ID", "")
-    alike = (job if job.isdecimal() else 0) if several else os.getppid()  # for all of them, another in each job
-    port = _number(environment, "MASTER_PORT") if "MASTER_PORT" in environment else FIRST_PORT + int(alike) % PORTS
+    alike = _start(environment) or ("" if several else str(os.getppid()))  # for all of them, another in each start
+    own = FIRST_PORT + crc32(alike.encode()) % PORTS
+    port = _number(environment, "MASTER_PORT") if "MASTER_PORT" in environment else own
+    if not 0 < port < 2**16:
+        raise UsageError(f"MASTER_PORT={port} is no port; give one from 1 to {2**16 - 1}, or leave it out")
     return Launch(found.rank, found.world, found.local, found.beside, found.name, address, port)
+
+
+def _start(environment: Mapping[str, str]) -> str:
+    """What the launcher calls this start; a script between it and each of the processes hides who their parent is."""
+    job, step = environment.get("SLURM_JOB_ID"), environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID"))
+    return environment.get("PMIX_NAMESPACE") or (f"{job}.{step or 0}" if job else "")
 
 
 def _number(environment: Mapping[str, str], name: str) -> int:

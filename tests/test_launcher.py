@@ -57,6 +57,7 @@ def test_each_launcher_is_understood(environment: dict[str, str], expected: tupl
         ({**TORCHRUN, "LOCAL_RANK": "2"}, "number 2 of the 2"),
         ({**STEP, "RANK": "0", "WORLD_SIZE": "1"}, "srun started 8 processes and each is told WORLD_SIZE=1"),
         ({"SLURM_PROCID": "1", "SLURM_LOCALID": "0"}, "SLURM_NTASKS is not set"),
+        ({**STEP, "MASTER_PORT": "70000"}, "MASTER_PORT=70000 is no port; give one from 1 to 65535"),
         ({**MPI, "OMPI_COMM_WORLD_LOCAL_SIZE": "2", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}, "MASTER_ADDR is not set"),
     ],
 )
@@ -75,3 +76,24 @@ def test_ranks_of_several_machines_meet_on_the_first(nodes: str, first: str) -> 
     assert (found.address, found.port) == (other.address, other.port)
     assert found.address == first
     assert launch({**STEP, "MASTER_ADDR": "head", "MASTER_PORT": "1234"}) == Launch(5, 8, 1, 4, "srun", "head", 1234)
+
+
+@pytest.mark.parametrize(
+    ("own", "other"),
+    [
+        (
+            {**STEP, "SLURM_NTASKS": "2", "SLURM_PROCID": "0", "SLURM_STEP_TASKS_PER_NODE": "2"},
+            {"SLURM_STEP_ID": "1"},
+        ),
+        ({**MPI, "PMIX_NAMESPACE": "prterun-host-12@1"}, {"PMIX_NAMESPACE": "prterun-host-13@1"}),
+        ({**MPI, **SALLOC, "PMIX_NAMESPACE": "12"}, {"PMIX_NAMESPACE": "13"}),
+    ],
+)
+def test_ranks_of_one_start_meet_though_each_has_a_script_of_its_own_for_parent(
+    own: dict[str, str], other: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ports = []
+    for parent in (1, 2):
+        monkeypatch.setattr("os.getppid", lambda parent=parent: parent)
+        ports.append(launch({**own, "SLURM_LOCALID": "0"}).port)
+    assert ports[0] == ports[1] != launch({**own, "SLURM_LOCALID": "0", **other}).port

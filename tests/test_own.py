@@ -106,6 +106,21 @@ def test_inputs_are_given_by_option_or_beside_the_network(file: Path) -> None:
     assert beside["metrics"]["macs"] == 7 * 16 * 4
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("flops", "--breakdown", "operator"),
+        ("flops", "--breakdown", "module"),
+        ("flops", "--check"),
+        ("bench", "--budget", "0.1"),
+    ],
+)
+def test_what_has_no_pixels_is_titled_by_its_inputs(words: tuple[str, ...], file: Path) -> None:
+    ran = dimbench(words[0], "torch.nn:Linear,in_features=3,out_features=2", "--input", "input=3", *words[1:])
+    assert ran.code == 0, ran.stderr
+    assert "input=3" in ran.stdout
+
+
 def test_a_package_and_a_factory_that_asks_for_values_are_counted(file: Path) -> None:
     (linear,) = json.loads(dimbench("flops", "my_model.py:rates", "--input", "input=3x4", "--json").stdout)
     assert linear["metrics"]["macs"] == 3 * 4 * 4

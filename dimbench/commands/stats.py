@@ -49,6 +49,7 @@ def run(
         _check_writable(to)
     planning.say_first(planning.of_images(found))
     network = networks.open(here.device(device))
+    here.check_same({"images": found.listing, "extractor_sha256": network.sha256[:16]})
     planning.say_first(planning.of_looking(found, 0, network, batch))
     summary = comparing.summarised(found, network, features, batch, here)
     if not here.first:

@@ -86,6 +86,7 @@ class OnDisk:
         comparison = self.comparison  # what does not fit is said alone
         for part in self.plan():
             planning.say_first(part)
+        ranks.here().check_same({"images": self.images.listing, **comparison.files})
         record = _compared(self.images, self.name, comparison, self.claim)
         return Evaluated([record])
 
@@ -197,6 +198,7 @@ class ToDraw:
         plan = self._plan()
         planning.say_first(plan.known())
         comparison, ready = self.comparison(), drawing.Drawing(self.request)
+        ranks.here().check_same({**ready.conditions, **comparison.files})
         planning.say_first(self._how_long(plan, ready, comparison))
         if self.keep:
             planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))

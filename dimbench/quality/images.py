@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,12 @@ class Images(ABC):
     def batches(self, n: int, first: int = 0, every: int = 1) -> Iterator[Tensor]:
         """uint8 (n, 3, H, W) or (n, 1, H, W), in order; of all batches those from `first` on, each so many-th.
         DimbenchError where a picture turns out to be damaged."""
+
+    @property
+    def listing(self) -> str:
+        """A digest of the names and sizes of the files."""
+        seen = [f"{os.path.relpath(file, self.path)} {file.stat().st_size}\n" for file in self.files]
+        return sha256("".join(seen).encode(errors="surrogateescape")).hexdigest()[:16]
 
     def doubts(self, whose: str) -> list[str]:
         """A sentence for each thing that others may do in another way; `whose` begins it."""

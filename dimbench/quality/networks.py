@@ -192,12 +192,16 @@ class Against:
     @property
     def conditions(self) -> dict[str, Any]:
         """What decides the figures besides the images."""
+        return {**self.files, "reference_images": self.known.pool.n}
+
+    @property
+    def files(self) -> dict[str, Any]:
+        """The conditions that are known before the real images are looked at."""
         from dimbench.quality.vgg import vgg_sha256
 
         return {
             "reference": self.reference.name,
             "reference_sha256": self.reference.sha256[:16],
-            "reference_images": self.known.pool.n,
             "extractor": self.extractor.name,
             "extractor_sha256": self.extractor.sha256[:16],
             "resize": self.extractor.resize,

@@ -85,12 +85,15 @@ class Rebuilt:
         own = self.comparison.extractor.distance  # what does not fit is said alone
         for part in self.plan():
             planning.say_first(part)
+        files = {"autoencoder": self.autoencoder.fingerprint, **self.comparison.files}
+        if self.perceptual:
+            files["lpips_sha256"] = self.perceptual.sha256[:16]
+        ranks.here().check_same({"images": self.images.listing, **files})
         evaluation, pixels, likeness = self._evaluated()
         fids = {f"r{own}": evaluation.metrics[own]}
         others = {n: value for n, value in evaluation.metrics.items() if not n.startswith(own)}
         height, width = self.images.size
         conditions: dict[str, Any] = {
-            "autoencoder": self.autoencoder.fingerprint,
             "posterior": "mean",
             "images": self.images.path.name,
             "images_sha256": pixels[:16],
@@ -99,7 +102,7 @@ class Rebuilt:
             "dtype": "fp32",
             "uint8": UINT8_RULE,
             **self.comparison.conditions,
-            **({"lpips_sha256": self.perceptual.sha256[:16]} if self.perceptual else {}),
+            **files,
         }
         warnings = [*self.images.doubts("The"), *self.comparison.warnings, *evaluation.warnings]
         if not self.perceptual:

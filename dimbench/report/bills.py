@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dimbench import units
 from dimbench.report.tables import Table
 from dimbench.report.trees import tree
-from dimbench.report.wording import pixels
+from dimbench.report.wording import pixels, shape
 from dimbench.results import Record
 
 _FIRST_OUT = ("FLOPs (2 x MACs)", "its rule", "counted by its rule", "calls", "passes", "paper prints")
@@ -162,4 +162,4 @@ def check(record: Record) -> Table:
 
 
 def _title(record: Record) -> str:
-    return f"{record.model} at {record.conditions['resolution']} px"
+    return f"{record.model} at {shape(record.conditions)}"

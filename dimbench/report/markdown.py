@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 from dimbench import units
 from dimbench.escaping import markdown as escape
@@ -81,28 +82,43 @@ def _grid(grid: Grid) -> str:
 
 
 def _warnings(warnings: Mapping[str, Sequence[str]]) -> str:
-    return "\n".join(f"- {escape(', '.join(models))}: {escape(text)}" for text, models in warnings.items())
+    return "\n".join(f"- {escape(_named(models))}: {escape(text)}" for text, models in warnings.items())
+
+
+def _named(models: Sequence[str]) -> str:
+    more = [f"{len(models) - OPEN_ROWS:,} more"] if len(models) > OPEN_ROWS else []
+    return ", ".join([*models[:OPEN_ROWS], *more])
 
 
 def _folded(title: str, body: str) -> str:
     return f"<details><summary>{escape(title)}</summary>\n\n{body}\n\n</details>"
 
 
+def _fitting(block: str, most: int) -> str:
+    """The block where it has at most so many bytes, of a table the rows that do, else nothing."""
+    if len(block.encode()) <= most:
+        return block
+    sizes = accumulate(len(line.encode()) + 1 for line in block.splitlines())
+    rows = sum(size <= most for size in sizes)
+    return "\n".join(block.splitlines()[:rows]) if block.startswith("|") and rows > 2 else ""
+
+
 def within(text: str, most: int) -> str:
     """The report where it has at most so many bytes, else its first blocks, and a line that says so."""
     if len(text.encode()) <= most:
         return text
-    said = f"**Cut here: this report has {units.size(len(text.encode()))}, and {units.size(most)} are shown.** "
-    said += "`dimbench report FILE... --out report.md` writes all of it."
-    kept: list[str] = []
-    room = most - len(said.encode()) - 100
+    room = most - 300  # for what is said of it
     if room < 0:
         return ""
+    kept: list[str] = []
     for block in text.split("\n\n"):
-        room -= len(block.encode()) + 2
-        if room < 0:
+        fitting = _fitting(block, room - 2)
+        room -= len(fitting.encode()) + 2
+        kept += [fitting] if fitting else []
+        if fitting != block:
             break
-        kept.append(block)
     whole = "\n\n".join(kept)
+    said = f"**Cut here: this report has {units.size(len(text.encode()))}, and {units.size(len(whole.encode()))} are "
+    said += "shown.** `dimbench report FILE... --to report.md` writes all of it."
     unclosed = whole.count("<details>") - whole.count("</details>")
     return "\n\n".join([whole, *["</details>"] * unclosed, said]) + "\n"

@@ -44,9 +44,12 @@ def repeated(records: Sequence[Record], summary: Record) -> Table:
     table = side_by_side(records)
     own = distance(records[0].metrics)
     n = label(own, summary.conditions)
-    figures = [_number(summary.metrics[f"{own}_{name}"]) for name in ("mean", "spread", "minimum")]
+    mean, error = summary.metrics[f"{own}_mean"], summary.metrics.get(f"{own}_error")
+    pooled = {n: [_number(summary.metrics[f"{own}_{name}"]) for name in ("mean", "spread", "minimum")]}
+    if mean is not None and error is not None:
+        pooled[f"{n}, 95 %"] = [_interval(mean, NORMAL * error), "", ""]
     times = len(records)
-    rows = [[*row, *(figures if row[0] == n else [""] * 3)] for row in table.rows]
+    rows = [[*row, *pooled.get(str(row[0]), [""] * 3)] for row in table.rows]
     columns = (*table.columns, f"mean of {times}", f"spread of {times}", f"minimum of {times}")
     return Table(columns, rows, notes=table.notes)
 
@@ -91,9 +94,13 @@ def _told(record: Record, own: str) -> dict[str, str]:
     half, name = NORMAL * error, label(own, record.conditions)
     endless = METRICS[own].format(n="inf")
     return {
-        f"{name}, 95 %": f"{max(0, found - half):.4g} to {found + half:.4g}",
+        f"{name}, 95 %": _interval(found, half),
         endless: f"{infinity:.4g} ± {half:.2g}",
     }
+
+
+def _interval(middle: float, half: float) -> str:
+    return f"{max(0, middle - half):.4g} to {middle + half:.4g}"
 
 
 def _claimed(claims: Mapping[str, str]) -> dict[str, str]:
@@ -132,7 +139,7 @@ def reached(followed: Sequence[Followed]) -> Table:
     """Published FIDs beside what followed their recipes."""
     rows = [
         (
-            each.recipe.name, each.recipe.fid, _number(each.fid),
+            each.recipe.name + (f" ({each.apart})" if each.apart else ""), each.recipe.fid, _number(each.fid),
             units.NOT_MEASURED if each.low is None or each.high is None else f"{each.low:.4g} to {each.high:.4g}",
             f"{each.images:,}" + (f" x {each.draws}" if each.draws > 1 else ""),
             each.verdict + (f": {each.why}" if each.why else ""),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from dimbench import units
 from dimbench.report.tables import Table
-from dimbench.report.wording import pixels
+from dimbench.report.wording import shape
 from dimbench.results import Record
 
 _KEPT = {
@@ -19,7 +19,7 @@ _KEPT = {
 def table(record: Record) -> Table:
     """A row for each way to keep activations."""
     conditions, metrics = record.conditions, record.metrics
-    forward, size = metrics["forward_macs"] or 1, pixels(conditions)
+    forward = metrics["forward_macs"] or 1
     rows = []
     for variant, said in _KEPT.items():
         macs, days = metrics.get(f"step_macs_{variant}"), metrics.get(f"gpu_days_{variant}")
@@ -29,7 +29,7 @@ def table(record: Record) -> Table:
         taken = f"{days:,.1f}" if days >= 100 else f"{days:.3g}"
         rows.append((said, units.short(macs), f"{macs / forward:.3f}", taken))
     notes = [
-        f"{record.model}{f' at {size} pixels' if size else ''}: {units.exact(conditions['iterations'])} steps of "
+        f"{record.model} at {shape(conditions)}: {units.exact(conditions['iterations'])} steps of "
         f"{conditions['batch']} images, at {units.share(conditions['mfu'], 1)} of {conditions['gpu']}'s "
         f"{units.short(conditions['ceiling'])} MACs/s, as its maker names them.",
         f"MACs: forward and backward of the network for {record.details['of']}, by torch's counter, on shapes; "

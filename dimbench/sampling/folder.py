@@ -70,8 +70,9 @@ def fill(folder: Path, request: Request, form: ImageFormat) -> Filled | None:
         ready = drawing.Drawing(replace(request, device=here.device(request.device)))
         if not here.all_see(folder.absolute().parent):
             raise DimbenchError(
-                f"what is written to {folder.absolute().parent} is not seen by all ranks; give an --out that all share"
+                f"what is written to {folder.absolute().parent} is not seen by all ranks; give a --to that all share"
             )
+        here.check_same(ready.conditions)
         store = ready.store(folder)
         with store.claimed() if here.first else nullcontext():
             absent = here.agree(lambda: _absent(ready, store, form))

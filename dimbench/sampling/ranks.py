@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 PATIENCE = 1800.0  # seconds: compiling a large network takes many minutes, in which nothing is said
+MOST_PATIENCE = 1e6  # eleven days
 JOINING = timedelta(minutes=5)  # until all have started
 ENDED = "ended/{}"  # why a rank ended early
 _GRACE = 2.0  # seconds that the first rank gets to say why all of them end
@@ -223,6 +225,18 @@ class Ranks:
                 dist.all_reduce(part, dist.ReduceOp.MIN)
         return part
 
+    def check_same(self, own: Mapping[str, Any]) -> None:
+        """Raise UsageError where what decides the figures is not the same in all of them, as where files of one name
+        differ from machine to machine."""
+        first, *others = self.gathered(dict(own))
+        for rank, found in enumerate(others, 1):
+            for name in {**first, **found}:
+                if found.get(name) != first.get(name):
+                    raise UsageError(
+                        f"{name} is {first.get(name)} on rank 0 and {found.get(name)} on rank {rank}; give all ranks "
+                        "the same files and packages"
+                    )
+
     def all_see(self, folder: Path) -> bool:
         """Whether what one process writes there is there for all, as a file shows that is there for a moment."""
         if self.world == 1:
@@ -256,9 +270,10 @@ def joined() -> Iterator[Ranks]:
     if found.world == 1 or _here.world > 1:
         yield _here
         return
+    patience = _patience()
     with _together():
-        store, lasting = _met(found)
-    _here = Ranks(found, store, lasting, float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
+        store, lasting = _met(found, patience)
+    _here = Ranks(found, store, lasting, patience)
     try:
         _check_alike(_here)
         yield _here
@@ -271,7 +286,19 @@ def joined() -> Iterator[Ranks]:
         _here = ALONE
 
 
-def _met(found: Launch) -> tuple[Any, Any]:
+def _patience() -> float:
+    """Of the environment, else the usual one."""
+    said = os.environ.get("DIMBENCH_PATIENCE", f"{PATIENCE:g}")
+    with suppress(ValueError):
+        if 1 <= float(said) <= MOST_PATIENCE:
+            return float(said)
+    raise UsageError(
+        f"DIMBENCH_PATIENCE={said!r} is no number of seconds from 1 to {MOST_PATIENCE:.0f}; give one, such as "
+        f"{PATIENCE:g}, or leave it out"
+    )
+
+
+def _met(found: Launch, patience: float) -> tuple[Any, Any]:
     """The store of this start, and one for all starts where the launcher keeps such."""
     import torch.distributed as dist
 
@@ -286,8 +313,8 @@ def _met(found: Launch) -> tuple[Any, Any]:
     store.set(f"host/{found.rank}", platform.node())
     if not _come(store, [f"host/{rank}" for rank in range(found.world)], JOINING.total_seconds()):
         raise RuntimeError("some did not come")
-    patience = timedelta(seconds=float(os.environ.get("DIMBENCH_PATIENCE", PATIENCE)))
-    dist.init_process_group("gloo", store=store, rank=found.rank, world_size=found.world, timeout=patience)
+    time_out = timedelta(seconds=patience)
+    dist.init_process_group("gloo", store=store, rank=found.rank, world_size=found.world, timeout=time_out)
     return store, lasting
 
 
@@ -306,7 +333,7 @@ def _check_alike(ranks: Ranks) -> None:
 
     versions = {"dimbench": __version__, "torch": torch.__version__, "Python": platform.python_version()}
     own = sys.argv[1:]
-    every = ranks.gathered((own, versions, _gpu(ranks) if "cuda" in own else None))
+    every = ranks.gathered((own, versions, _gpu(ranks, own)))
     words, first_versions, _ = every[0]
     for rank, (other, theirs, _) in enumerate(every):
         for name in versions:
@@ -340,12 +367,17 @@ def _difference(words: Sequence[str], others: Sequence[str], rank: int) -> str:
     return f"rank 0 was given {said(words)} and rank {rank} {said(others)}"
 
 
-def _gpu(ranks: Ranks) -> str | None:
+def _gpu(ranks: Ranks, words: Sequence[str]) -> str | None:
+    """Which GPU the command line gives this rank; one that is not there is refused elsewhere."""
     import torch
 
-    if not torch.cuda.is_available():
+    named = next((found[1] for word in words if (found := re.fullmatch(r"(?:--device=)?(cuda(?::\d+)?)", word))), None)
+    if named is None or not torch.cuda.is_available():
         return None
-    return str(torch.cuda.get_device_properties(ranks.device("cuda")).uuid)
+    device = torch.device(ranks.device(named))
+    if device.index >= torch.cuda.device_count():
+        return None
+    return str(torch.cuda.get_device_properties(device).uuid)
 
 
 def _marked(folder: Path) -> Path:

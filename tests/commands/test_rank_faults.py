@@ -11,8 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
-from tests.commands.processes import start, wait_for
+from dimbench.sampling.export import write_pngs
+from tests.commands.processes import ROOT, start, wait_for
 
 DRAWN = ("fid", "dit-digits", "--steps", 2, "--num-images", 40, "--batch", 10, "--json")
 LONG = ("sample", "dit-digits", "--steps", 10, "--num-images", 400, "--batch", 20, "--out", "run")
@@ -127,3 +130,35 @@ def test_a_rank_without_a_device_is_named(visible: str, tmp_path: Path) -> None:
     assert [code for code, *_ in found] == [2, 2]
     assert "rank 0 is number 0 on" in found[0][2]
     assert "sees no NVIDIA GPUs" in found[0][2]
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ((*DRAWN, "--weights", "w.safetensors"), "weights"),
+        (("sample", "dit-digits", "--num-images", 4, "--to", "PLACE/run", "--weights", "w.safetensors"), "weights"),
+        (("stats", "seen", "--to", "PLACE/real.npz"), "images"),
+        (("fid", "--images", "seen"), "images"),
+        (("fid", "--images", "same", "--reference", "seen"), "reference_sha256"),
+    ],
+)
+def test_files_of_one_name_that_differ_from_machine_to_machine_are_found_before_drawing(
+    words: tuple[object, ...], named: str, tmp_path: Path
+) -> None:
+    own = {"SLURM_NTASKS": "2", "MASTER_PORT": "23458"}
+    begun = []
+    for rank in range(2):
+        place = tmp_path / str(rank)
+        for folder in (place / "seen", place / "same"):
+            folder.mkdir(parents=True)
+        weights = load_file(ROOT / "dimbench/data/weights/dit-digits.safetensors")
+        save_file({name: value * (1 + rank) for name, value in weights.items()}, place / "w.safetensors")
+        for folder, side in (("seen", 4 + rank), ("same", 4)):
+            write_pngs(place / folder, torch.full((side, 3, 8, 8), 99, dtype=torch.uint8), range(side))
+        given = [str(word).replace("PLACE", str(tmp_path)) for word in words]
+        variables = {"SLURM_PROCID": str(rank), "SLURM_LOCALID": str(rank), "DIMBENCH_CACHE": str(tmp_path), **own}
+        begun.append(start(place, *given, **variables))
+    (code, printed, said), (other_code, *_) = ended(begun)
+    assert (code, other_code, printed) == (2, 2, "")
+    assert f"dimbench: {named} is " in said
+    assert "on rank 0 and" in said

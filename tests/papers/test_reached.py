@@ -9,6 +9,7 @@ import pytest
 from dimbench import presets
 from dimbench.errors import DimbenchError
 from dimbench.papers.reached import Reach, check
+from dimbench.report import quality
 
 NAME = "dit-xl2-256-cfg1.5"  # 2.27
 
@@ -59,6 +60,16 @@ def test_what_cannot_be_told_says_why(conditions: dict[str, Any], error: float |
 def test_the_newest_speaks_and_pooled_seeds_are_one() -> None:
     older = {**record(9.9), "created": "2025-01-01T00:00:00+00:00"}
     assert judged(record(2.2, 0.01, pooled=True, repeats=3), older)[0] is Reach.YES
+
+
+def test_what_was_followed_under_other_conditions_has_a_row_of_its_own() -> None:
+    rows = [record(2.27, dtype="fp32", seed=1), record(2.6, dtype="bf16", seed=1), record(2.25, dtype="fp32", seed=2)]
+    found = check(presets.recipes(), rows)
+    assert [(each.fid, each.verdict, each.apart) for each in found] == [
+        (2.25, Reach.YES, "dtype fp32"),
+        (2.6, Reach.NO, "dtype bf16"),
+    ]
+    assert [row[0] for row in quality.reached(found).rows] == [f"{NAME} (dtype fp32)", f"{NAME} (dtype bf16)"]
 
 
 def test_records_of_other_things_are_refused() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dimbench import units
 from dimbench.report import markdown
 from dimbench.report.findings import gather
 from tests.report.records import MACHINE, bench, compare, every_outcome, exact
@@ -127,3 +128,20 @@ def test_a_summary_is_cut_where_it_becomes_too_long() -> None:
     assert "**Cut here: this report has " in cut.splitlines()[-1]
     assert cut.count("<details>") == cut.count("</details>")
     assert markdown.within(whole, 50) == ""
+
+
+def test_a_warning_of_very_many_rows_names_the_first() -> None:
+    rows = [{**bench("dit-s2", 0.01, batch=k), "warnings": ["The load was high."]} for k in range(1, 1001)]
+    (line,) = [line for line in render(*rows).splitlines() if "The load was" in line]
+    assert line.count("batch ") == 20
+    assert "980 more: The load was" in line
+
+
+def test_a_cut_report_says_how_much_is_shown_and_keeps_the_rows_that_fit() -> None:
+    table = "\n".join(["| a |", "| --- |", *(f"| {k:04} |" for k in range(5000))])
+    cut = markdown.within(f"**one**\n\n{table}\n\nlast\n", 20_000)
+    shown, said = cut[: cut.index("**Cut here")], cut[cut.index("**Cut here") :]
+    assert 19_000 < len(cut.encode()) <= 20_000
+    assert "last" not in shown
+    assert f"{units.size(len(shown.rstrip().encode()))} are shown" in said
+    assert "--to report.md" in said

@@ -40,3 +40,8 @@ def test_a_plot_is_a_picture_to_show_and_to_save(tmp_path: Path) -> None:
     assert "<svg" in picture._repr_svg_()
     picture.save(tmp_path / "plot.svg")
     assert (tmp_path / "plot.svg").read_text() == picture._repr_svg_()
+
+
+def test_a_notebook_offers_the_public_names_and_no_others() -> None:
+    assert {"choose", "count", "bench", "frontier", "results"} <= set(dir(dimbench))
+    assert dir(dimbench) == sorted(dimbench.__all__)

@@ -62,6 +62,15 @@ def test_repeats_are_followed_by_what_they_come_to() -> None:
     assert "The protocols differ in their seed alone." in table.notes
 
 
+def test_the_mean_of_repeats_has_an_interval() -> None:
+    sets = [record("a", 1.0), record("a", 3.0, seed=1)]
+    sets = [Record("fid", "a", r.conditions, {**r.metrics, "fid_error": 0.2, "fid_infinity": 1.0}) for r in sets]
+    summary = {"fid_mean": 2.0, "fid_spread": 1.0, "fid_minimum": 1.0, "fid_error": 0.1}
+    assert cells(repeated(sets, Record("fid", "a", CONDITIONS, summary)))[1] == [
+        "FID-50,000, 95 %", "0.608 to 1.392", "2.608 to 3.392", "1.804 to 2.196", "", "",
+    ]  # fmt: skip
+
+
 def test_an_unknown_number_of_reference_images_is_said() -> None:
     (note,) = side_by_side([record("a", 1.0, reference_images=None)]).notes
     assert note.startswith("Compared with ref.npz, an unknown number of images")

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -109,7 +110,37 @@ def test_ranks_that_do_not_fit_together_are_named(
     other: Mapping[str, str], gpus: Sequence[str], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["dimbench", "fid", "dit-digits", "--device", "cuda"])
-    monkeypatch.setattr(ranks, "_gpu", lambda _: gpus[0])
+    monkeypatch.setattr(ranks, "_gpu", lambda *_: gpus[0])
     ranks._check_alike(Told({}, ("GPU-a", "GPU-b")))
     with pytest.raises(UsageError, match=re.escape(said)):
         ranks._check_alike(Told(other, gpus))
+
+
+@pytest.mark.parametrize(
+    ("words", "seen"),
+    [
+        (["--device", "cuda"], "GPU 1"),
+        (["--device=cuda"], "GPU 1"),
+        (["--device", "cuda:0"], "GPU 0"),
+        (["--device=cuda:0"], "GPU 0"),
+        (["--device=cuda:7"], None),
+        (["--device", "cpu"], None),
+    ],
+)
+def test_a_gpu_is_known_however_it_is_named(
+    words: list[str], seen: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: SimpleNamespace(uuid=f"GPU {device.index}"))
+    assert ranks._gpu(Ranks(Launch(1, 2, 1, 2, "srun")), ["fid", "dit-digits", *words]) == seen
+
+
+@pytest.mark.parametrize("said", ["soon", "-1", "0", "nan", "inf", ""])
+def test_a_time_out_that_is_none_is_refused_before_the_ranks_meet(said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"SLURM_PROCID": "0", "SLURM_NTASKS": "2", "SLURM_LOCALID": "0", "DIMBENCH_PATIENCE": said}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    refused = pytest.raises(UsageError, match=re.escape(f"DIMBENCH_PATIENCE={said!r} is no number of seconds"))
+    with refused, ranks.joined():
+        pass
