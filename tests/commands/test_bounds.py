@@ -60,5 +60,5 @@ main()
     _, said = processes.start(tmp_path, "flops", "dit-s2", "--breakdown", "module", python=("-c", started)).communicate(
         timeout=60
     )
-    assert said.startswith("dimbench: torch cannot be loaded into the address space of 1.00 GB")
+    assert said.startswith("dimbench: torch cannot be loaded and work in the address space of 1.00 GB")
     assert len(said.splitlines()) == 1
