@@ -35,6 +35,11 @@ HUGE = str(10**20)
         ("train", "dit-digits", "--batch", HUGE),
         ("train", "dit-digits", "--seed", HUGE),
         ("train", "digits-classifier", "--seed", "-1"),
+        ("train", "dit-digits", "--lr", "inf"),
+        ("bench", "dit-digits", "--budget", "nan"),
+        ("compare", "dit-digits", "--a", "--batch 2", "--budget", "inf"),
+        ("sample", "dit-digits", "--cfg", "1e400"),
+        ("weights", "fetch", "dit-xl2", "--timeout", "inf"),
     ],
     ids=" ".join,
 )
