@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dimbench import units
+from dimbench.report import wording
 from dimbench.report.tables import Table
 from dimbench.report.trees import tree
-from dimbench.report.wording import pixels
 from dimbench.results import Record
 
 _FIRST_OUT = ("FLOPs (2 x MACs)", "its rule", "counted by its rule", "calls", "passes", "paper prints")
@@ -56,7 +56,7 @@ def text_encoders(records: Sequence[Record]) -> list[Table]:
 def size(record: Record) -> str:
     """The resolution, or where there is none what the network was called with; and the frames of a clip."""
     conditions = record.conditions
-    said = pixels(conditions) or str(conditions.get("inputs") or "its own")
+    said = wording.pixels(conditions) or str(conditions.get("inputs") or "its own")
     return f"{said}, {frames} frames" if (frames := conditions.get("frames")) else said
 
 
@@ -162,4 +162,4 @@ def check(record: Record) -> Table:
 
 
 def _title(record: Record) -> str:
-    return f"{record.model} at {record.conditions['resolution']} px"
+    return f"{record.model} at {wording.size(record.conditions)}"

@@ -9,7 +9,7 @@ from dimbench import conditions as keys
 from dimbench import units
 from dimbench.report.choosing import faster
 from dimbench.report.tables import Table
-from dimbench.report.wording import pixels
+from dimbench.report.wording import pixels, size
 from dimbench.results import Record
 
 # Conditions in the order of the table; one that is equal in all rows stands below it instead.
@@ -260,5 +260,4 @@ def _warnings(records: Sequence[Record]) -> list[str]:
 
 def title(record: Record) -> str:
     """A row in few words."""
-    conditions = record.conditions
-    return f"{record.model} {conditions['resolution']} px batch {conditions['batch']}"
+    return f"{record.model} {size(record.conditions)} batch {record.conditions['batch']}"

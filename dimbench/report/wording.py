@@ -37,6 +37,12 @@ def pixels(conditions: Mapping[str, Any]) -> str | None:
     return None if height is None else f"{height}x{width}" if width else str(height)
 
 
+def size(conditions: Mapping[str, Any]) -> str:
+    """The resolution with its unit, or where there is none what the network was called with."""
+    side = pixels(conditions)
+    return f"{side} px" if side else str(conditions.get("inputs") or "its own size")
+
+
 def plain(known: Any) -> str:
     """A value of conditions or environment as a person reads it."""
     if isinstance(known, bool):
