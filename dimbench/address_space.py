@@ -13,6 +13,8 @@ from types import ModuleType
 from dimbench import units
 from dimbench.errors import DimbenchError
 
+TRIAL = "import torch; bytearray(2**28)"  # with room to work in: a thread that finds none is waited for without end
+
 
 class TorchFits(MetaPathFinder):
     """Before torch is imported, a process under the same limit imports it; where that fails, so does the import, with a
@@ -27,10 +29,10 @@ class TorchFits(MetaPathFinder):
         """None: where torch lies is left to others."""
         if name == "torch" and self in sys.meta_path:
             sys.meta_path.remove(self)
-            if subprocess.run([sys.executable, "-P", "-c", "import torch"], capture_output=True).returncode:
+            if subprocess.run([sys.executable, "-P", "-c", TRIAL], capture_output=True).returncode:
                 raise DimbenchError(
-                    f"torch cannot be loaded into the address space of {units.size(self.limit)} that `ulimit -v` "
-                    "leaves; raise that limit, or take it away"
+                    f"torch cannot be loaded and work in the address space of {units.size(self.limit)} that "
+                    "`ulimit -v` leaves; raise that limit, or take it away"
                 )
         return None
 

@@ -178,7 +178,7 @@ def find(name: str) -> Preset:
 
 SETTING = r"(\w+)=((?:\[[^\]]*\]|\([^)]*\)|[^,])*)"
 """KEY=VALUE; only a list in brackets has commas in it."""
-_SETTINGS = re.compile(rf"(?P<head>.*?)(?P<settings>(?:,{SETTING})*)")
+_SETTINGS = re.compile(rf"(?P<head>.*?)(?P<settings>(?:,{SETTING})*)", re.DOTALL)
 
 
 def split(text: str) -> tuple[str, dict[str, str]]:

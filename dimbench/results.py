@@ -30,6 +30,18 @@ _OPTIONAL = {"samples": dict, "details": dict, "warnings": list}
 _MEASURED = "give a .jsonl file that a measuring command wrote"
 _BEYOND = 1e30  # no count, time, size or distance in SI units comes near
 _DEEPEST = 8  # levels of lists and objects in a part
+# How names begin of what there is no less of than none.
+_COUNTED = (
+    "calls_per_second",
+    "flops",
+    "images_per_second",
+    "macs",
+    "params",
+    "peak_",
+    "run_",
+    "seconds",
+    "weights_bytes",
+)
 
 
 @cache
@@ -207,8 +219,8 @@ def _parsed(text: str, where: str) -> Any:
 def checked(record: Any, where: str) -> dict[str, Any]:
     """The record with nothing in it that a record has not, and no number that is none.
 
-    NaN, infinities and numbers beyond all that is measured become None, and a metric's is said as a warning. Raises
-    DimbenchError unless `record` has what a record has, in a schema that this version reads.
+    NaN, infinities, numbers beyond all that is measured, and times and counts below 0 become None, and a metric's is
+    said as a warning. Raises DimbenchError unless `record` has what a record has, in a schema that this version reads.
     """
     if not isinstance(record, dict) or not _is_whole(record.get("schema")) or record["schema"] < 1:
         raise DimbenchError(f"{where} is no record of dimbench; {_MEASURED}")
@@ -233,16 +245,23 @@ def _figures(record: Mapping[str, Any], whole: Mapping[str, Any], where: str) ->
     for name, value in record["metrics"].items():
         if isinstance(value, bool) or not isinstance(value, int | float | None):
             raise DimbenchError(f"{where} has {value!r} for {name}, which is no number; measure again")
-    spoilt = [name for name, value in record["metrics"].items() if value is not None and whole["metrics"][name] is None]
+    metrics = {name: _can_be(name, value) for name, value in record["metrics"].items()}
+    spoilt = [name for name, value in record["metrics"].items() if value is not None and metrics[name] is None]
     warnings = [f"{name} is no number that can be, and counts as not measured." for name in spoilt]
     samples = {}
     for name, series in record.get("samples", {}).items():
-        if isinstance(series, list) and all(_is_number(value) and _sound(value) is not None for value in series):
+        if isinstance(series, list) and all(_is_number(value) and _can_be(name, value) is not None for value in series):
             samples[name] = series
         else:
             warnings.append(f"The samples of {name} are not all numbers and were left out.")
     said = {"warnings": [*whole.get("warnings", ()), *warnings]} if warnings or "warnings" in whole else {}
-    return {**({"samples": samples} if "samples" in whole else {}), **said}
+    return {"metrics": metrics, **({"samples": samples} if "samples" in whole else {}), **said}
+
+
+def _can_be(name: str, value: float | None) -> float | None:
+    """The value of a metric, None where it is no number that can be."""
+    below = value is not None and value < 0 and name.startswith(_COUNTED)
+    return None if below else _sound(value)
 
 
 def _sound(value: Any) -> Any:

@@ -75,4 +75,5 @@ def test_every_family_has_a_name_of_its_own() -> None:
 
 def test_a_list_in_brackets_is_one_setting() -> None:
     assert presets.split("dico-s,depth=[1, 2],hidden_size=8") == ("dico-s", {"depth": "[1, 2]", "hidden_size": "8"})
+    assert presets.split("a\nb,depth=1\n2") == ("a\nb", {"depth": "1\n2"})
     assert presets.chosen(["dico-s,depth=[1,2]"]) == ["dico-s,depth=[1,2]"]

@@ -131,7 +131,7 @@ def test_what_python_will_not_parse_is_one_sentence(value: str, tmp_path: Path) 
         results.read(tmp_path / "a.jsonl")
 
 
-@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e308", "1e999", "1" + "0" * 400])
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "1e308", "1e999", "-1", "1" + "0" * 400])
 def test_a_metric_that_is_no_number_counts_as_not_measured(value: str, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(line(metrics={"macs": "HERE", "params": 3}).replace('"HERE"', value))
     (found,) = results.read(tmp_path / "a.jsonl")
@@ -139,7 +139,9 @@ def test_a_metric_that_is_no_number_counts_as_not_measured(value: str, tmp_path:
     assert found["warnings"] == ["macs is no number that can be, and counts as not measured."]
 
 
-@pytest.mark.parametrize("series", ["many", [1.0, "2"], [1.0, None], [1.0, float("nan")], [1e308, 1e308], {"a": 1}])
+@pytest.mark.parametrize(
+    "series", ["many", [1.0, "2"], [1.0, None], [1.0, float("nan")], [1e308, 1e308], [1.0, -1.0], {"a": 1}]
+)
 def test_samples_that_are_no_numbers_are_left_out(series: object, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(line(samples={"seconds": series, "joules": [1, 2.5]}))
     (found,) = results.read(tmp_path / "a.jsonl")

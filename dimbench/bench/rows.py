@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import product
@@ -85,8 +86,8 @@ def check(row: Row) -> None:
         raise UsageError(f"batch {row.batch} is no number of images; give 1 or more, or best")
     if row.weights and row.random_weights:
         raise UsageError(f"--weights {row.weights} and --random-weights contradict each other; leave one out")
-    if row.budget <= 0:
-        raise UsageError(f"a budget of {row.budget:g} seconds leaves no time to measure; give more than 0")
+    if not 0 < row.budget < math.inf:
+        raise UsageError(f"a budget of {row.budget:g} seconds is no time to measure in; give more than 0")
     if row.threads is not None and row.threads < 1:
         raise UsageError(f"{row.threads} threads cannot compute; give --threads 1 or more")
     if row.cuda_graph and not on_gpu:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
@@ -30,7 +31,8 @@ _KINDS = ("npz", "png", "latents", "official", "diffusers")
 
 
 class Command(TyperCommand):
-    """Takes --json, --csv and --markdown for --format, --model NAME for NAME, and --out or --html for --to."""
+    """Takes --json, --csv and --markdown for --format, --model NAME for NAME, and --out or --html for --to; refuses
+    NaN and infinities."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         known = {word: each for each in self.params for word in each.opts if word.startswith("-")}
@@ -54,7 +56,11 @@ class Command(TyperCommand):
             found += words
         if len(forms) > 1:
             raise UsageError(f"{' and '.join(forms.values())} were both given; give one format")
-        return super().parse_args(ctx, found + names)
+        left = super().parse_args(ctx, found + names)
+        for name, value in ctx.params.items():
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UsageError(f"--{name.replace('_', '-')} {value} is no number to work with; give a finite one")
+        return left
 
 
 def _for_records(place: str) -> bool:

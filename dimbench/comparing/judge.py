@@ -20,6 +20,7 @@ from dimbench.stats import NORMAL
 SUPERIORITY = 0.8  # share of rounds that must agree: a p-value alone is fooled by a few extreme rounds
 GPU_MARGIN = 0.02  # of times, which a GPU repeats better than a CPU
 NOISE_FACTOR = 2  # a change must exceed this many half-widths of A against A
+LARGEST = 700.0  # logarithm that has an exponential
 
 
 @dataclass(frozen=True)
@@ -60,12 +61,13 @@ class Pair:
     @property
     def countable(self) -> bool:
         """Whether its rounds can be told apart from noise."""
-        return self.kind is MetricKind.NOISY and not self.obstacle and all(self.base) and all(self.new)
+        above = all(value is not None and value > 0 for value in (*self.base, *self.new))
+        return self.kind is MetricKind.NOISY and not self.obstacle and above
 
     def values(self) -> list[float]:
         """log(NEW / BASE) of each round, signed so that more is worse."""
         sign = METRICS[self.metric].worse
-        return [sign * math.log(n / b) for b, n in zip(self.base, self.new, strict=True) if b and n]
+        return [sign * (math.log(n) - math.log(b)) for b, n in zip(self.base, self.new, strict=True) if b and n]
 
     def cycles(self) -> list[float]:
         """The same with time counted in cycles of a GPU; empty where its clock is not known in every round."""
@@ -136,7 +138,7 @@ def _plain(pair: Pair, margin: float | None) -> Change:
         return Change(pair, Verdict.CHANGED if changed else Verdict.EQUAL, ratio, worsened=changed, confirmed=changed)
     if pair.kind is MetricKind.QUALITY and margin is not None:
         return _quality(pair, base, new, margin)
-    return Change(pair, Verdict.UNCLEAR, ratio, margin=margin, reason=pair.obstacle or "a figure is zero")
+    return Change(pair, Verdict.UNCLEAR, ratio, margin=margin, reason=pair.obstacle or "a figure is not above 0")
 
 
 def _quality(pair: Pair, base: float, new: float, margin: float) -> Change:
@@ -172,14 +174,14 @@ def _noisy(pair: Pair, found: Estimate, significant: bool, asked: float, noise: 
     beyond = max(within, NOISE_FACTOR * noise.half_width(found.rounds)) if noise and metric.is_time else within
     verdict, reason = _verdict(pair, found, significant, within, beyond)
     bounds = [found.low, found.mean, found.high] if metric.worse > 0 else [-found.high, -found.mean, -found.low]
-    low, ratio, high = (math.exp(bound) if math.isfinite(bound) else None for bound in bounds)
+    low, ratio, high = (math.exp(bound) if abs(bound) < LARGEST else None for bound in bounds)
     return Change(
         pair,
         verdict,
         ratio,
         low,
         high,
-        margin=math.expm1(beyond) if math.isfinite(beyond) else None,
+        margin=math.expm1(beyond) if beyond < LARGEST else None,
         noise_margin=beyond > within,
         superiority=found.superiority,
         worsened=verdict is metric.verdicts[0],

@@ -64,8 +64,8 @@ def multiplies(func: Any) -> bool:
 
 
 _PRODUCTS = frozenset(
-    """matmul mv dot vdot linear trilinear attention rnn lstm gru cdist pdist linalg solve spsolve cholesky qr svd
-    inverse lu det ormqr householder geqrf transformer""".split()  # noqa: SIM905
+    """matmul mv dot vdot linear trilinear attention rnn lstm gru cdist pdist euclidean linalg solve spsolve cholesky qr
+    svd inverse lu det ormqr householder geqrf transformer""".split()  # noqa: SIM905
 )
 _PLUMBING = frozenset(("prim", "prims", "profiler", "c10d", "_c10d_functional"))
 # words that tell norms, layouts, checks and the gates of a cell from products

@@ -15,11 +15,13 @@ if TYPE_CHECKING:
 
 
 def known_records(files: Iterable[Path] | None = None) -> list[Record]:
-    """The records of `files`; where None, of the shipped reference results and then the user's own, if any."""
+    """The records of `files`, the newest last; where None, of the reference results shipped and of the user's own."""
     if files is None:
         own = paths.records_file()
         files = dict.fromkeys(file.resolve() for file in (*paths.reference_results(), own) if file.is_file())
-    return [record for file in files for record in results.read(file)]
+    return sorted(
+        (record for file in files for record in results.read(file)), key=lambda record: str(record["created"])
+    )
 
 
 def table(name: str) -> pandas.DataFrame:

@@ -35,6 +35,11 @@ HUGE = str(10**20)
         ("train", "dit-digits", "--batch", HUGE),
         ("train", "dit-digits", "--seed", HUGE),
         ("train", "digits-classifier", "--seed", "-1"),
+        ("train", "dit-digits", "--lr", "inf"),
+        ("bench", "dit-digits", "--budget", "nan"),
+        ("compare", "dit-digits", "--a", "--batch 2", "--budget", "inf"),
+        ("sample", "dit-digits", "--cfg", "1e400"),
+        ("weights", "fetch", "dit-xl2", "--timeout", "inf"),
     ],
     ids=" ".join,
 )
@@ -60,5 +65,5 @@ main()
     _, said = processes.start(tmp_path, "flops", "dit-s2", "--breakdown", "module", python=("-c", started)).communicate(
         timeout=60
     )
-    assert said.startswith("dimbench: torch cannot be loaded into the address space of 1.00 GB")
+    assert said.startswith("dimbench: torch cannot be loaded and work in the address space of 1.00 GB")
     assert len(said.splitlines()) == 1

@@ -199,6 +199,14 @@ def test_other_engines() -> None:
     assert "layer_norm" in shown
 
 
+def test_operators_of_a_network_without_a_resolution(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("net.py").write_text("from torch.nn import Linear\ndef build():\n    return Linear(16, 4)\n")
+    ran = dimbench("flops", "net.py:build", "--input", "input=6x16", "--check")
+    assert ran.code == 0, ran.stderr
+    assert "net.py:build at input=6x16" in ran.stdout
+
+
 def test_products_without_a_formula_are_shown_and_strict_fails_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dimbench("flops", "dimsum-digits", "--strict").code == 0
     monkeypatch.delitem(flop_registry, torch.ops.dimbench.selective_scan)

@@ -57,6 +57,17 @@ def test_verdicts(factor: float, expected: Verdict) -> None:
     assert not change.confirmed
 
 
+@pytest.mark.parametrize("figure", [0.0, -1.0])
+def test_a_time_that_is_not_above_zero_proves_nothing(figure: float) -> None:
+    change = verdict(pair([1.0] * 10, [figure] * 10))
+    assert (change.verdict, change.reason) == (Verdict.UNCLEAR, "a figure is not above 0")
+
+
+def test_figures_of_absurd_sizes_have_a_verdict() -> None:
+    change = verdict(pair([1e29, 5e-324, 1e-300, 1.0] * 2, [5e-324, 1e29, 1e29, 1.0] * 2))
+    assert (change.verdict, change.high) == (Verdict.UNCLEAR, None)
+
+
 def test_a_gpu_has_a_narrower_margin() -> None:
     slow = slowed(1.035, spread=0.005)
     assert verdict(slow).verdict is Verdict.SAME

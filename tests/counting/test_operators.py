@@ -432,6 +432,8 @@ def test_training_makes_the_same_products(name: str) -> None:
 def test_products_without_a_formula_are_a_class_of_their_own(device: str) -> None:
     bill = bill_of(lambda x: torch.cdist(x, x).exp() @ torch.linalg.inv(x), 5 * torch.eye(5), device=device)
     assert bill.missing == {"cdist_forward": (1, 25), "linalg_inv_ex": (1, 25)}
+    many = bill_of(lambda x: torch.cdist(x, x), torch.ones(30, 5), device=device)  # which torch multiplies out
+    assert many.missing == {"euclidean_dist": (1, 900)}
     assert set(bill.uncounted) == {"exp"}
     assert macs(bill) == 125
 

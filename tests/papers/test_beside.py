@@ -109,3 +109,11 @@ def test_shipped_results_and_own_records_are_read_by_default(tmp_path: Path) -> 
     assert known[-1]["metrics"] == {"fid": 2.3}
     assert [file.name for file in paths.reference_results()] == sorted(f.name for f in Path("results").glob("*.jsonl"))
     assert len(known) > 1
+
+
+def test_the_newest_record_comes_last_in_whatever_order_files_are_given(tmp_path: Path) -> None:
+    files = [tmp_path / "a.jsonl", tmp_path / "b.jsonl"]
+    for file, day, value in ((files[0], 2, 2.3), (files[1], 1, 9.9)):
+        made = results.Record("fid", "dit-xl2", {}, {"fid": value}, created=f"2026-01-0{day}T00:00:00+00:00")
+        results.append([made], file)
+    assert [record["metrics"]["fid"] for record in frame.known_records(files)] == [9.9, 2.3]

@@ -142,3 +142,10 @@ def test_the_operators_that_decide_a_time_stand_below() -> None:
     notes = " ".join(speed.table([found]).notes)
     assert "with int8, by torch's profiler: copy_ 50.0 %, _int_mm 25.0 % of its time." in notes
     assert "2.00 G MACs/s in fp32 and int8, each at its own rate" in notes
+
+
+def test_a_doubt_of_a_row_without_a_resolution_names_its_inputs() -> None:
+    found = record(doubts=(too_big("it was killed"),))
+    conditions = {name: value for name, value in found.conditions.items() if name != "resolution"}
+    found = replace(found, conditions={**conditions, "inputs": "x=6x16"})
+    assert any("dit-s2 x=6x16 batch 1: it was killed" in note for note in speed.table([found]).notes)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dimbench.report.wording import Trait, plain, shared, traits, words
+from dimbench.report.wording import Trait, plain, shape, shared, traits, words
 
 
 def test_what_is_shared_is_the_same_wherever_it_applies() -> None:
@@ -18,6 +18,13 @@ def test_words_of_conditions() -> None:
     assert plain({"haar": "cpu", "scan": None}) == "haar cpu + scan none"
     assert plain([1, True]) == "1 + yes"
     assert plain({}) == plain([]) == "none"
+
+
+def test_a_size_is_that_of_images_or_what_the_network_was_called_with() -> None:
+    assert shape({"resolution": 256}) == "256 px"
+    assert shape({"resolution": 160, "width": 320}) == "160x320 px"
+    assert shape({"inputs": "x=6x16"}) == "x=6x16"
+    assert shape({}) == "its own shape"
 
 
 def test_traits_of_two_sides_differ_pair_by_pair() -> None:
