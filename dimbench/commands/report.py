@@ -55,10 +55,14 @@ def run(
     over: Annotated[
         Over | None,
         typer.Option(
-            help="Draw what each command measures first over commits or versions, and mark where it came to another "
-            "level; as Markdown or HTML.",
+            help="Draw what each command measures first, and counts that changed, over commits or versions, and mark "
+            "where it came to another level; as Markdown or HTML.",
             show_default="no history",
         ),
+    ] = None,
+    metric: Annotated[
+        list[str] | None,
+        typer.Option(help="With --over: these metrics instead; may be given again.", show_default="as --over says"),
     ] = None,
     to: Annotated[
         Path | None, typer.Option(help="File for the report.", metavar="FILE", show_default="standard output")
@@ -71,7 +75,9 @@ def run(
     from dimbench.report import findings
 
     format = format or ReportFormat(_BY_SUFFIX.get(to.suffix.lower() if to else "", "markdown"))
-    render = _renderer(format) if over is None else _over(over, format)
+    if metric and over is None:
+        raise UsageError(f"--metric {metric[0]} is drawn over commits or versions; give --over commits with it")
+    render = _renderer(format) if over is None else _over(over, format, metric or [])
     if to and (to.suffix == ".jsonl" or str(to) in files):
         raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
     with doing("making the report"):
@@ -104,13 +110,13 @@ def _renderer(format: ReportFormat) -> Callable[[Findings], str]:
     return trackers.bencher if format is ReportFormat.BENCHER else trackers.github_benchmark
 
 
-def _over(over: Over, format: ReportFormat) -> Callable[[Findings], str]:
+def _over(over: Over, format: ReportFormat, chosen: list[str]) -> Callable[[Findings], str]:
     from dimbench.report import over_time
 
     forms = {ReportFormat.MARKDOWN: over_time.markdown, ReportFormat.HTML: over_time.page}
     if format not in forms:
         raise UsageError(f"--over {over} is drawn as markdown or html, not as {format}; give one of them")
-    return partial(forms[format], over=over.value)
+    return partial(forms[format], over=over.value, chosen=chosen)
 
 
 def _read(files: list[str]) -> list[dict[str, Any]]:

@@ -28,7 +28,8 @@ DRAWN = "samples.npz"  # what `dimbench sample` leaves in a folder
 @dataclass(frozen=True, kw_only=True)
 class Images(ABC):
     """`count` images of `size` (height, width) pixels at `path`, which lies in `files`; how many of them are stored
-    with loss, have 16 bits a channel, are partly transparent, or are turned by their orientation tag."""
+    with loss, have 16 bits a channel, are partly transparent, or are turned by their orientation tag; and how many
+    pictures of `others` kinds lie beside them."""
 
     path: Path
     count: int
@@ -38,6 +39,7 @@ class Images(ABC):
     deep: int = 0
     transparent: int = 0
     turned: int = 0
+    others: int = 0
 
     @abstractmethod
     def batches(self, n: int, first: int = 0, every: int = 1) -> Iterator[Tensor]:
@@ -58,7 +60,11 @@ class Images(ABC):
             "are partly transparent: their colours were taken without the transparency": self.transparent,
             "were turned as their orientation tag says": self.turned,
         }
-        return [f"{whose} images: {n:,} of {self.count:,} {what}." for what, n in found.items() if n]
+        doubts = [f"{whose} images: {n:,} of {self.count:,} {what}." for what, n in found.items() if n]
+        if self.others:
+            kinds = f"other kinds ({', '.join(pictures.OTHERS)})"
+            doubts.append(f"{whose} images: {self.others:,} pictures of {kinds} lie beside them and were not read.")
+        return doubts
 
 
 @doing("looking at the images")
@@ -92,7 +98,7 @@ class FolderImages(Images):
 
 
 def _open_folder(path: Path) -> FolderImages:
-    files = pictures.pictures_in(path)
+    files, others = pictures.pictures_in(path)
     if not files:
         known = ", ".join(pictures.SUFFIXES)
         raise UsageError(f"{path} holds no pictures ({known}): give a folder that does, or an npz.")
@@ -110,6 +116,7 @@ def _open_folder(path: Path) -> FolderImages:
         deep=sum(header.deep for header in headers),
         transparent=sum(header.transparent for header in headers),
         turned=sum(header.turned for header in headers),
+        others=others,
     )
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from dimbench.errors import DimbenchError, UsageError
 
 SUFFIXES = (".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
+OTHERS = (".avif", ".gif", ".heic", ".heif", ".jfif", ".jp2", ".jpe", ".jxl", ".tga")  # of pictures that are not read
 FORMATS = (
     "BMP",
     "JPEG",
@@ -48,10 +49,11 @@ class Header:
     turned: bool  # as its orientation tag says
 
 
-def pictures_in(folder: Path) -> list[Path]:
-    """The pictures in a folder and below, in the order of their paths. Links are followed, a folder is entered once,
-    and hidden names are left out. Raises UsageError for a picture's name on what is no file, such as a pipe."""
-    found, entered, waiting = [], set(), [folder]
+def pictures_in(folder: Path) -> tuple[list[Path], int]:
+    """The pictures in a folder and below, in the order of their paths, and how many of OTHERS there are. Links are
+    followed, a folder is entered once, and hidden names are left out. Raises UsageError for a picture's name on what is
+    no file, such as a pipe."""
+    found, others, entered, waiting = [], 0, set(), [folder]
     while waiting:
         here = waiting.pop()
         known = here.stat()
@@ -64,8 +66,10 @@ def pictures_in(folder: Path) -> list[Path]:
                 folders.append(path)
             elif path.suffix.lower() in SUFFIXES:
                 found.append(_regular(path))
+            else:
+                others += path.suffix.lower() in OTHERS
         waiting += reversed(folders)
-    return sorted(found)
+    return sorted(found), others
 
 
 def _regular(path: Path) -> Path:

@@ -11,7 +11,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from dimbench import units
+from dimbench import names, units
 from dimbench.comparing.gates import METRICS, MetricKind
 from dimbench.comparing.judge import GPU_MARGIN
 from dimbench.comparing.steps import MOST, Level, levels
@@ -22,6 +22,7 @@ from dimbench.report.html import Section
 from dimbench.report.tables import Table
 
 MOST_CARDS = 60
+_COUNTED = ("macs", "params")
 
 
 @dataclass(frozen=True)
@@ -44,24 +45,37 @@ class Course:
         return max((abs(after.value / before.value - 1) for before, after in self.changes), default=0.0)
 
 
-def courses(findings: Findings, over: str) -> list[Course]:
-    """Of each series with two places or more, what changed furthest first."""
-    found = [course for series in findings.series if (course := _course(series, over))]
+def courses(findings: Findings, over: str, chosen: Sequence[str] = ()) -> list[Course]:
+    """Of each series with two places or more, what changed furthest first: the metrics `chosen`, else what its command
+    measures first, and what is counted where that changed. UsageError for a metric that no record has."""
+    known = {name: name for series in findings.series for name in series.latest["metrics"]}
+    chosen = [names.find(name, known, "metric of these records") for name in chosen]
+    found: list[Course] = []
+    for series in findings.series:
+        if chosen:
+            found += _of(series, over, chosen)
+        else:
+            first = metrics.shown(series.command, [series.latest["metrics"]])[:1]
+            counted = [name for name in _COUNTED if name not in first]
+            found += _of(series, over, first) + [course for course in _of(series, over, counted) if course.changes]
     return sorted(found, key=lambda course: -course.furthest)
 
 
-def _course(series: History, over: str) -> Course | None:
-    names = metrics.shown(series.command, [series.latest["metrics"]])
+def _of(series: History, over: str, chosen: Sequence[str]) -> list[Course]:
+    return [course for name in chosen if (course := _course(series, over, name))]
+
+
+def _course(series: History, over: str, metric: str) -> Course | None:
     heaps: dict[str, list[float]] = {}
-    for record in series.records if names else ():
-        place, reading = _place(record["environment"], over), point(record, names[0])
+    for record in series.records:
+        place, reading = _place(record["environment"], over), point(record, metric)
         if place and reading and reading.value > 0:
             heaps.setdefault(place, []).append(reading.value)
     points = [Point(place, median(values), count=len(values)) for place, values in heaps.items()][-MOST:]
     if len(points) < 2:
         return None
-    margin = _margin(names[0], series.conditions)
-    return Course(series.model, series.conditions, names[0], points, levels([p.value for p in points], margin))
+    margin = _margin(metric, series.conditions)
+    return Course(series.model, series.conditions, metric, points, levels([p.value for p in points], margin))
 
 
 def _place(environment: Mapping[str, Any], over: str) -> str:
@@ -115,17 +129,17 @@ _HOW = (
 )
 
 
-def markdown(findings: Findings, over: str) -> str:
+def markdown(findings: Findings, over: str, chosen: Sequence[str] = ()) -> str:
     """The changes as a table, ending in a newline."""
-    found = courses(findings, over)
+    found = courses(findings, over, chosen)
     blocks = [f"**{_verdict(found, over)}**"]
     blocks += [_table(found).markdown()] if any(course.changes for course in found) else []
     return "\n\n".join([*blocks, _HOW]) + "\n"
 
 
-def page(findings: Findings, over: str) -> str:
+def page(findings: Findings, over: str, chosen: Sequence[str] = ()) -> str:
     """The changes as a table and every course drawn, its changes marked."""
-    found = courses(findings, over)
+    found = courses(findings, over, chosen)
     changed = _table(found)
     sections = [Section("Changes", html.table(changed.columns, changed.rows))] if changed.rows else []
     cards = Markup("").join(_cards(found[:MOST_CARDS]))

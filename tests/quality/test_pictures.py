@@ -92,6 +92,16 @@ def test_transparency_is_counted_where_there_is_any(tmp_path: Path) -> None:
     assert "1 of 2 are partly transparent" in open_images(tmp_path).doubts("The")[0]
 
 
+def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    assert open_images(tmp_path).doubts("The") == []
+    (tmp_path / "below").mkdir()
+    for name in ("b.GIF", "below/c.jp2", "notes.txt"):
+        (tmp_path / name).write_bytes(b"anything")
+    (doubt,) = open_images(tmp_path).doubts("The")
+    assert doubt.startswith("The images: 2 pictures of other kinds (.avif, .gif,")
+
+
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_pictures_are_turned_as_their_tag_says(orientation: int, suffix: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from dimbench import results
+from dimbench.errors import UsageError
 from dimbench.report import over_time
 from dimbench.report.findings import Findings, gather
 from dimbench.results import Record
@@ -38,6 +39,19 @@ def test_the_commit_of_a_change_is_named() -> None:
     assert "| c006 | +25.0 % | 40.00 ms | 50.00 ms |" in row
 
 
+def test_what_is_counted_is_drawn_too_and_metrics_can_be_chosen() -> None:
+    records = slower()
+    for run, record in enumerate(records):
+        record["metrics"] = {**record["metrics"], "macs": 1e9 * (1.1 if run >= 9 else 1), "peak_bytes": 7e8}
+    drawn = {course.metric: course for course in over_time.courses(found(*records), "commits")}
+    assert drawn.keys() == {"seconds", "macs"}
+    (change,) = drawn["macs"].changes
+    assert drawn["macs"].points[change[1].first].created == "c009"
+    assert [c.metric for c in over_time.courses(found(*records), "commits", ["Peak-Bytes"])] == ["peak_bytes"]
+    with pytest.raises(UsageError, match=r"unknown metric of these records 'second'; did you mean seconds"):
+        over_time.courses(found(*records), "commits", ["second"])
+
+
 def test_a_commit_that_was_measured_again_is_one_point() -> None:
     again = [*slower(), *[{**record, "created": "2027-01-01T00:00:00+00:00"} for record in slower()[:3]]]
     (course,) = over_time.courses(found(*again), "commits")
@@ -65,6 +79,8 @@ def test_the_command(tmp_path: Path) -> None:
     assert "c006" in dimbench("report", file, "--over", "commits").stdout
     assert dimbench("report", file, "--over", "commits", "--to", tmp_path / "page.html").code == 0
     assert "c006" in (tmp_path / "page.html").read_text()
+    assert "| time" in dimbench("report", file, "--over", "commits", "--metric", "seconds").stdout
+    assert "give --over commits with it" in refused(2, "report", file, "--metric", "seconds")
     assert "markdown or html" in refused(2, "report", file, "--over", "commits", "--format", "junit")
 
 
