@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -129,6 +129,7 @@ def parameters(
 def choose(
     what: Whats,
     *,
+    inputs: Sequence[str] = (),
     beside: str | None = None,
     benchmark: str | None = None,
     records: Sequence[Path] | None = None,
@@ -140,6 +141,7 @@ def choose(
 ) -> Shortlist:
     """What is known of each of these networks, `beside` one that stands first: counted now, timed in `records` (None:
     the shipped and the user's own), published; with `benchmark`, such as "imagenet-256", those with a FID there alone.
+    `inputs` is as `count` takes it.
 
     Times are of the conditions `where`, of device, dtype and batch, or of those that most records are of; with
     `measure` those that are missing are measured, and appended to `file`.
@@ -157,14 +159,14 @@ def choose(
             raise UsageError(f"none of these models has a published FID on {benchmark}; see `dimbench list --for`")
         resolution = resolution or int(benchmark.rpartition("-")[2])
     asked = {name: value for name, value in where.items() if value is not None}
-    counted = [record.as_dict() for record in count(meant, resolution=resolution)]
+    counted = [record.as_dict() for record in count(meant, inputs, resolution=resolution)]
     known = known_records(records)
     if measure:
         from dimbench.bench.running import measured_anew
 
         row = {"device": "cpu", "dtype": "fp32", "batch": 1, **asked}
         names = [each for each in meant if isinstance(each, str)]
-        known += measured_anew(names, known, resolution, file, budget=budget, **row)
+        known += measured_anew(names, known, resolution, file, budget=budget, inputs=tuple(inputs), **row)
         asked = {**row, "device": row["device"].partition(":")[0]}
     sides = {} if resolution is None else {"resolution": counted[0]["conditions"]["resolution"]}
     return shortlist(counted, known, benchmark, {**asked, **sides})
@@ -335,7 +337,7 @@ def training_cost(what: What, iterations: int, batch: int, gpu: str = "a100-bf16
 
     ceiling = names.find(gpu, gpu_days.CEILINGS, "ceiling of a GPU")
     found = _found(what, None, ())
-    step = training_step(found)
+    step = training_step(found, loss=_loss(found))
     conditions = {
         **found.conditions, "iterations": iterations, "batch": batch, "gpu": gpu, "ceiling": ceiling, "mfu": mfu
     }  # fmt: skip
@@ -345,6 +347,13 @@ def training_cost(what: What, iterations: int, batch: int, gpu: str = "a100-bf16
         metrics[f"gpu_days_{variant}"] = gpu_days.days(macs, iterations, batch, ceiling, mfu)
     of = "its loss" if found.diffusion else "its output, for no loss of it is known"
     return Record("cost", found.name, conditions, metrics, details={"of": of})
+
+
+def _loss(found: Backbone) -> Callable[..., Any] | None:
+    """That a network is trained on, None where nobody said."""
+    from dimbench.diffusion.process import find_process, mean_loss
+
+    return partial(mean_loss, find_process(found.diffusion)) if found.diffusion else None
 
 
 def cost_claims() -> Records:
@@ -358,7 +367,8 @@ def cost_claims() -> Records:
     for days in track(gpu_days.CLAIMS, "counting training"):
         needs: dict[str, float] = {}
         if days.iterations:
-            needs = gpu_days.implied(training_step(find(days.model, days.resolution)).whole, days)
+            found = find(days.model, days.resolution)
+            needs = gpu_days.implied(training_step(found, loss=_loss(found)).whole, days)
         steps = f"{days.iterations:,}" if days.iterations else saved_claims.NOT_STATED
         said = {"printed": f"{days.days:g} {days.gpu.upper()}-days", "steps": steps, "source": days.source}
         metrics = {"claimed_days": days.days, **{f"needs_{name}": share for name, share in needs.items()}}

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import presets, verbs
+from dimbench import verbs
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show_entries
 from dimbench.errors import UsageError
@@ -42,6 +42,8 @@ def run(
         str | None, typer.Option(help="Some of these, in this order, such as macs,seconds,fid.", show_default="all")
     ] = None,
     resolution: options.Resolution = None,
+    set_: options.Settings = None,
+    inputs: options.Inputs = None,
     device: Annotated[
         str | None, typer.Option(help="Times of this device: cpu or cuda.", show_default="that with most records")
     ] = None,
@@ -81,7 +83,8 @@ def run(
     if not names and not benchmark:
         raise UsageError("name the models to choose from, such as 'dit-*' udit-s; or give --for imagenet-256")
     found = verbs.choose(
-        presets.chosen(names or ["*"]), beside=beside, benchmark=benchmark, records=records, resolution=resolution,
+        options.chosen(names or ["*"], set_), inputs=inputs or (), beside=beside, benchmark=benchmark,
+        records=records, resolution=resolution,
         device=device, dtype=dtype.value if dtype else None, batch=batch, measure=measure, budget=budget,
         file=output_file(out) if measure else None,
     )  # fmt: skip

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from enum import StrEnum
 from functools import partial
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,15 +22,25 @@ if TYPE_CHECKING:
 
 
 MOST_BYTES = 2**20 - 1  # of a step's summary, beyond which GitHub shows none of it
-_BY_SUFFIX = {".md": "markdown", ".markdown": "markdown", ".xml": "junit", ".html": "html"}
+_BY_SUFFIX = {
+    ".md": "markdown", ".markdown": "markdown", ".xml": "junit", ".html": "html", ".tex": "latex", ".csv": "csv",
+    ".json": "json",
+}  # fmt: skip
 
 
 class ReportFormat(StrEnum):
     MARKDOWN = "markdown"
+    HTML = "html"
+    RICH = "rich"
+    CSV = "csv"
+    LATEX = "latex"
+    JSON = "json"
     JUNIT = "junit"
     GITHUB_BENCHMARK = "github-benchmark"
     BENCHER = "bencher"
-    HTML = "html"
+
+
+_TABLES = (ReportFormat.RICH, ReportFormat.CSV, ReportFormat.LATEX)
 
 
 class Over(StrEnum):
@@ -47,9 +60,9 @@ def run(
     format: Annotated[
         ReportFormat | None,
         typer.Option(
-            help="Markdown for a pull request; JUnit XML; JSON of github-action-benchmark (customSmallerIsBetter) or "
-            "Bencher; or one HTML page.",
-            show_default="by the ending of --to: .md, .xml or .html; else Markdown",
+            help="Markdown for a pull request; one HTML page; the tables alone (rich, csv, latex), the records (json); "
+            "JUnit XML; JSON of github-action-benchmark (customSmallerIsBetter) or Bencher.",
+            show_default="by the ending of --to, such as .md, .html or .xml; else Markdown",
         ),
     ] = None,
     over: Annotated[
@@ -80,8 +93,13 @@ def run(
     render = _renderer(format) if over is None else _over(over, format, metric or [])
     if to and (to.suffix == ".jsonl" or str(to) in files):
         raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
+    records = _read(files)
+    if to is None and over is None and format in _TABLES:
+        _show(findings.gather(records), format)
+        return
     with doing("making the report"):
-        text = render(findings.gather(_read(files)))
+        as_records = over is None and format is ReportFormat.JSON
+        text = f"{json.dumps(records, indent=2)}\n" if as_records else render(findings.gather(records))
     if to is None:
         typer.echo(text, nl=False)
     else:
@@ -105,9 +123,26 @@ def _renderer(format: ReportFormat) -> Callable[[Findings], str]:
             from dimbench.report import dashboard
 
             return dashboard.render
+    if format in _TABLES:
+        return partial(_as_tables, form=format)
     from dimbench.report import trackers
 
     return trackers.bencher if format is ReportFormat.BENCHER else trackers.github_benchmark
+
+
+def _as_tables(findings: Findings, form: str) -> str:
+    text = StringIO()
+    with redirect_stdout(text):
+        _show(findings, form)
+    return text.getvalue()
+
+
+def _show(findings: Findings, form: str) -> None:
+    """The tables on stdout, as wide as it is."""
+    from dimbench.report import grids
+
+    for table in grids.tables(findings):
+        table.show(form)
 
 
 def _over(over: Over, format: ReportFormat, chosen: list[str]) -> Callable[[Findings], str]:

@@ -15,7 +15,6 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimbench.backbone import Backbone, example
-from dimbench.diffusion.process import find_process, mean_loss
 from dimbench.meta import shapes_only
 
 # How the backward pass may be given the inputs of each block alone, which then runs again.
@@ -55,10 +54,13 @@ class StepMacs:
     checkpointed: dict[str, int]
 
 
-def training_step(backbone: Backbone, batch: int = 1) -> StepMacs:
-    """Counted by torch's counter on a batch of `batch` images: of the loss that the network is trained on, where that
-    is known, and else of its output. Attention counts as its two products; the backward pass of a fused kernel makes
-    the scores again, which is not in it."""
+Loss = Callable[[nn.Module, Callable[..., Tensor], Tensor, torch.Generator], Tensor]
+"""Of a network, how it is called with x, t and what a form of training adds, and data x."""
+
+
+def training_step(backbone: Backbone, batch: int = 1, loss: Loss | None = None) -> StepMacs:
+    """Counted by torch's counter on a batch of `batch` images: of the `loss`, None for the sum of its output. Attention
+    counts as its two products; the backward pass of a fused kernel makes the scores again, which is not in it."""
     with shapes_only():
         model = backbone.build().train()
         x, t, given = example(backbone, batch, "meta")
@@ -67,17 +69,14 @@ def training_step(backbone: Backbone, batch: int = 1) -> StepMacs:
     def output(x: Tensor = x, t: Tensor = t, **form: Any) -> Tensor:
         return backbone.call(model, x, t, {**given, **form})
 
-    def loss() -> Tensor:
-        if not backbone.diffusion:
-            return output().sum()
-        return mean_loss(find_process(backbone.diffusion), model, output, x, torch.Generator())
-
     def step(backward: bool) -> int:
         with shapes_only(), _counter() as counter:
-            if backward:
-                loss().backward()
-            else:
+            if not backward:
                 output()
+            elif loss:
+                loss(model, output, x, torch.Generator()).backward()
+            else:
+                output().sum().backward()
         return int(counter.get_total_flops()) // 2 // batch
 
     whole, found = step(backward=True), {}

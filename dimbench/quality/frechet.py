@@ -8,6 +8,7 @@ import torch
 from scipy.linalg import lapack
 from torch import Tensor
 
+from dimbench.errors import DimbenchError
 from dimbench.quality.checks import same_dimensions
 from dimbench.quality.statistics import Statistics
 from dimbench.quality.symmetric import add_gram
@@ -18,7 +19,8 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
 
     With A = R R^T and B = S S^T the eigenvalues of A B are those of M^T M, where M = R^T S has as many rows and columns
     as the covariances have ranks: eigenvalues alone of one symmetric matrix in float64, and none of singular
-    directions, whose rounding noise has large square roots. Raises UsageError for unlike dimensions.
+    directions, whose rounding noise has large square roots. Raises UsageError for unlike dimensions,
+    DimbenchError where squares overflow.
     """
     same_dimensions(len(generated.mu), len(reference.mu))
     product = PivotedRoot.of(generated.sigma).full.T @ PivotedRoot.of(reference.sigma).full
@@ -28,6 +30,12 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     overlap = torch.linalg.eigvalsh(squares).clamp(min=0).sqrt().sum()  # of the lower half
     shift = (generated.mu - reference.mu).square().sum()
     distance = shift + generated.sigma.trace() + reference.sigma.trace() - 2 * overlap
+    if not distance.isfinite():
+        largest = max(each.abs().max().item() for side in (generated, reference) for each in (side.mu, side.sigma))
+        raise DimbenchError(
+            f"statistics as large as {largest:.3g} have no distance in float64: a file is damaged, or a model "
+            "diverged; make them again"
+        )
     return max(0.0, distance.item())  # rounding can leave -1e-13 for equal sets
 
 

@@ -3,25 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from dimbench import units
 from dimbench.report import metrics, quality, wording
 from dimbench.report.findings import GRAVE, Compared, Findings, History, Outcome, point
-from dimbench.report.tables import Cell
+from dimbench.report.tables import Cell, Table
 
 INTERVAL = "95 % interval"
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A table before it is drawn; `note` holds what is the same in all its rows."""
+    """A table before it is drawn; `note` holds what is the same in all its rows, `best` is as of a Table."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     title: str = ""
     note: str = ""
+    best: Mapping[str, str] = field(default_factory=dict)
+
+    def table(self) -> Table:
+        """Its texts."""
+        notes = [f"Conditions, where they apply: {self.note}."] if self.note else []
+        texts = [[cell.text for cell in row] for row in self.rows]
+        return Table(self.columns, texts, self.title, notes, best=self.best)
+
+
+def tables(findings: Findings) -> list[Table]:
+    """What was compared and what was measured; the warnings stand below the last."""
+    grids = [compared(findings.comparisons)] if findings.comparisons else []
+    *rest, last = (grid.table() for grid in [*grids, *measured(findings)])
+    warnings = [f"{', '.join(models)}: {text}" for text, models in findings.warnings().items()]
+    return [*rest, replace(last, notes=[*last.notes, *warnings])]
 
 
 def compared(rows: Sequence[Compared]) -> Grid:
@@ -103,7 +118,11 @@ def _measured(command: str, rows: Sequence[History], title: str) -> Grid:
         ]
         for row in rows
     ]
-    return _without_empty(Grid(columns, cells, title, wording.words(same)))
+    best = {
+        _heading(command, name, rows[0].conditions): "least" if metrics.smaller_is_better(name) else "most"
+        for name in names
+    }
+    return _without_empty(Grid(columns, cells, title, wording.words(same), best))
 
 
 def _heading(command: str, metric: str, conditions: Mapping[str, Any]) -> str:
@@ -151,4 +170,4 @@ def _without_empty(grid: Grid) -> Grid:
     """The grid without the columns in which no row has a text."""
     kept = [index for index in range(len(grid.columns)) if any(row[index].text for row in grid.rows)]
     columns = [grid.columns[index] for index in kept]
-    return Grid(columns, [[row[index] for index in kept] for row in grid.rows], grid.title, grid.note)
+    return replace(grid, columns=columns, rows=[[row[index] for index in kept] for row in grid.rows])

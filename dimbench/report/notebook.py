@@ -21,13 +21,7 @@ class Records(list[Record]):
         from dimbench.report import findings, grids  # every verb returns Records, and few are shown
 
         found = findings.gather(record.as_dict() for record in self)
-        shown = [grids.compared(found.comparisons)] if found.comparisons else []
-        parts = []
-        for grid in [*shown, *grids.measured(found)]:
-            rows = [[cell.text for cell in row] for row in grid.rows]
-            parts.append(_table(grid.columns, rows, [f"{grid.note}."] if grid.note else []))
-        warnings = [f"{', '.join(models)}: {text}" for text, models in found.warnings().items()]
-        return Markup("").join([*parts, _paragraphs(warnings)])
+        return Markup("").join(of_table(table) for table in grids.tables(found))
 
 
 @dataclass(frozen=True)
@@ -44,7 +38,7 @@ class Picture:
         Path(file).write_text(self.svg, encoding="utf-8")
 
 
-def of_table(table: Table) -> str:
+def of_table(table: Table) -> Markup:
     """A table of text as HTML, with its notes."""
     return _table(table.columns, table.rows, table.notes)
 

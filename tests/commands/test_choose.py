@@ -35,6 +35,18 @@ def test_what_is_counted_timed_and_published_stands_in_a_row(records: Path) -> N
     assert found["dit-xl2"]["fid"] == 2.27
 
 
+def test_networks_of_ones_own_are_called_as_flops_calls_them(tmp_path: Path) -> None:
+    none = tmp_path / "none.jsonl"
+    none.touch()
+    words = ("torchvision.models:vgg11", "dit-s2", "--input", "x=3x32x32", "--records", none, "--json")
+    own, dit = json.loads(dimbench("choose", *words).stdout)
+    (counted,) = json.loads(dimbench("flops", words[0], *words[2:4], "--json").stdout)
+    assert own["macs"] == counted["metrics"]["macs"]
+    assert dit["macs"] == 6055673856
+    (other, _) = json.loads(dimbench("choose", *words, "--set", "num_classes=10").stdout)
+    assert other["params"] < own["params"]
+
+
 def test_columns_and_order_are_chosen(records: Path) -> None:
     ran = dimbench(
         "choose", "dit-s2", "udit-s", "--records", records, "--columns", "macs,fid", "--sort", "macs", "--csv"

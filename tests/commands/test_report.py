@@ -28,10 +28,14 @@ def write(file: Path, *records: dict) -> Path:
 def test_every_format_goes_to_stdout_and_to_a_file(file: Path, tmp_path: Path) -> None:
     checks = {
         ReportFormat.MARKDOWN: lambda text: text.startswith("**1 regression confirmed.**"),
+        ReportFormat.HTML: lambda text: Page(text).texts["h1"] == ["dimbench report"],
+        ReportFormat.RICH: lambda text: "+12.3 %" in text and "images/s" in text,
+        ReportFormat.CSV: lambda text: [line.split(",")[0] for line in text.splitlines()] == ["model", "dit-xl2"] * 2,
+        ReportFormat.LATEX: lambda text: text.count(r"\toprule") == 2,
+        ReportFormat.JSON: lambda text: [each["command"] for each in json.loads(text)] == ["compare", "bench"],
         ReportFormat.JUNIT: lambda text: ElementTree.fromstring(text).get("failures") == "1",
         ReportFormat.GITHUB_BENCHMARK: lambda text: len(json.loads(text)) == 2,
         ReportFormat.BENCHER: lambda text: len(json.loads(text)) == 1,
-        ReportFormat.HTML: lambda text: Page(text).texts["h1"] == ["dimbench report"],
     }
     assert list(checks) == list(ReportFormat)
     for form, check in checks.items():
@@ -41,6 +45,16 @@ def test_every_format_goes_to_stdout_and_to_a_file(file: Path, tmp_path: Path) -
         out = tmp_path / "new" / form
         assert dimbench("report", file, "--format", form, "--out", out).stdout == ""
         assert out.read_text() == shown.stdout
+
+
+def test_a_table_for_a_paper_has_the_best_in_bold_and_what_is_doubtful_below(tmp_path: Path) -> None:
+    rows = [bench("dit-xl2", 0.02), {**bench("udit-s", 0.01), "warnings": ["The load was 9 of 2."]}]
+    assert dimbench("report", write(tmp_path / "r.jsonl", *rows), "--to", tmp_path / "t.tex").code == 0
+    text = (tmp_path / "t.tex").read_text()
+    assert text.count(r"\textbf{10.00 ms}") == 1
+    assert "20.00 ms" in text
+    assert r"\textbf{20.00 ms}" not in text
+    assert "udit-s: The load was 9 of 2." in text
 
 
 def test_files_of_real_records_are_read_together(tmp_path: Path) -> None:

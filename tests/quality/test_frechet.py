@@ -5,6 +5,7 @@ import pytest
 import torch
 from scipy import linalg
 
+from dimbench.errors import DimbenchError
 from dimbench.quality.frechet import frechet_distance
 from dimbench.quality.statistics import Statistics, statistics_of
 from tests.quality.sets import gaussian, normal
@@ -44,6 +45,12 @@ def test_a_set_is_at_no_distance_from_itself(rank: int | None) -> None:
 def test_the_distance_is_symmetric() -> None:
     a, b = gaussian(12), gaussian(12, seed=1)
     assert frechet_distance(a, b) == pytest.approx(frechet_distance(b, a), rel=EXACT)
+
+
+def test_statistics_whose_squares_overflow_have_no_distance() -> None:
+    far = Statistics(torch.full((3,), 1e200, dtype=torch.float64), torch.eye(3, dtype=torch.float64), None)
+    with pytest.raises(DimbenchError, match=r"statistics as large as 1e\+200 have no distance"):
+        frechet_distance(far, Statistics(torch.zeros(3, dtype=torch.float64), far.sigma, None))
 
 
 def test_one_image_repeated_is_a_point() -> None:
