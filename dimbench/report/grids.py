@@ -25,10 +25,17 @@ class Grid:
     best: Mapping[str, str] = field(default_factory=dict)
 
     def table(self) -> Table:
-        """Its texts."""
+        """Its texts, intervals of figures as ± behind them."""
         notes = [f"Conditions, where they apply: {self.note}."] if self.note else []
         texts = [[cell.text for cell in row] for row in self.rows]
-        return Table(self.columns, texts, self.title, notes, best=self.best)
+        intervals = [i for i, name in enumerate(self.columns) if name == INTERVAL and self.columns[i - 1] in self.best]
+        for cells, row in zip(texts, self.rows, strict=True):
+            for index in intervals:
+                half = row[index].key
+                cells[index - 1] += f" ± {units.share(half, 1)}" if isinstance(half, float) else ""
+        kept = [index for index in range(len(self.columns)) if index not in intervals]
+        rows = [[cells[index] for index in kept] for cells in texts]
+        return Table([self.columns[index] for index in kept], rows, self.title, notes, best=self.best)
 
 
 def tables(findings: Findings) -> list[Table]:
@@ -121,6 +128,7 @@ def _measured(command: str, rows: Sequence[History], title: str) -> Grid:
     best = {
         _heading(command, name, rows[0].conditions): "least" if metrics.smaller_is_better(name) else "most"
         for name in names
+        if name in sampled or not metrics.is_timed(name)  # without an interval chance may decide which is the best
     }
     return _without_empty(Grid(columns, cells, title, wording.words(same), best))
 
@@ -141,9 +149,11 @@ def _figure(row: History, name: str, sampled: bool) -> list[Cell]:
     figure = Cell(said + units.of_samples(few), found.value, hint=metrics.text(name, found.value, full=True))
     if not sampled:
         return [figure]
-    interval = " to ".join(metrics.text(name, bound) for bound in found.interval or ())
+    low, high = found.interval or (None, None)
+    interval = f"{metrics.text(name, low)} to {metrics.text(name, high)}" if found.interval else ""
+    half = None if low is None or high is None else (high - low) / 2 / found.value
     spread = found.quartiles[1] - found.quartiles[0] if found.quartiles else None
-    return [figure, Cell(interval), Cell("" if spread is None else metrics.text(name, spread), spread)]
+    return [figure, Cell(interval, half), Cell("" if spread is None else metrics.text(name, spread), spread)]
 
 
 def environment(findings: Findings) -> Grid:
