@@ -148,6 +148,16 @@ def find_recipe(name: str) -> Recipe:
     return names.find(name, recipes(), "recipe", "see `dimbench recipes`")
 
 
+def match_recipes(pattern: str) -> list[Recipe]:
+    """The recipe of that name, or those that a wildcard matches. UsageError where there are none."""
+    if not _is_wildcard(pattern):
+        return [find_recipe(pattern)]
+    found = [recipe for name, recipe in recipes().items() if fnmatchcase(names.folded(name), names.folded(pattern))]
+    if not found:
+        raise UsageError(f"no recipe matches {pattern!r}; see `dimbench recipes`")
+    return found
+
+
 def family_label(family: str) -> str:
     """How the field writes a family, from the label of its first variant: "DiT-S/2" is of DiT, "SDXL" of itself,
     "LTX-Video 2B" of LTX-Video; a variant without a label names its family."""

@@ -12,7 +12,7 @@ from dimbench import presets, results
 from dimbench.errors import UsageError
 from dimbench.image_size import Resolution
 from dimbench.launcher import launch
-from dimbench.progress import track
+from dimbench.progress import doing, track
 from dimbench.report.notebook import Records
 from dimbench.results import Record
 
@@ -307,6 +307,27 @@ def fid_task(
     for texts in (asked.methods, *wanted):
         asked.check_methods(texts)
     return ToDraw(asked, recipe, reference, networks, repeats, keep, planned_ranks=planned_ranks)
+
+
+def fid_shard(
+    tasks: Sequence[OnDisk | Rebuilt | ToDraw], shard: str
+) -> tuple[list[OnDisk | Rebuilt | ToDraw], dict[str, Any]]:
+    """The tasks of part `shard`, i/n, balanced by what their images execute, and what their records say of it.
+    UsageError for images that are there already, which are one row."""
+    from dimbench.bench import job_shards
+    from dimbench.quality.evaluating import ToDraw
+
+    part = job_shards.parse(shard)
+    if part.parts == 1:
+        return list(tasks), {}
+    drawn = [task for task in tasks if isinstance(task, ToDraw)]
+    if len(drawn) < len(tasks):
+        raise UsageError(f"--shard {shard} shares out models or recipes, and these images are one row; leave it out")
+    with doing("counting what each executes"):
+        costs = [task.predicted for task in drawn]
+    mine = part.numbers(costs)
+    rows = [row for task in drawn for row in task.rows]
+    return [drawn[number] for number in mine], part.note(rows, [row for number in mine for row in drawn[number].rows])
 
 
 def frontier(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -38,7 +39,11 @@ def run(
         Path | None, typer.Option(help="Images instead: a folder of pictures or an npz (arr_0).", show_default="none")
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option(help="Repeat a published FID, as `dimbench recipes` lists it.", show_default="none")
+        str | None,
+        typer.Option(
+            help="Repeat a published FID, as `dimbench recipes` lists it, or all that a wildcard matches.",
+            show_default="none",
+        ),
     ] = None,
     real: Annotated[
         bool, typer.Option("--real", help="Take real training digits for the images: the floor of the digits' FID.")
@@ -83,6 +88,7 @@ def run(
         int | None,
         typer.Option("--ranks", min=1, help="With --plan: of so many ranks.", show_default="those that run"),
     ] = None,
+    shard: options.Shard = "1/1",
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
     form: options.Format = options.Form.RICH,
@@ -105,26 +111,32 @@ def run(
     if for_ranks and not plan:
         raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")
     file = None if plan else output_file(out)
-    followed = _followed(recipe, ctx) if recipe else None
-    drawn = names or ([followed.model] if followed else [])
+    followed = _followed(recipe, ctx) if recipe else []
     asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
+    drawn = options.backbones(names, *asked) if names else [None]
+    if followed:
+        drawn = [backbone for each in followed for backbone in options.backbones([each.model], *asked)]
     if weights and len(drawn) > 1:
         raise UsageError(f"--weights {weights} cannot fit {len(drawn)} models; give one model")
     tasks = [verbs.fid_task(
-        backbone, images, rebuilt_by=autoencoder if images else None, recipe=followed, reference=reference,
+        backbone, images, rebuilt_by=autoencoder if images else None, recipe=published, reference=reference,
         extractor=extractor, inception=inception, vgg=vgg, lpips=lpips, prompts=prompts, repeats=repeats,
         keep=not stream, planned_ranks=for_ranks,
         num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
         compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
-    ) for backbone in (options.backbones(drawn, *asked) if drawn else [None])]  # fmt: skip
+    ) for backbone, published in zip_longest(drawn, followed)]  # fmt: skip
+    tasks, note = verbs.fid_shard(tasks, shard)
     if file is None:
-        for part in (part for task in tasks if ranks.here().first for part in task.plan()):
-            typer.echo(part)
+        for task in tasks if ranks.here().first else ():
+            if len(tasks) > 1:
+                typer.echo(task.name)
+            for part in task.plan():
+                typer.echo(part)
         return
     found = []
     for number, task in enumerate(tasks):
-        found.append(task.run())
+        found.append(task.run().noted(note))
         with ranks.here().once(f"records {number}") as mine:
             if mine:
                 results.append(found[-1].records, file)
@@ -141,12 +153,12 @@ def _tables(found: Sequence[Evaluated]) -> list[Table]:
     return [*repeated, *([quality.side_by_side([*sets, *floors])] if sets else [])]
 
 
-def _followed(name: str, ctx: typer.Context) -> Recipe:
-    """The recipe, once it is known that no option contradicts it."""
-    recipe = presets.find_recipe(name)
+def _followed(pattern: str, ctx: typer.Context) -> list[Recipe]:
+    """The recipes, once it is known that no option contradicts them."""
+    recipes = presets.match_recipes(pattern)
     if fixed := _given(ctx, FIXED):
-        raise UsageError(f"--{fixed} is fixed by the recipe {recipe.name}; leave it out, or give NAME instead")
-    return recipe
+        raise UsageError(f"--{fixed} is fixed by the recipe {recipes[0].name}; leave it out, or give NAME instead")
+    return recipes
 
 
 def _given(ctx: typer.Context, names: Sequence[str]) -> str | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +22,7 @@ from dimbench.quality.spread import Spread
 from dimbench.results import Record
 from dimbench.sampling import drawing, ranks, sharing
 from dimbench.sampling import request as requests
+from dimbench.sampling.image_cost import image_cost
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
@@ -47,6 +48,14 @@ class Evaluated:
     def records(self) -> list[Record]:
         """What is worth keeping."""
         return [*self.sets, self.together] if self.together else self.sets
+
+    def noted(self, note: Mapping[str, Any]) -> Evaluated:
+        """With the note among their details."""
+
+        def add(record: Record) -> Record:
+            return replace(record, details={**record.details, **note})
+
+        return replace(self, sets=[*map(add, self.sets)], together=self.together and add(self.together))
 
 
 class OnDisk:
@@ -123,6 +132,25 @@ class ToDraw:
         if self.opened is None:
             self.opened = comparing.opened_reference(self.reference, self.request.size)
         return self.opened
+
+    @property
+    def name(self) -> str:
+        return self.recipe.name if self.recipe else self.request.backbone.name
+
+    @property
+    def rows(self) -> list[list[Any]]:
+        """What tells its records from those of others."""
+        sets = [*range(self.repeats), "together"] if self.repeats > 1 else [0]
+        asked = self.request
+        return [[self.name, asked.steps, asked.cfg, asked.num_images, asked.seed, each] for each in sets]
+
+    @property
+    def predicted(self) -> float:
+        """Multiply-adds of all its images; of a run that values decide those of the plain one."""
+        backbone, settings, _ = drawing.settled(self.request)
+        on_shapes = tuple(method for method in settings.methods if not method.by_values)
+        cost = image_cost(backbone, replace(settings, methods=on_shapes), decoded=False)
+        return float(cost.macs("macs")) * self.request.num_images * self.repeats
 
     @property
     def _digits(self) -> bool:

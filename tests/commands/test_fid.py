@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dimbench import backbone, paths, presets, results
+from dimbench import backbone, paths, presets, results, verbs
 from dimbench.files import digest
 from dimbench.names import folded
 from dimbench.quality import features, repeating
@@ -425,6 +425,27 @@ def test_recipes_have_names_of_their_own_and_the_published_figures() -> None:
     assert {name: known[name].fid for name in figures} == figures
     claims = {c.fid for preset in presets.all_presets().values() for c in preset.checkpoints if c.fid}
     assert claims <= {recipe.fid for recipe in known.values()}
+
+
+def test_models_and_recipes_are_shared_out_among_jobs(tmp_path: Path) -> None:
+    words = ("fid", "dit-digits", "sit-digits", "--steps", 2, "--num-images", 20, "--random-weights")
+    parts = [tmp_path / f"{part}.jsonl" for part in (1, 2)]
+    for part, file in enumerate(parts, start=1):
+        assert dimbench(*words, "--shard", f"{part}/2", "--out", file).code == 0
+    models = [[record["model"] for record in results.read(file)] for file in parts]
+    assert sorted(models) == [["dit-digits"], ["sit-digits"]]
+    assert "of 2 rows 1 are in no file; run --shard 2/2" in refused(1, "merge", parts[0], "--out", tmp_path / "all")
+    assert dimbench("merge", *parts, "--out", tmp_path / "all.jsonl").code == 0
+    assert "these images are one row" in refused(2, "fid", "--real", "--shard", "1/2")
+    assert "no recipe matches 'xyz*'" in refused(2, "fid", "--recipe", "xyz*")
+
+
+def test_every_recipe_of_a_wildcard_falls_to_one_shard() -> None:
+    found = presets.match_recipes("udit-?-256-400k-cfg1")
+    tasks = [verbs.fid_task(recipe.model, recipe=recipe) for recipe in found]
+    shards = [verbs.fid_shard(tasks, f"{part}/2")[0] for part in (1, 2)]
+    assert sorted(task.name for shard in shards for task in shard) == sorted(recipe.name for recipe in found)
+    assert all(shards)
 
 
 def test_recipes_say_what_is_missing_here() -> None:
