@@ -34,17 +34,18 @@ def train(
     out: options.Out = None,
 ) -> None:
     """Count a training step, with its activations kept or checkpointed, and say what GPU-days many take."""
-    from dimbench import presets, verbs
+    from dimbench import presets
+    from dimbench.papers import cost_records
 
     (found,) = options.backbones([presets.one(name)], resolution, set_, inputs, None, None, False, False)
-    record = verbs.training_cost(found, iterations, batch, gpu, mfu)
+    record = cost_records.of_training(found, iterations, batch, gpu, mfu)
     emit([record], [training_costs.table(record)], output_file(out), form)
 
 
 @app.command(cls=Command)
 def claims(form: options.Format = options.Form.RICH, out: options.Out = None) -> None:
     """Check what sources print of GPU-days, and of what methods save, against counts of the networks they name."""
-    from dimbench import verbs
+    from dimbench.papers import cost_records
 
-    records = verbs.cost_claims()
+    records = cost_records.of_claims()
     emit(records, training_costs.claims(records), output_file(out), form)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from dimbench import backbone, verbs
+from dimbench import backbone
 from dimbench.counting.training_cost import training_step
 from dimbench.diffusion.process import find_process, training_passes
-from dimbench.papers import gpu_days
+from dimbench.papers import cost_records, gpu_days
 from tests.console import dimbench, refused
 
 
@@ -61,7 +61,7 @@ SMALL_STEPS = (
 @pytest.mark.parametrize("name", SMALL_STEPS)
 def test_the_passes_of_a_loss_are_those_that_bench_takes(name: str) -> None:
     found = backbone.find(name)
-    counted = verbs.training_cost(found, iterations=1, batch=1).metrics
+    counted = cost_records.of_training(found, iterations=1, batch=1).metrics
     passes = training_passes(find_process(found.diffusion), backbone.created(found))
     assert counted["step_macs_none"] / counted["forward_macs"] == pytest.approx(
         passes, rel=0.02
