@@ -16,6 +16,7 @@ from dimbench.bench import hardware
 from dimbench.bench.devices import Device
 from dimbench.bench.timing import Rules, Timed, measure
 from dimbench.files import json_object, replacing
+from dimbench.progress import say
 from dimbench.sampling.precision import DTYPES, set_precision
 
 # Sides that fill the device; the fastest counts. More only takes longer.
@@ -126,10 +127,14 @@ def store(ceilings: Ceilings) -> None:
 
 
 def load(device_name: str, threads: int | None) -> Ceilings | None:
-    """What was measured of this device, or None."""
+    """What was measured of this device, or None; a file that is damaged or of another version is named."""
+    file = _file(device_name, threads)
     try:
-        return Ceilings(**json_object(_file(device_name, threads)))
-    except (OSError, ValueError, TypeError, AttributeError):  # not there, damaged, of another version: not measured
+        return Ceilings(**json_object(file))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, AttributeError):
+        say(f"dimbench: {file} holds no rates of a device and was left out; `dimbench device` measures anew")
         return None
 
 

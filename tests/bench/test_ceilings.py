@@ -36,19 +36,21 @@ def test_every_figure_is_measured_and_reported(cpu: Device) -> None:
     assert 0 < found.launch_seconds < min(found.samples["launch"])
 
 
-def test_they_are_kept_by_device_and_threads_without_raw_samples() -> None:
+def test_they_are_kept_by_device_and_threads_without_raw_samples(capsys: pytest.CaptureFixture[str]) -> None:
     ceilings.store(replace(FOUND, samples={"copy": [1.0]}))
     assert ceilings.load(FOUND.device_name, 2) == FOUND
     assert ceilings.load(FOUND.device_name, 1) is None
     assert ceilings.load("another", 2) is None
+    assert capsys.readouterr().err == "", "what was not measured is no fault"
 
 
-def test_a_broken_file_means_not_measured() -> None:
+def test_a_broken_file_means_not_measured(capsys: pytest.CaptureFixture[str]) -> None:
     ceilings.store(FOUND)
     (file,) = (paths.cache_folder() / "devices").iterdir()
     assert isinstance(file, Path)
     file.write_text(file.read_text()[:40])
     assert ceilings.load(FOUND.device_name, 2) is None
+    assert "holds no rates of a device and was left out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("place", ["gpu", "cpu:1", "cuda:x", "cuda:99"])
