@@ -13,7 +13,7 @@ from dimbench import results, units
 from dimbench.bench import doubts, parent
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.image_size import Resolution
 from dimbench.progress import doing, stepping
 from dimbench.results import Record
@@ -45,6 +45,11 @@ def _check_here(rows: Sequence[Row]) -> None:
         found = subject.found(row)
         if row.mode == "sample":
             subject.check_run(row, found)
+        if row.mode == "train" and not found.diffusion:
+            raise UsageError(
+                f"nothing says what {found.name} was trained on, which --mode train needs; give a preset with "
+                "[diffusion], or leave --mode out"
+            )
         assert found.state is not None
 
 

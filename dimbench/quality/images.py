@@ -63,7 +63,7 @@ class Images(ABC):
         doubts = [f"{whose} images: {n:,} of {self.count:,} {what}." for what, n in found.items() if n]
         if self.others:
             kinds = f"other kinds ({', '.join(pictures.OTHERS)})"
-            doubts.append(f"{whose} images: {self.others:,} pictures of {kinds} lie beside them and were not read.")
+            doubts.append(f"{whose} images: {self.others:,} of {kinds} beside them were not read.")
         return doubts
 
 

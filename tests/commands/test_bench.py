@@ -85,6 +85,7 @@ def test_a_kernel_that_cannot_run_is_one_sentence() -> None:
         (["--budget", "0"], "budget of 0 seconds"),
         (["--mode", "train", "--steps", "3"], "--steps is for sampling"),
         (["--cfg"], "--cfg was given without --steps"),
+        (["torchvision.models:vgg11", "--input", "x=3x32x32", "--mode", "train"], "nothing says what torchvision"),
         (["--json", "--csv"], "give one format"),
         (["sit-digits", "--weights", "x.pt"], "cannot fit 2 models"),
     ],

@@ -99,7 +99,7 @@ def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path: Path) -> None
     for name in ("b.GIF", "below/c.jp2", "notes.txt"):
         (tmp_path / name).write_bytes(b"anything")
     (doubt,) = open_images(tmp_path).doubts("The")
-    assert doubt.startswith("The images: 2 pictures of other kinds (.avif, .gif,")
+    assert doubt.startswith("The images: 2 of other kinds (.avif, .gif,")
 
 
 @pytest.mark.parametrize("suffix", ["png", "jpg", "tif"])
