@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from scipy.linalg import lapack
+from scipy.linalg import blas, lapack
 from torch import Tensor
 
 from dimbench.errors import DimbenchError
 from dimbench.quality.checks import same_dimensions
+from dimbench.quality.matrix_products import add_gram
 from dimbench.quality.statistics import Statistics
-from dimbench.quality.symmetric import add_gram
 
 
 def frechet_distance(generated: Statistics, reference: Statistics) -> float:
@@ -23,7 +23,7 @@ def frechet_distance(generated: Statistics, reference: Statistics) -> float:
     DimbenchError where squares overflow.
     """
     same_dimensions(len(generated.mu), len(reference.mu))
-    product = PivotedRoot.of(generated.sigma).full.T @ PivotedRoot.of(reference.sigma).full
+    product = PivotedRoot.of(generated.sigma).transposed_by(PivotedRoot.of(reference.sigma).full)
     fewer = product if product.shape[0] > product.shape[1] else product.T
     squares = product.new_zeros(fewer.shape[1], fewer.shape[1])
     add_gram(squares, fewer.numpy())
@@ -60,3 +60,11 @@ class PivotedRoot:
         root = torch.empty_like(self.factor)
         root[self.pivots] = self.factor
         return root
+
+    def transposed_by(self, x: Tensor) -> Tensor:
+        """R^T x (r, n) of x (D, n); of the triangle only what is not zero is multiplied."""
+        rank = self.factor.shape[1]
+        first, rest = x[self.pivots[:rank]], x[self.pivots[rank:]]
+        # Fortran reads rows as columns: it multiplies x^T by the upper triangle from the right.
+        product = blas.dtrmm(1.0, self.factor[:rank].numpy().T, first.numpy().T, side=1, trans_a=1)
+        return torch.from_numpy(product.T).addmm_(self.factor[rank:].T, rest)

@@ -8,6 +8,7 @@ from torch import Tensor
 from dimbench.errors import UsageError
 from dimbench.quality.checks import checked_pair
 from dimbench.quality.feature_rows import Table, mean_of
+from dimbench.quality.matrix_products import inner_products
 from dimbench.sampling.ranks import ALONE, Ranks
 
 NEIGHBOURS = 3
@@ -75,13 +76,14 @@ class Cloud:
         """(N,) squared distances to the k-th neighbour; the nearest of all is the feature itself."""
         lower, nearest = self._candidates(k + 1 + SPARE, here)
         radii = torch.zeros_like(self.squares)
+        doubtful = [torch.empty(0, dtype=torch.long)]
         for part in here.share(self.slices(GATHERED)):
-            differences = self.features[part][:, None].double() - self.features[nearest[part]]
+            differences = self.features[nearest[part]].double().sub_(self.features[part].double()[:, None])
             radii[part] = differences.square_().sum(dim=2).kthvalue(k + 1).values
             # Any that was left out is further than `lower`, which settles most rows.
-            doubtful = (radii[part] > lower[part]).nonzero().flatten() + part.start
-            for rows in doubtful.split(ROWS):
-                radii[rows] = self.squared_distances(rows, self).kthvalue(k + 1).values.clamp_(min=0)
+            doubtful.append((radii[part] > lower[part]).nonzero().flatten() + part.start)
+        for rows in torch.cat(doubtful).split(ROWS):
+            radii[rows] = self.squared_distances(rows, self).kthvalue(k + 1).values.clamp_(min=0)
         return here.total(radii)
 
     def _candidates(self, count: int, here: Ranks) -> tuple[Tensor, Tensor]:
@@ -101,7 +103,7 @@ class Cloud:
         for number, rows in here.share(list(enumerate(tiles))):
             left = self.rows(rows, torch.float32)
             for columns in tiles[: number + 1]:
-                products = left @ self.rows(columns, torch.float32).T
+                products = inner_products(left, self.rows(columns, torch.float32))
                 keep(rows, columns, products)
                 if rows != columns:
                     keep(columns, rows, products.T)
@@ -122,7 +124,7 @@ def _shares_within(a: Cloud, radii_a: Tensor, b: Cloud, radii_b: Tensor, here: R
     for rows in here.share(a.slices(TILE)):
         left = a.rows(rows, torch.float32)
         for columns in b.slices(TILE):
-            products = left @ b.rows(columns, torch.float32).T
+            products = inner_products(left, b.rows(columns, torch.float32))
             within_b = torch.sub(offset_b[columns], products, alpha=2).amin(dim=1)
             within_a = torch.sub(offset_a[rows, None], products, alpha=2).amin(dim=0)
             best_a[rows] = torch.minimum(best_a[rows], within_b)

@@ -10,13 +10,14 @@ from torch import Tensor
 
 from dimbench.errors import UsageError
 from dimbench.quality.checks import at_least, checked
-from dimbench.quality.symmetric import add_gram
+from dimbench.quality.matrix_products import add_gram
 
 # What float32 leaves of a covariance, summed or stored, relative to its largest entry, its trace, its largest variance.
 SYMMETRIC = 1e-5
 SEMIDEFINITE = 1e-6
 RANK = 1e-6
-ROWS = 512  # features converted to float64 at once
+ROWS = 1024  # features converted to float64 at once
+TILE = 256  # rows of a covariance at once
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,10 @@ class RunningStatistics:
             )
         rows = features.numpy()
         mean = rows.mean(axis=0, dtype=np.float64)
+        around = np.empty((min(ROWS, len(rows)), rows.shape[1]))
         for start in range(0, len(rows), ROWS):
-            add_gram(self.scatter, rows[start : start + ROWS] - mean)
+            part = rows[start : start + ROWS]
+            add_gram(self.scatter, np.subtract(part, mean, out=around[: len(part)]))
         self._shift(len(rows), torch.from_numpy(mean))
 
     def merge(self, other: RunningStatistics) -> None:
@@ -90,11 +93,13 @@ class RunningStatistics:
     def result(self) -> Statistics:
         """Mean and unbiased covariance. Raises UsageError for fewer than 2 images."""
         at_least(2, self.n)
-        sigma = self.scatter / (self.n - 1)
-        for part in torch.arange(len(sigma)).split(ROWS):
-            above, rows = slice(0, int(part[0])), slice(int(part[0]), int(part[-1]) + 1)
-            sigma[above, rows] = sigma[rows, above].T
-            sigma[rows, rows] = sigma[rows, rows].tril() + sigma[rows, rows].tril(-1).T
+        sigma = torch.empty_like(self.scatter)
+        for start in range(0, len(sigma), TILE):
+            above, rows = slice(0, start), slice(start, start + TILE)
+            left = self.scatter[rows, : start + TILE] / (self.n - 1)
+            own = left[:, start:].tril()
+            sigma[rows, above], sigma[above, rows] = left[:, above], left[:, above].T
+            sigma[rows, rows] = own + own.tril(-1).T
         return Statistics(self.mean.clone(), sigma, self.n)
 
 
