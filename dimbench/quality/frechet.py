@@ -10,8 +10,8 @@ from torch import Tensor
 
 from dimbench.errors import DimbenchError
 from dimbench.quality.checks import same_dimensions
-from dimbench.quality.matrix_products import add_gram
 from dimbench.quality.statistics import Statistics
+from dimbench.quality.symmetric import add_gram
 
 
 def frechet_distance(generated: Statistics, reference: Statistics) -> float:

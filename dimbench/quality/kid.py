@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from dimbench.errors import UsageError
+from dimbench.kernels import onednn
 from dimbench.quality.checks import checked_pair
 from dimbench.quality.feature_rows import Table, mean_of
-from dimbench.quality.matrix_products import inner_products
 from dimbench.sampling.ranks import ALONE, Ranks
 
 SUBSETS = 100
@@ -99,5 +99,5 @@ def _within(x: Near) -> Tensor:
 
 def _kernel(x: Near, y: Near) -> Tensor:
     """(x.y / D + 1)^3 in float64."""
-    products = inner_products(x.near, y.near).double()
+    products = onednn.linear(x.near, y.near).double()
     return products.div_(x.near.shape[1]).add_(x.rest[:, None] + 1).add_(y.rest).pow_(3)

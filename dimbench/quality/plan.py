@@ -59,13 +59,14 @@ def measured_step(ready: Drawing, extractor: Extractor | None, clock: Clock = pe
     weights."""
     import torch
 
+    from dimbench.kernels import onednn
     from dimbench.sampling.sample_noise import SampleNoise
 
     made, run = ready.batches, ready.batches.run
 
     def call(n: int) -> torch.Tensor:
         noise = SampleNoise(0, range(n), made.device)
-        with torch.inference_mode():
+        with torch.inference_mode(), onednn.linear_layers():
             return run.once(noise)
 
     fixed = ready.request.compile or ready.request.cuda_graph  # other numbers would be compiled or recorded for nothing

@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from dimbench.errors import UsageError
+from dimbench.kernels import onednn
 from dimbench.quality.checks import checked_pair
 from dimbench.quality.feature_rows import Table, mean_of
-from dimbench.quality.matrix_products import inner_products
 from dimbench.sampling.ranks import ALONE, Ranks
 
 NEIGHBOURS = 3
@@ -103,7 +103,7 @@ class Cloud:
         for number, rows in here.share(list(enumerate(tiles))):
             left = self.rows(rows, torch.float32)
             for columns in tiles[: number + 1]:
-                products = inner_products(left, self.rows(columns, torch.float32))
+                products = onednn.linear(left, self.rows(columns, torch.float32))
                 keep(rows, columns, products)
                 if rows != columns:
                     keep(columns, rows, products.T)
@@ -124,7 +124,7 @@ def _shares_within(a: Cloud, radii_a: Tensor, b: Cloud, radii_b: Tensor, here: R
     for rows in here.share(a.slices(TILE)):
         left = a.rows(rows, torch.float32)
         for columns in b.slices(TILE):
-            products = inner_products(left, b.rows(columns, torch.float32))
+            products = onednn.linear(left, b.rows(columns, torch.float32))
             within_b = torch.sub(offset_b[columns], products, alpha=2).amin(dim=1)
             within_a = torch.sub(offset_a[rows, None], products, alpha=2).amin(dim=0)
             best_a[rows] = torch.minimum(best_a[rows], within_b)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from dimbench.errors import UsageError
 from dimbench.quality.checks import at_least, checked
-from dimbench.quality.matrix_products import add_gram
+from dimbench.quality.symmetric import add_gram
 
 # What float32 leaves of a covariance, summed or stored, relative to its largest entry, its trace, its largest variance.
 SYMMETRIC = 1e-5

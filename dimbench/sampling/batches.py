@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dimbench.kernels import onednn
 from dimbench.sampling.pipeline import one_behind
 from dimbench.sampling.run import Run
 from dimbench.sampling.sample_noise import SampleNoise
@@ -76,7 +77,7 @@ class Batches:
             def on_step(k: int, place: int = place) -> None:
                 on_batches(place + min(k, steps - 1) / steps)
 
-            with torch.inference_mode():
+            with torch.inference_mode(), onednn.linear_layers():
                 x = self.run.sample(noise, on_step)
             self.drawn.network_calls = self.run.calls
             yield index, x.cpu()
