@@ -42,6 +42,8 @@ _MOVES = frozenset(
     randn repeat roll scalar_tensor scatter select slice slice_scatter split split_with_sizes squeeze stack t transpose
     unbind unfold unsqueeze view where zero zeros zeros_like""".split()  # noqa: SIM905
 )
+# operators that do the work of two in one pass over their numbers
+_PARTS = {"addcmul": ("mul", "add"), "addcdiv": ("div", "add")}
 # norms, and where among their arguments the gain stands
 _GAINS = {"native_batch_norm": 1, "native_group_norm": 1, "native_layer_norm": 2}
 # methods that take a number out of a tensor
@@ -298,7 +300,8 @@ class _Operators(ShapesOnly):
             gained = elements if name in _GAINS and args[_GAINS[name]] is not None else 0
             if name == "native_batch_norm" and not args[5]:
                 operator = "frozen_batch_norm"
-            self.ledger.add(operator, 0, elements, kind=Booking.UNCOUNTED, gained=gained)
+            for part in _PARTS.get(operator, (operator,)):
+                self.ledger.add(part, 0, elements, kind=Booking.UNCOUNTED, gained=gained)
 
 
 def plain_name(name: str) -> str:

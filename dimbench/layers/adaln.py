@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import ClassVar
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,13 +33,18 @@ def bare_modulation(width: int, outputs: int) -> nn.Sequential:
 
 
 def for_tokens(vector: Tensor) -> Tensor:
-    """(N, D) as (N, 1, D); (N, T, D) as it is."""
+    """(N, D) as (N, 1, D); (N, T, D) and (N, C, 1, 1) as they are."""
     return vector[:, None] if vector.ndim == 2 else vector
 
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (1 + scale) + shift."""
-    return x * (1 + for_tokens(scale)) + for_tokens(shift)
+    """x (1 + scale) + shift of tokens (N, T, D), or of (N, C, h, w) by (N, C, 1, 1); in one pass over them."""
+    return torch.addcmul(for_tokens(shift), x, 1 + for_tokens(scale))
+
+
+def gated(x: Tensor, gate: Tensor, branch: Tensor) -> Tensor:
+    """x + gate branch, as `modulate`."""
+    return torch.addcmul(x, for_tokens(gate), branch)
 
 
 def plain_norm(x: Tensor) -> Tensor:
@@ -75,8 +81,8 @@ class AdaLNZeroBlock(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor, *attended: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, dim=-1)
-        x = x + for_tokens(gate_a) * self.attn(modulate(self.norm1(x), shift_a, scale_a), *attended)
-        return x + for_tokens(gate_m) * self.mlp(modulate(self.norm2(x), shift_m, scale_m))
+        x = gated(x, gate_a, self.attn(modulate(self.norm1(x), shift_a, scale_a), *attended))
+        return gated(x, gate_m, self.mlp(modulate(self.norm2(x), shift_m, scale_m)))
 
 
 class AdaLNFinalLayer(nn.Module):

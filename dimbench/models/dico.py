@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
-from dimbench.layers.adaln import modulation, plain_norm
+from dimbench.layers.adaln import gated, modulate, modulation, plain_norm
 from dimbench.layers.embed import TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.named import named
@@ -69,11 +69,6 @@ def channel_norm(x: Tensor) -> Tensor:
     return plain_norm(x.movedim(1, -1)).movedim(-1, 1)
 
 
-def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """x (1 + scale) + shift for x (N, C, h, w), with shift and scale (N, C, 1, 1)."""
-    return x * (1 + scale) + shift
-
-
 class Block(nn.Module):
     """Depthwise convolution and channel attention, then a feed-forward network; each modulated and gated."""
 
@@ -89,9 +84,9 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c)[..., None, None].chunk(6, dim=1)
-        a = F.gelu(self.conv2(self.conv1(modulated(channel_norm(x), shift_a, scale_a))))
-        x = x + gate_a * self.conv3(a * self.ca(a))
-        return x + gate_m * self.conv5(F.gelu(self.conv4(modulated(channel_norm(x), shift_m, scale_m))))
+        a = F.gelu(self.conv2(self.conv1(modulate(channel_norm(x), shift_a, scale_a))))
+        x = gated(x, gate_a, self.conv3(a * self.ca(a)))
+        return gated(x, gate_m, self.conv5(F.gelu(self.conv4(modulate(channel_norm(x), shift_m, scale_m)))))
 
 
 class Resample(nn.Module):
@@ -134,7 +129,7 @@ class FinalLayer(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift, scale = self.adaLN_modulation(c)[..., None, None].chunk(2, dim=1)
-        return self.out_proj(modulated(channel_norm(x), shift, scale))
+        return self.out_proj(modulate(channel_norm(x), shift, scale))
 
 
 class DiCo(nn.Module):

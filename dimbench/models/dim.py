@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
-from dimbench.layers.adaln import modulate
+from dimbench.layers.adaln import gated, modulate
 from dimbench.layers.embed import PatchEmbed, sinusoid, unpatchify
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mamba import Mixer, StepProjection
@@ -235,7 +235,7 @@ class Block(nn.Module):
             h = self.skip_linear(h, skip)
         h = h.index_select(1, move)
         shift, scale, gate = (self.scale_shift_table + condition).unbind(1)
-        return h + (1 + gate[:, None]) * self.attn1(modulate(self.norm1(h), shift, scale))
+        return gated(h, 1 + gate, self.attn1(modulate(self.norm1(h), shift, scale)))
 
 
 class DiM(nn.Module):

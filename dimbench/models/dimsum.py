@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
-from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock, modulate, modulation
+from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock, gated, modulate, modulation
 from dimbench.layers.attention import SelfAttention, attend, split_heads
 from dimbench.layers.drop_path import drop_path
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
@@ -111,7 +111,7 @@ class ScanBranch(nn.Module):
     def mixed(self, u: Tensor, c: Tensor) -> Tensor:
         """The branch on tokens in scan order."""
         shift, scale, gate = self.adaLN_modulation(c).chunk(3, dim=-1)
-        return u + gate[:, None] * self.mixer(modulate(u, shift, scale))
+        return gated(u, gate, self.mixer(modulate(u, shift, scale)))
 
 
 class SpatialBranch(ScanBranch):
@@ -178,7 +178,7 @@ class Block(nn.Module):
         spatial, wavelet = u.chunk(2, dim=-1)
         x = u + self.proj(self.spatial_mamba(spatial, c), self.freq_mamba(wavelet, c))
         shift, scale, gate = self.adaLN_modulation(c).chunk(3, dim=-1)
-        x = x + gate[:, None] * self.mlp(modulate(self.norm_2(x), shift, scale))
+        x = gated(x, gate, self.mlp(modulate(self.norm_2(x), shift, scale)))
         return x, residual
 
 

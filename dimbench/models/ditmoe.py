@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from dimbench.errors import UsageError
 from dimbench.layers import initial
-from dimbench.layers.adaln import EPS, AdaLNFinalLayer, modulate, modulation, plain_norm
+from dimbench.layers.adaln import EPS, AdaLNFinalLayer, gated, modulate, modulation, plain_norm
 from dimbench.layers.attention import SelfAttention, attend, split_heads
 from dimbench.layers.auxiliary import with_loss
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
@@ -174,8 +174,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, dim=-1)
-        x = x + gate_a[:, None] * self.attn(modulate(plain_norm(x), shift_a, scale_a))
-        return x + gate_m[:, None] * self.moe(modulate(plain_norm(x), shift_m, scale_m))
+        x = gated(x, gate_a, self.attn(modulate(plain_norm(x), shift_a, scale_a)))
+        return gated(x, gate_m, self.moe(modulate(plain_norm(x), shift_m, scale_m)))
 
 
 class DiTMoE(nn.Module):

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dimbench.errors import UsageError
 from dimbench.layers import initial
-from dimbench.layers.adaln import AdaLNFinalLayer, modulate, modulation, plain_norm
+from dimbench.layers.adaln import AdaLNFinalLayer, gated, modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.auxiliary import with_loss
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
@@ -199,16 +199,16 @@ class Block(nn.Module):
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = self.adaLN_modulation(c).chunk(6, dim=-1)
         whole = modulate(plain_norm(x), shift_a, scale_a)
         if time is None:
-            x = x + gate_a[:, None] * self.attn(whole)
-            return x + gate_m[:, None] * self.mlp(modulate(plain_norm(x), shift_m, scale_m))
+            x = gated(x, gate_a, self.attn(whole))
+            return gated(x, gate_m, self.mlp(modulate(plain_norm(x), shift_m, scale_m)))
         if masks is not None:
             heads = with_first(decided(self.attn_rate(time), self.training))
             groups = with_first(decided(self.mlp_rate(time), self.training))
-            x = x + gate_a[:, None] * self.attn(whole, heads)
+            x = gated(x, gate_a, self.attn(whole, heads))
             tokens = decided(self.token_selection(x), self.training)
             masks.append((heads, groups, tokens))
-            return x + tokens * gate_m[:, None] * self.mlp(modulate(plain_norm(x), shift_m, scale_m), groups)
-        x = x + gate_a[:, None] * self.attn(whole, heads=kept_groups(self.attn_rate(time[:1])[0]))
+            return gated(x, tokens * gate_m[:, None], self.mlp(modulate(plain_norm(x), shift_m, scale_m), groups))
+        x = gated(x, gate_a, self.attn(whole, heads=kept_groups(self.attn_rate(time[:1])[0])))
         places = kept_places(self.token_selection(x).flatten())
         images, tokens = places // x.shape[1], x.flatten(0, 1)
         normed = plain_norm(tokens[places]) * (1 + scale_m[images]) + shift_m[images]

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dimbench.errors import UsageError
 from dimbench.layers import initial
-from dimbench.layers.adaln import AdaLNFinalLayer, modulate, modulation, plain_norm
+from dimbench.layers.adaln import AdaLNFinalLayer, gated, modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
@@ -187,8 +187,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, c: Tensor, common: Tensor | float, rotation: Tensor, mask: Tensor | None) -> Tensor:
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (self.adaLN_modulation(c) + common).chunk(6, dim=-1)
-        x = x + gate_a[:, None] * self.attn(modulate(plain_norm(x), shift_a, scale_a), rotation, mask)
-        return x + gate_m[:, None] * self.mlp(modulate(plain_norm(x), shift_m, scale_m))
+        x = gated(x, gate_a, self.attn(modulate(plain_norm(x), shift_a, scale_a), rotation, mask))
+        return gated(x, gate_m, self.mlp(modulate(plain_norm(x), shift_m, scale_m)))
 
 
 class FiT(nn.Module):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from dimbench.errors import UsageError
 from dimbench.layers import initial
-from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock, Norm, for_tokens, modulation
+from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock, Norm, for_tokens, gated, modulation
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.lightning import lightning_block, token_norm
@@ -81,8 +81,8 @@ class ScaledBlock(AdaLNZeroBlock):
 
     def forward(self, x: Tensor, c: Tensor, *attended: Tensor) -> Tensor:
         scale_a, gate_a, scale_m, gate_m = map(for_tokens, self.adaLN_modulation(c).chunk(4, dim=-1))
-        x = x + gate_a * self.attn(self.norm1(x) * (1 + scale_a), *attended)
-        return x + gate_m * self.mlp(self.norm2(x) * (1 + scale_m))
+        x = gated(x, gate_a, self.attn(self.norm1(x) * (1 + scale_a), *attended))
+        return gated(x, gate_m, self.mlp(self.norm2(x) * (1 + scale_m)))
 
 
 class LightningDiT(nn.Module):

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
-from dimbench.layers.adaln import EPS, AdaLNFinalLayer, Norm, PlainNorm, modulate, modulation
+from dimbench.layers.adaln import EPS, AdaLNFinalLayer, Norm, PlainNorm, gated, modulate, modulation
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, dropped, sincos_2d, unpatchify
 from dimbench.layers.inputs import Given, class_conditional, random_rows
@@ -150,8 +150,8 @@ class Stream(nn.Module):
         """The stream behind the block."""
         _, _, gate_a, shift_m, scale_m, gate_m = parts
         assert self.attn.proj is not None
-        x = x + gate_a[:, None] * self.attn.proj(attended)
-        return x + gate_m[:, None] * self.mlp(modulate(self.norm2(x), shift_m, scale_m))
+        x = gated(x, gate_a, self.attn.proj(attended))
+        return gated(x, gate_m, self.mlp(modulate(self.norm2(x), shift_m, scale_m)))
 
 
 class JointBlock(nn.Module):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from dimbench.errors import UsageError
 from dimbench.layers import initial
-from dimbench.layers.adaln import modulate, plain_norm
+from dimbench.layers.adaln import gated, modulate, plain_norm
 from dimbench.layers.attention import SelfAttention, attend, split_heads
 from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, sinusoid, unpatchify
 from dimbench.layers.inputs import Given, random_rows
@@ -119,9 +119,9 @@ class Block(nn.Module):
     def forward(self, x: Tensor, text: Tensor, mask: Tensor | None, modulation: Tensor) -> Tensor:
         """modulation (N, 6, D) is that of all blocks, to which this one adds its table."""
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (self.scale_shift_table + modulation).unbind(1)
-        x = x + gate_a[:, None] * self.attn(modulate(plain_norm(x), shift_a, scale_a))
+        x = gated(x, gate_a, self.attn(modulate(plain_norm(x), shift_a, scale_a)))
         x = x + self.cross_attn(x, text, mask)
-        return x + gate_m[:, None] * self.mlp(modulate(plain_norm(x), shift_m, scale_m))
+        return gated(x, gate_m, self.mlp(modulate(plain_norm(x), shift_m, scale_m)))
 
 
 class FinalLayer(nn.Module):

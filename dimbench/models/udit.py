@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
-from dimbench.layers.adaln import modulate, modulation, plain_norm
+from dimbench.layers.adaln import gated, modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
@@ -262,8 +262,8 @@ class Block(nn.Module):
         layers = (self.adaLN_modulation1, self.attn1, self.mlp1), (self.adaLN_modulation2, self.attn2, self.mlp2)
         for adaln, attn, mlp in layers:
             shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = adaln(c).chunk(6, dim=-1)
-            x = x + gate_a[..., None, None] * attn(modulated_norm(x, shift_a, scale_a), rotation)
-            x = x + gate_m[..., None, None] * mlp(modulated_norm(x, shift_m, scale_m))
+            x = gated(x, gate_a[..., None, None], attn(modulated_norm(x, shift_a, scale_a), rotation))
+            x = gated(x, gate_m[..., None, None], mlp(modulated_norm(x, shift_m, scale_m)))
         return x
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from dimbench.errors import UsageError
 from dimbench.layers import initial
-from dimbench.layers.adaln import modulate, modulation, plain_norm
+from dimbench.layers.adaln import gated, modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.drop_path import drop_path
 from dimbench.layers.embed import LabelEmbedder, PatchEmbed, TimestepEmbedder, sincos_2d, unpatchify
@@ -170,10 +170,10 @@ class Block(nn.Module):
         residual = added.float() if residual is None else residual + added
         x = self.norm(residual).to(x.dtype)
         shift, scale, gate, *of_text = self.adaLN_modulation(c).chunk(3 if text is None else 6, dim=-1)
-        x = x + gate[:, None] * self.mixer(modulate(x, shift, scale))
+        x = gated(x, gate, self.mixer(modulate(x, shift, scale)))
         if text is not None:
             shift, scale, gate = of_text
-            x = x + gate[:, None] * self.msa(modulate(plain_norm(x), shift, scale), text)
+            x = gated(x, gate, self.msa(modulate(plain_norm(x), shift, scale), text))
         return x, residual
 
 

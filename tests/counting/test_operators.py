@@ -459,6 +459,14 @@ def test_transforms_gates_and_samplers_are_no_products() -> None:
     assert any("fft" in name for name in bill.uncounted)
 
 
+@both
+def test_two_operators_in_one_pass_are_booked_as_two(device: str) -> None:
+    x = torch.ones(3, 4)
+    apart = bill_of(lambda x: x + x[0] * x + x / x, x, device=device)
+    at_once = bill_of(lambda x: torch.addcdiv(torch.addcmul(x, x[0], x), x, x), x, device=device)
+    assert at_once.uncounted == apart.uncounted == {"mul": (1, 12), "add": (2, 24), "div": (1, 12)}
+
+
 def test_the_rule_says_how_complex_numbers_count() -> None:
     assert "four" in RULES["macs"].says
 
