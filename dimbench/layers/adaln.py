@@ -66,8 +66,9 @@ class AdaLNZeroBlock(nn.Module):
     """The DiT block: attention and feed-forward network, each normed, modulated and gated by the condition. What the
     attention needs besides its tokens is handed through."""
 
-    read_by_one: ClassVar[Mapping[str, str]] = {"attn": "norm1", "mlp": "norm2"}
-    """By the branch the norm that nothing else reads."""
+    serving: ClassVar[Mapping[str, tuple[str, int]]] = {"attn": ("norm1", 2), "mlp": ("norm2", 5)}
+    """By the branch the norm that nothing else reads, and which part of the modulation is its gate; the last part is
+    one."""
 
     def __init__(
         self, width: int, attn: nn.Module, mlp: nn.Module, norm: Norm = PlainNorm, made: Modulation = modulation

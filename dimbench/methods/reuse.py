@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,8 @@ from dimbench.methods.pace import Pace
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from dimbench.layers.adaln import AdaLNZeroBlock
 
 _SELF = re.compile(r"attn1?")
 _BRANCH = re.compile(r"(attn|mlp|ff|spatial_mamba|freq_mamba|mixer|proj)\d*")
@@ -87,30 +89,66 @@ class Reused:
         return output
 
 
-def _norms_of(network: nn.Module) -> dict[nn.Module, nn.Module]:
-    """By the branch of a block the norm that nothing else reads, where blocks say so."""
-    return {
-        block.get_submodule(branch): block.get_submodule(norm)
-        for block in network.modules()
-        for branch, norm in getattr(block, "read_by_one", {}).items()
-    }
+@contextmanager
+def _unread(block: AdaLNZeroBlock, reused: Mapping[str, Reused], pace: Pace) -> Iterator[None]:
+    """Inside, what only the `reused` branches of a block read is not computed where they do not look at it: their norms
+    are those of one token, and of the modulation the gates alone are computed."""
+    with ExitStack() as stack:
+        idle = {name: _idle(block.get_submodule(name), each, pace) for name, each in reused.items()}
+        for name, unread in idle.items():
+            norm = block.get_submodule(block.serving[name][0])
+            stack.enter_context(replaced(norm, _of_one_token(norm.forward, unread)))
+        if idle.keys() == block.serving.keys():
+            gates = [gate for _, gate in block.serving.values()]
+            modulation = block.adaLN_modulation
+            unread = lambda: all(each() for each in idle.values())  # noqa: E731
+            stack.enter_context(replaced(modulation, _of_gates(modulation, gates, unread)))
+        yield
 
 
-def _unread(norm: nn.Module, part: nn.Module, reused: Reused) -> Callable[[Tensor], Tensor]:
-    """The norm, of one token alone where `part` is `reused` and does not look at it."""
-    forward = norm.forward
-    return lambda x: forward(x if reused.pace.computed or part.forward is not reused else x[:, :1])
+def _idle(part: nn.Module, reused: Reused, pace: Pace) -> Callable[[], bool]:
+    """Whether a part neither computes nor is looked at by another method."""
+    return lambda: part.forward is reused and not pace.computed
+
+
+def _of_one_token(norm: Callable[[Tensor], Tensor], unread: Callable[[], bool]) -> Callable[[Tensor], Tensor]:
+    return lambda x: norm(x[:, :1] if unread() else x)
+
+
+def _of_gates(modulation: nn.Sequential, gates: list[int], unread: Callable[[], bool]) -> Callable[[Tensor], Tensor]:
+    """The modulation, zero but for its gates where the rest is unread and no method has changed its weights."""
+    from torch import nn
+    from torch.nn import functional
+
+    forward, linear = modulation.forward, modulation[-1]
+    assert isinstance(linear, nn.Linear)
+    width = linear.out_features // (max(gates) + 1)
+
+    def parts(c: Tensor) -> Tensor:
+        if not unread() or "forward" in vars(linear) or type(linear.weight) is not nn.Parameter:
+            return forward(c)
+        h = modulation[:-1](c)
+        found = h.new_zeros(*h.shape[:-1], linear.out_features)
+        for gate in gates:
+            rows = slice(gate * width, (gate + 1) * width)
+            found[..., rows] = functional.linear(h, linear.weight[rows], linear.bias[rows])
+        return found
+
+    return parts
 
 
 @contextmanager
 def reusing(method: Method, network: nn.Module, parts: list[nn.Module], every: int, order: int = 0) -> Iterator[OnStep]:
     """Inside, each of the `parts` of `network` is Reused."""
-    pace, norms = Pace(every, most=order + 1), _norms_of(network)
+    from dimbench.layers.adaln import AdaLNZeroBlock
+
+    pace = Pace(every, most=order + 1)
     with ExitStack() as stack:
         stack.enter_context(pace.over(method, network))
-        for part in parts:
-            reused = Reused(part.forward, pace, order)
-            stack.enter_context(replaced(part, reused))
-            if norm := norms.get(part):
-                stack.enter_context(replaced(norm, _unread(norm, part, reused)))
+        reused = {part: Reused(part.forward, pace, order) for part in parts}
+        for part, forward in reused.items():
+            stack.enter_context(replaced(part, forward))
+        for block in (each for each in network.modules() if isinstance(each, AdaLNZeroBlock)):
+            named = {name: reused.get(block.get_submodule(name)) for name in block.serving}
+            stack.enter_context(_unread(block, {name: each for name, each in named.items() if each}, pace))
         yield pace.tell

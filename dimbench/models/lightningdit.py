@@ -3,7 +3,9 @@ positions, on latents of 32 channels and one place per 16 x 16 pixels."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -74,6 +76,8 @@ class Config:
 
 class ScaledBlock(AdaLNZeroBlock):
     """The DiT block without shifts."""
+
+    serving: ClassVar[Mapping[str, tuple[str, int]]] = {"attn": ("norm1", 1), "mlp": ("norm2", 3)}
 
     def __init__(self, width: int, attn: nn.Module, mlp: nn.Module, norm: Norm) -> None:
         super().__init__(width, attn, mlp, norm)

@@ -19,6 +19,7 @@ from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
 from dimbench.layers import adaln
+from dimbench.methods import reuse
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.guiding import Guided
 from dimbench.methods.pace import Pace
@@ -127,6 +128,7 @@ def test_fora_computes_the_branches_once_in_every_steps(method: str, steps: int,
     found = backbone.find("dit-s2")
     width, tokens, depth = 384, 256, 12
     branches = depth * (12 * tokens * width**2 + 2 * tokens**2 * width)  # attention's 4 + mlp's 8, scores and values
+    branches += depth * 4 * width**2  # of the modulation the gates alone remain
     plain = count("dit-s2", steps)
     assert plain - count("dit-s2", steps, method) == 2 * (steps - computed) * branches
     assert found.name == "dit-s2"
@@ -144,9 +146,23 @@ def test_norms_of_branches_that_are_reused_see_one_token(
     assert seen.count(16) == 4 + 4 * 12 - of_one  # and one behind the last
 
 
+@pytest.mark.parametrize(
+    "name", ["dit-digits", "lightningdit-b1,input_size=4,hidden_size=32,num_heads=2,wo_shift=True"]
+)
+@pytest.mark.parametrize("texts", [["fora"], ["taylor"], ["fora", "fake-w8a8"], ["fake-w8a8", "fora"]])
+def test_gates_alone_are_those_of_the_whole_modulation(
+    name: str, texts: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, network = nowhere_zero(backbone.find(name))
+    alone = drawn(found, network, *texts)
+    monkeypatch.setattr(reuse, "_of_gates", lambda modulation, gates, unread: modulation.forward)
+    whole = drawn(found, network, *texts)
+    assert torch.allclose(alone, whole, rtol=0, atol=1e-5 * whole.abs().max().item())  # rounding over seven steps
+
+
 def test_a_solver_that_asks_several_times_per_step_reuses_by_steps() -> None:
     plain = count("sit-digits", 7, cfg=1.0)  # Heun: six steps of two calls
-    branches = 6 * (12 * 16 * 96**2 + 2 * 16**2 * 96)
+    branches = 6 * (12 * 16 * 96**2 + 2 * 16**2 * 96 + 4 * 96**2)
     assert plain - count("sit-digits", 7, "fora", cfg=1.0) == 2 * 4 * branches
 
 
