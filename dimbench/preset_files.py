@@ -26,13 +26,29 @@ _FAMILY = {
     "family": str, "paper": str, "arxiv": str, "year": int, "backbone": str, "resolution": int, "latent_stride": int,
     "latent": dict, "diffusion": dict, "sampling": dict, "text_encoders": dict, "inputs": list, "variants": dict,
 }  # fmt: skip
+# A table of one process may hold what only another reads: a family's are those of its variants too.
+_DIFFUSION = {
+    "process": str, "sampler": str, "path": str, "prediction": str, "noise_schedule": str, "grid": str,
+    "diffusion_steps": int, "noise_at": int, "guided_channels": int, "null_label": int, "latents_per_token": int,
+    "many_steps": int, "most_tokens": int, "strided": bool, "clip": bool, "sigma_small": bool, "shift_training": bool,
+    "cosine": bool, "clamp": float, "stop": float, "shift": float, "terminal": float, "noise_scale": float,
+    "time_scale": float, "mean": float, "std": float, "apart": float, "power": float, "shift_by_steps": list,
+    "shift_by_tokens": list, "at_few_steps": list, "guided_interval": dict, "upsampled": dict,
+}  # fmt: skip
+_INTERVAL = {"low": float, "high": float, "ends": bool}
+_NEEDED = {
+    "gaussian": (), "transport": ("path", "prediction"), "stable-diffusion": (), "variance-preserving": (), "flow": (),
+    "mean-flow": (), "improved-mean-flow": (),
+}  # fmt: skip
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _ENTRY: dict[str, type] = {
     f.name: {"int": int, "bool": bool, "str": str}.get(str(f.type), dict)
     for record in (Claim, Checkpoint)
     for f in fields(record)
 }
-_KINDS = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table", list: "a list"}
+_KINDS = {
+    str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "a list",
+}  # fmt: skip
 
 
 def folder() -> Path:
@@ -114,6 +130,23 @@ def _faults(family: Mapping[str, Any]) -> Iterator[str]:
         yield from _entries(variant, "checkpoints", _names_of(Checkpoint), where)
         yield from _entries(variant, "recipes", (_RECIPE, {"fid", "source"}), where)
         yield from _unguided(variant, family.get("sampling"), where)
+        yield from _unlike_a_process(variant.get("diffusion", {}), family.get("diffusion", {}), where)
+
+
+def _unlike_a_process(own: Any, usual: Any, where: str) -> Iterator[str]:
+    """Faults of the table that says what a variant was trained on."""
+    table = {**usual, **own} if isinstance(usual, dict) and isinstance(own, dict) else {}
+    if not table:
+        return
+    yield from mistyped(table, _DIFFUSION, f"{where}diffusion: ")
+    process, interval = table.get("process"), table.get("guided_interval")
+    if isinstance(process, str) and process not in _NEEDED:
+        yield f"{where}diffusion: process {process!r} is unknown (known are {', '.join(_NEEDED)})"
+    needed = ("process", "sampler", *_NEEDED.get(str(process), ()))
+    yield from (f"{where}diffusion has no {name}" for name in needed if name not in table)
+    if isinstance(interval, dict):
+        yield from mistyped(interval, _INTERVAL, f"{where}guided_interval: ")
+        yield from (f"{where}guided_interval has no {name}" for name in ("low", "high") if name not in interval)
 
 
 def _unguided(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
@@ -132,7 +165,9 @@ def mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) ->
     for name, value in table.items():
         if name not in known:
             yield f"{where}{name!r} is unknown (known are {', '.join(known)})"
-        elif not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool):
+        elif not isinstance(value, (int, float) if known[name] is float else known[name]) or (
+            isinstance(value, bool) and known[name] is not bool
+        ):
             yield f"{where}{name} is no {_KINDS[known[name]].removeprefix('a ')}"
 
 
