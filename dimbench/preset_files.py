@@ -40,6 +40,8 @@ _NEEDED = {
     "gaussian": (), "transport": ("path", "prediction"), "stable-diffusion": (), "variance-preserving": (), "flow": (),
     "mean-flow": (), "improved-mean-flow": (),
 }  # fmt: skip
+_SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float}
+_SAMPLED = ("sampler", "steps", "cfg", "autoencoder")  # what whoever repeats a FID must know; "" for no autoencoder
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _ENTRY: dict[str, type] = {
     f.name: {"int": int, "bool": bool, "str": str}.get(str(f.type), dict)
@@ -129,7 +131,7 @@ def _faults(family: Mapping[str, Any]) -> Iterator[str]:
         yield from _entries(variant, "claims", _names_of(Claim), where)
         yield from _entries(variant, "checkpoints", _names_of(Checkpoint), where)
         yield from _entries(variant, "recipes", (_RECIPE, {"fid", "source"}), where)
-        yield from _unguided(variant, family.get("sampling"), where)
+        yield from _drawn(variant, family.get("sampling", {}), where)
         yield from _unlike_a_process(variant.get("diffusion", {}), family.get("diffusion", {}), where)
 
 
@@ -149,15 +151,22 @@ def _unlike_a_process(own: Any, usual: Any, where: str) -> Iterator[str]:
         yield from (f"{where}guided_interval has no {name}" for name in ("low", "high") if name not in interval)
 
 
-def _unguided(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
-    """Faults of published FIDs that do not say their guidance, after which they are named."""
-    lists = [found for kind in ("checkpoints", "recipes") if isinstance(found := variant.get(kind), list)]
-    for entry in (entry for found in lists for entry in found):
-        if isinstance(entry, dict) and "fid" in entry:
-            drawn = [part for part in (usual, entry.get("sampling")) if isinstance(part, dict)]
-            cfg = next((part["cfg"] for part in reversed(drawn) if "cfg" in part), None)
-            if not isinstance(cfg, int | float) or isinstance(cfg, bool):
-                yield f"{where}a fid has no number for cfg in sampling"
+def _drawn(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
+    """Faults of how images are drawn, and of published FIDs that do not say it whole."""
+    entries = [entry for kind in ("checkpoints", "recipes") for entry in _tables(variant.get(kind))]
+    told = [
+        ("", variant.get("sampling", {})),
+        *(("a fid's ", each.get("sampling", {})) for each in entries if "fid" in each),
+    ]
+    for whose, own in told:
+        table = {**usual, **own} if isinstance(usual, dict) and isinstance(own, dict) else {}
+        yield from mistyped(table, _SAMPLING, f"{where}{whose}sampling: ")
+        if whose:
+            yield from (f"{where}{whose}sampling has no {name}" for name in _SAMPLED if name not in table)
+
+
+def _tables(entries: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> Iterator[str]:

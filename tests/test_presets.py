@@ -55,8 +55,10 @@ def test_all_promised_names_exist() -> None:
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ('{ fid = "1", source = "a", sampling = { steps = 5 } }', "a fid has no number for cfg in sampling"),
-        ('{ fid = "1", source = "a", sampling = { cfg = "none" } }', "a fid has no number for cfg in sampling"),
+        ('{ fid = "1", source = "a", sampling = { steps = 5 } }', "a fid's sampling has no cfg"),
+        ('{ fid = "1", source = "a", sampling = { cfg = 1.5 } }', "has no sampler; .* has no steps; .* no autoencoder"),
+        ('{ fid = "1", source = "a", sampling = { cfg = "none" } }', "a fid's sampling: cfg is no number"),
+        ('{ fid = "1", source = "a", sampling = { step = 5 } }', "a fid's sampling: 'step' is unknown"),
         ('{ fid = "1", source = 1, sampling = { cfg = 1.5 } }', "recipes: source is no text"),
         ('{ fid = "1", source = "a", sampling = 3 }', "recipes: sampling is no table"),
     ],
