@@ -41,7 +41,7 @@ _NEEDED = {
     "mean-flow": (), "improved-mean-flow": (),
 }  # fmt: skip
 _SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float}
-_SAMPLED = ("sampler", "steps", "cfg", "autoencoder")  # what whoever repeats a FID must know; "" for no autoencoder
+_SAMPLED = ("sampler", "steps", "cfg")  # what whoever repeats a FID must know; without an autoencoder it is of pixels
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _ENTRY: dict[str, type] = {
     f.name: {"int": int, "bool": bool, "str": str}.get(str(f.type), dict)
@@ -202,7 +202,8 @@ def _names_of(record: type) -> tuple[set[str], set[str]]:
 def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], file: Path) -> Preset:
     resolution = variant.get("resolution", family.get("resolution", 256))
     usual = family.get("sampling", {})
-    checkpoints = [_checkpoint(entry, usual) for entry in variant.get("checkpoints", ())]
+    stated = {"autoencoder": "", **usual}
+    checkpoints = [_checkpoint(entry, stated) for entry in variant.get("checkpoints", ())]
     return Preset(
         name=name,
         label=variant.get("label", name),
@@ -222,7 +223,7 @@ def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], fi
         counted=variant.get("counted", {}),
         claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
         checkpoints=tuple(checkpoints),
-        recipes=tuple(_recipes(name, resolution, usual, checkpoints, variant.get("recipes", ()))),
+        recipes=tuple(_recipes(name, resolution, stated, checkpoints, variant.get("recipes", ()))),
         inputs=tuple(variant.get("inputs", family.get("inputs", ()))),
     )
 

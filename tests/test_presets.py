@@ -56,7 +56,7 @@ def test_all_promised_names_exist() -> None:
     ("recipe", "said"),
     [
         ('{ fid = "1", source = "a", sampling = { steps = 5 } }', "a fid's sampling has no cfg"),
-        ('{ fid = "1", source = "a", sampling = { cfg = 1.5 } }', "has no sampler; .* has no steps; .* no autoencoder"),
+        ('{ fid = "1", source = "a", sampling = { cfg = 1.5 } }', "sampling has no sampler; .* sampling has no steps"),
         ('{ fid = "1", source = "a", sampling = { cfg = "none" } }', "a fid's sampling: cfg is no number"),
         ('{ fid = "1", source = "a", sampling = { step = 5 } }', "a fid's sampling: 'step' is unknown"),
         ('{ fid = "1", source = 1, sampling = { cfg = 1.5 } }', "recipes: source is no text"),
@@ -68,6 +68,16 @@ def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) ->
     file.write_text(f'backbone = "sit"\n[variants.mine]\nrecipes = [{recipe}]\n')
     with pytest.raises(DimbenchError, match=said):
         preset_files.read(file)
+
+
+def test_a_recipe_that_names_no_autoencoder_is_of_pixels(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    sampling = '{ sampler = "ddpm", steps = 250, cfg = 1.5 }'
+    file.write_text(
+        f'backbone = "dit"\n[variants.mine]\nrecipes = [{{ fid = "31", source = "a", sampling = {sampling} }}]\n'
+    )
+    (preset,) = preset_files.read(file)
+    assert preset.recipes[0].sampling["autoencoder"] == ""
 
 
 @pytest.mark.parametrize(
