@@ -143,7 +143,8 @@ class Registered:
     def config(self) -> Any:
         """The family's Config. UsageError for an unknown setting, or a size that does not fit."""
         preset = self.preset
-        own = arguments.typed(self.settings, self.family.Config, preset.name)
+        own = {**preset.config, **self.options, **self.settings}
+        settings = arguments.typed(own, self.family.Config, preset.name)
         if any(side < 1 or side % preset.latent_stride for side in image_size.sides(self.resolution)):
             raise UsageError(
                 f"resolution {self.resolution} does not fit {preset.name}, whose latents have one side per "
@@ -156,9 +157,8 @@ class Registered:
                 "side, such as 256"
             )
         size = height if height == width else (height, width)
-        settings = {"input_size": size, **preset.config, **self.options, **own}
         try:
-            return self.family.Config(**settings)
+            return self.family.Config(**{"input_size": size, **settings})
         except UsageError as error:
             raise UsageError(f"{preset.name} at resolution {self.resolution}: {error}") from None
 

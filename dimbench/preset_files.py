@@ -26,13 +26,31 @@ _FAMILY = {
     "family": str, "paper": str, "arxiv": str, "year": int, "backbone": str, "resolution": int, "latent_stride": int,
     "latent": dict, "diffusion": dict, "sampling": dict, "text_encoders": dict, "inputs": list, "variants": dict,
 }  # fmt: skip
+# A table of one process may hold what only another reads: a family's are those of its variants too.
+_DIFFUSION = {
+    "process": str, "sampler": str, "path": str, "prediction": str, "noise_schedule": str, "grid": str,
+    "diffusion_steps": int, "noise_at": int, "guided_channels": int, "null_label": int, "latents_per_token": int,
+    "many_steps": int, "most_tokens": int, "strided": bool, "clip": bool, "sigma_small": bool, "shift_training": bool,
+    "cosine": bool, "clamp": float, "stop": float, "shift": float, "terminal": float, "noise_scale": float,
+    "time_scale": float, "mean": float, "std": float, "apart": float, "power": float, "shift_by_steps": list,
+    "shift_by_tokens": list, "at_few_steps": list, "guided_interval": dict, "upsampled": dict,
+}  # fmt: skip
+_INTERVAL = {"low": float, "high": float, "ends": bool}
+_NEEDED = {
+    "gaussian": (), "transport": ("path", "prediction"), "stable-diffusion": (), "variance-preserving": (), "flow": (),
+    "mean-flow": (), "improved-mean-flow": (),
+}  # fmt: skip
+_SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float}
+_SAMPLED = ("sampler", "steps", "cfg")  # what whoever repeats a FID must know; without an autoencoder it is of pixels
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _ENTRY: dict[str, type] = {
     f.name: {"int": int, "bool": bool, "str": str}.get(str(f.type), dict)
     for record in (Claim, Checkpoint)
     for f in fields(record)
 }
-_KINDS = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table", list: "a list"}
+_KINDS = {
+    str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "a list",
+}  # fmt: skip
 
 
 def folder() -> Path:
@@ -113,18 +131,42 @@ def _faults(family: Mapping[str, Any]) -> Iterator[str]:
         yield from _entries(variant, "claims", _names_of(Claim), where)
         yield from _entries(variant, "checkpoints", _names_of(Checkpoint), where)
         yield from _entries(variant, "recipes", (_RECIPE, {"fid", "source"}), where)
-        yield from _unguided(variant, family.get("sampling"), where)
+        yield from _drawn(variant, family.get("sampling", {}), where)
+        yield from _unlike_a_process(variant.get("diffusion", {}), family.get("diffusion", {}), where)
 
 
-def _unguided(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
-    """Faults of published FIDs that do not say their guidance, after which they are named."""
-    lists = [found for kind in ("checkpoints", "recipes") if isinstance(found := variant.get(kind), list)]
-    for entry in (entry for found in lists for entry in found):
-        if isinstance(entry, dict) and "fid" in entry:
-            drawn = [part for part in (usual, entry.get("sampling")) if isinstance(part, dict)]
-            cfg = next((part["cfg"] for part in reversed(drawn) if "cfg" in part), None)
-            if not isinstance(cfg, int | float) or isinstance(cfg, bool):
-                yield f"{where}a fid has no number for cfg in sampling"
+def _unlike_a_process(own: Any, usual: Any, where: str) -> Iterator[str]:
+    """Faults of the table that says what a variant was trained on."""
+    table = {**usual, **own} if isinstance(usual, dict) and isinstance(own, dict) else {}
+    if not table:
+        return
+    yield from mistyped(table, _DIFFUSION, f"{where}diffusion: ")
+    process, interval = table.get("process"), table.get("guided_interval")
+    if isinstance(process, str) and process not in _NEEDED:
+        yield f"{where}diffusion: process {process!r} is unknown (known are {', '.join(_NEEDED)})"
+    needed = ("process", "sampler", *_NEEDED.get(str(process), ()))
+    yield from (f"{where}diffusion has no {name}" for name in needed if name not in table)
+    if isinstance(interval, dict):
+        yield from mistyped(interval, _INTERVAL, f"{where}guided_interval: ")
+        yield from (f"{where}guided_interval has no {name}" for name in ("low", "high") if name not in interval)
+
+
+def _drawn(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
+    """Faults of how images are drawn, and of published FIDs that do not say it whole."""
+    entries = [entry for kind in ("checkpoints", "recipes") for entry in _tables(variant.get(kind))]
+    told = [
+        ("", variant.get("sampling", {})),
+        *(("a fid's ", each.get("sampling", {})) for each in entries if "fid" in each),
+    ]
+    for whose, own in told:
+        table = {**usual, **own} if isinstance(usual, dict) and isinstance(own, dict) else {}
+        yield from mistyped(table, _SAMPLING, f"{where}{whose}sampling: ")
+        if whose:
+            yield from (f"{where}{whose}sampling has no {name}" for name in _SAMPLED if name not in table)
+
+
+def _tables(entries: Any) -> list[Mapping[str, Any]]:
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
 def mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> Iterator[str]:
@@ -132,7 +174,9 @@ def mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) ->
     for name, value in table.items():
         if name not in known:
             yield f"{where}{name!r} is unknown (known are {', '.join(known)})"
-        elif not isinstance(value, known[name]) or (isinstance(value, bool) and known[name] is not bool):
+        elif not isinstance(value, (int, float) if known[name] is float else known[name]) or (
+            isinstance(value, bool) and known[name] is not bool
+        ):
             yield f"{where}{name} is no {_KINDS[known[name]].removeprefix('a ')}"
 
 
@@ -158,7 +202,8 @@ def _names_of(record: type) -> tuple[set[str], set[str]]:
 def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], file: Path) -> Preset:
     resolution = variant.get("resolution", family.get("resolution", 256))
     usual = family.get("sampling", {})
-    checkpoints = [_checkpoint(entry, usual) for entry in variant.get("checkpoints", ())]
+    stated = {"autoencoder": "", **usual}
+    checkpoints = [_checkpoint(entry, stated) for entry in variant.get("checkpoints", ())]
     return Preset(
         name=name,
         label=variant.get("label", name),
@@ -178,7 +223,7 @@ def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], fi
         counted=variant.get("counted", {}),
         claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
         checkpoints=tuple(checkpoints),
-        recipes=tuple(_recipes(name, resolution, usual, checkpoints, variant.get("recipes", ()))),
+        recipes=tuple(_recipes(name, resolution, stated, checkpoints, variant.get("recipes", ()))),
         inputs=tuple(variant.get("inputs", family.get("inputs", ()))),
     )
 

@@ -181,6 +181,24 @@ def test_a_folder_of_images_is_of_one_process(file: Path) -> None:
     assert "--process flow has no meaning for dit-s8" in refused(2, "flops", "dit-s8", "--process", "flow")
 
 
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("widht = 3", "mine has no setting 'widht'"),
+        ("depth = 2.0", "depth 2.0 is not understood; give a whole number"),
+        ("mlp_ratio = inf", "mlp_ratio inf is not understood; give a finite number"),
+    ],
+)
+def test_a_config_that_the_family_does_not_take_is_refused(config: str, said: str, file: Path) -> None:
+    (file.parent / "dimbench.toml").write_text(f'backbone = "dit"\n[variants.mine]\nconfig = {{ {config} }}\n')
+    presets.all_presets.cache_clear()
+    try:
+        with pytest.raises(UsageError, match=said):
+            api.create_model("mine")
+    finally:
+        presets.all_presets.cache_clear()
+
+
 def test_it_is_timed_in_a_process_of_its_own(file: Path) -> None:
     (record,) = json.loads(dimbench("bench", "my_model.py:MyNet", "--budget", 0.2, "--json").stdout)
     assert record["model"] == "my_model.py:MyNet"

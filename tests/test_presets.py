@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import dimbench
 from dimbench import preset_files, presets
+from dimbench.diffusion import process
 from dimbench.errors import DimbenchError, UsageError
 
 
@@ -53,8 +55,10 @@ def test_all_promised_names_exist() -> None:
 @pytest.mark.parametrize(
     ("recipe", "said"),
     [
-        ('{ fid = "1", source = "a", sampling = { steps = 5 } }', "a fid has no number for cfg in sampling"),
-        ('{ fid = "1", source = "a", sampling = { cfg = "none" } }', "a fid has no number for cfg in sampling"),
+        ('{ fid = "1", source = "a", sampling = { steps = 5 } }', "a fid's sampling has no cfg"),
+        ('{ fid = "1", source = "a", sampling = { cfg = 1.5 } }', "sampling has no sampler; .* sampling has no steps"),
+        ('{ fid = "1", source = "a", sampling = { cfg = "none" } }', "a fid's sampling: cfg is no number"),
+        ('{ fid = "1", source = "a", sampling = { step = 5 } }', "a fid's sampling: 'step' is unknown"),
         ('{ fid = "1", source = 1, sampling = { cfg = 1.5 } }', "recipes: source is no text"),
         ('{ fid = "1", source = "a", sampling = 3 }', "recipes: sampling is no table"),
     ],
@@ -64,6 +68,48 @@ def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) ->
     file.write_text(f'backbone = "sit"\n[variants.mine]\nrecipes = [{recipe}]\n')
     with pytest.raises(DimbenchError, match=said):
         preset_files.read(file)
+
+
+def test_a_recipe_that_names_no_autoencoder_is_of_pixels(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    sampling = '{ sampler = "ddpm", steps = 250, cfg = 1.5 }'
+    file.write_text(
+        f'backbone = "dit"\n[variants.mine]\nrecipes = [{{ fid = "31", source = "a", sampling = {sampling} }}]\n'
+    )
+    (preset,) = preset_files.read(file)
+    assert preset.recipes[0].sampling["autoencoder"] == ""
+
+
+@pytest.mark.parametrize(
+    ("diffusion", "said"),
+    [
+        ('process = "flow", sampler = "euler", shfit = 3', "diffusion: 'shfit' is unknown"),
+        ('process = "flow", sampler = "euler", shift = "x"', "diffusion: shift is no number"),
+        ('process = "flow", sampler = "euler", cosine = 1', "diffusion: cosine is no true or false"),
+        ('process = "flaw", sampler = "euler"', "process 'flaw' is unknown"),
+        ('process = [1], sampler = "euler"', "process is no text"),
+        ('sampler = "euler"', "diffusion has no process"),
+        ('process = "flow"', "diffusion has no sampler"),
+        ('process = "transport", sampler = "euler", path = "linear"', "diffusion has no prediction"),
+        ('process = "flow", sampler = "euler", guided_interval = { low = 1 }', "guided_interval has no high"),
+        ('process = "flow", sampler = "euler", guided_interval = 3', "guided_interval is no table"),
+    ],
+)
+def test_faults_of_what_a_network_was_trained_on_are_named(diffusion: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'backbone = "dit"\n[variants.mine]\ndiffusion = {{ {diffusion} }}\n')
+    with pytest.raises(DimbenchError, match=said):
+        preset_files.read(file)
+
+
+def test_what_a_process_can_be_told_may_stand_in_a_preset() -> None:
+    processes = {
+        process.find_process({"process": name, "path": "linear", "prediction": "velocity"}).__class__
+        for name in preset_files._NEEDED
+    }
+    told = {field.name for each in processes for field in fields(each)} - {"samplers", "upsampling"}
+    assert len(processes) == len(preset_files._NEEDED)
+    assert told <= preset_files._DIFFUSION.keys()
 
 
 def test_every_family_has_a_name_of_its_own() -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import torch
@@ -63,3 +64,13 @@ def check_points(points: int) -> None:
     """Refuse a time grid that holds no step."""
     if not isinstance(points, int) or points < 2:
         raise UsageError(f"{points!r} grid points make no step: give a whole number of at least 2")
+
+
+def check_numbers(settings: Any, above_0: Sequence[str]) -> None:
+    """Refuse fields of a process that are no finite numbers, and of some those that are not above 0."""
+    for name, value in vars(settings).items():
+        least = 0 if name in above_0 else -math.inf
+        if isinstance(value, (int, float)) and not least < value < math.inf:
+            raise UsageError(
+                f"{name} {value:g} is not understood; give a finite number{' above 0' * (name in above_0)}"
+            )

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dimbench.diffusion.convention import Network, Noise, OnStep, check_points, choose, evaluate
+from dimbench.diffusion.convention import Network, Noise, OnStep, check_numbers, check_points, choose, evaluate
 from dimbench.errors import UsageError
 
 GRIDS = {name: name for name in ("steps", "points", "leap")}
@@ -60,6 +60,16 @@ class Flow:
     def __post_init__(self) -> None:
         choose("prediction", self.prediction, {"velocity": "", "data": ""})
         choose("grid", self.grid, GRIDS)
+        check_numbers(self, ("clamp", "shift", "noise_scale", "time_scale", "std"))
+        if not 0 < self.stop <= 1 or not 0 <= self.terminal < 1:
+            raise UsageError(
+                f"stop {self.stop:g} and terminal {self.terminal:g} are no shares of data and noise that a run can end "
+                "with; give a stop above 0 and at most 1, and a terminal of at least 0 and below 1"
+            )
+        if self.noise_at not in (0, 1):
+            raise UsageError(f"noise_at {self.noise_at} is no end of the path; give 0 or 1")
+        if len(self.shift_by_steps) not in (0, 4):
+            raise UsageError(f"shift_by_steps {list(self.shift_by_steps)} is no line; give [few, there, many, here]")
         if self.prediction == "data" and self.noise_at:
             raise UsageError("data are predicted on the path with noise at time 0; leave noise_at out")
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from dimbench.diffusion.convention import Drift, Network, OnStep, check_points, choose, evaluate, time_dtype
 from dimbench.diffusion.dopri5 import dopri5
-from dimbench.diffusion.transport import Path, sampling_interval, to_velocity
+from dimbench.diffusion.transport import VP, Path, sampling_interval, to_velocity
+from dimbench.errors import UsageError
 
 
 @torch.no_grad()
@@ -37,6 +38,11 @@ def sample_ode(
 
     start, end = sampling_interval(path, prediction)
     if reverse:
+        if isinstance(path, VP) and prediction.lower() == "noise":
+            raise UsageError(
+                "on VP the way back starts where there is no noise, and an estimate of it gives no velocity there: use "
+                "a network that predicts velocity or score"
+            )
         start, end = 1 - start, 1 - end
     return solve(drift, x, start, end, method=method, points=points, rtol=rtol, atol=atol, on_step=on_step)
 

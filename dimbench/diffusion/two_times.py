@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from dimbench.diffusion.convention import Network, Noise, OnStep, choose, time_dtype
+from dimbench.diffusion.convention import Network, Noise, OnStep, check_numbers, choose, time_dtype
 from dimbench.errors import UsageError
 
 SAMPLERS = ("average",)
@@ -87,6 +87,11 @@ class MeanFlow:
     samplers: tuple[str, ...] = SAMPLERS
     # of a training step: three forward, for torch multiplies by the weights' change, zero, as well, and two backward
     passes: ClassVar[int] = 5
+
+    def __post_init__(self) -> None:
+        check_numbers(self, ("std", "noise_scale"))
+        if not 0 <= self.apart <= 1:
+            raise UsageError(f"apart {self.apart:g} is no share of pairs of times; give 0 to 1")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         t, r = self._times(len(x), generator, x.device)

@@ -48,6 +48,8 @@ Attention = Callable[[int, bool], nn.Module]
 
 def check(settings: UNetSettings, side: int) -> None:
     """Raise UsageError for widths or an image that the network cannot have."""
+    if not settings.channel_mult:
+        raise UsageError("channel_mult is empty; give the width of at least one level")
     shrinks = 2 ** (len(settings.channel_mult) - 1)
     if side < 1 or side % shrinks:
         raise UsageError(
@@ -60,6 +62,16 @@ def check(settings: UNetSettings, side: int) -> None:
                 f"a level of {factor:g} x {settings.model_channels} channels cannot be cut into {GROUPS} groups; give "
                 f"multiples of {GROUPS}"
             )
+
+
+def heads_of(width: int, channels: int) -> int:
+    """How many heads of so many channels the width makes. UsageError where some are left over."""
+    if width % channels:
+        raise UsageError(
+            f"{width} channels do not make heads of {channels}; give a num_head_channels that divides each level with "
+            "attention"
+        )
+    return width // channels
 
 
 class Norm(nn.GroupNorm):

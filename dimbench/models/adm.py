@@ -70,7 +70,7 @@ class Config:
 
     def heads(self, width: int, up: bool = False) -> int:
         if self.num_head_channels > 0:
-            return width // self.num_head_channels
+            return unet.heads_of(width, self.num_head_channels)
         return self.num_heads_upsample if up and self.num_heads_upsample > 0 else self.num_heads
 
     def attention(self, width: int, up: bool) -> nn.Module:

@@ -20,7 +20,7 @@ from dimbench.layers.mamba import Mixer
 from dimbench.layers.mlp import GatedMlp
 from dimbench.layers.norm import RmsNorm
 from dimbench.layers.scan_orders import Order, corner_paths, four_way, windows
-from dimbench.layers.sizes import check_sizes
+from dimbench.layers.sizes import check_sizes, check_types
 from dimbench.layers.wavelet import HaarFilters, InverseHaarFilters, from_wavelets, to_wavelets
 
 LEVELS = 2
@@ -49,6 +49,7 @@ class Config:
     drop_path: float = 0.1
 
     def __post_init__(self) -> None:
+        check_types(self)
         object.__setattr__(self, "use_attn_every_k_layers", max(0, self.use_attn_every_k_layers))
         check_sizes(self, ("use_attn_every_k_layers",))
         if self.input_size < 1 or self.input_size % (self.patch_size * 2**LEVELS):

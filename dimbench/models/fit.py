@@ -70,6 +70,8 @@ class Config:
                 f"hidden_size {self.hidden_size} does not fit {self.num_heads} heads, each of a multiple of 4; give a "
                 f"multiple of {4 * self.num_heads}"
             )
+        if self.time_shifting <= 0:
+            raise UsageError(f"time_shifting {self.time_shifting:g} leads no time to 1; give a number above 0")
         if self.custom_freqs not in FREQUENCIES:
             raise UsageError(f"custom_freqs {self.custom_freqs!r} is unknown; known are {', '.join(FREQUENCIES)}")
 
@@ -107,7 +109,7 @@ def frequencies(method: str, width: int, length: int, original: int) -> Tensor:
     powers = torch.arange(0, width, 2, dtype=torch.float32) / width
     plain = 1.0 / BASE**powers
     squeezed = plain / scale
-    rebased = 1.0 / (BASE * scale ** (width / (width - 2))) ** powers
+    rebased = 1.0 / (BASE * scale ** (width / max(width - 2, 1))) ** powers  # of a single frequency, 1, in any base
     if method == "normal":
         return plain
     if method == "linear":

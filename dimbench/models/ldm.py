@@ -71,7 +71,9 @@ class Config:
         return self.num_classes if self.num_classes and self.label_dropout > 0 else None
 
     def heads(self, width: int) -> int:
-        return width // self.num_head_channels if self.num_head_channels > 0 else self.num_heads
+        if self.num_head_channels > 0:
+            return unet.heads_of(width, self.num_head_channels)
+        return self.num_heads
 
     def attention(self, width: int, up: bool) -> nn.Module:
         return SpatialTransformer(width, self.heads(width), self.transformer_depth, self.context_dim)

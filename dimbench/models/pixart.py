@@ -51,6 +51,8 @@ class Config:
                 f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "
                 f"resolution whose latent side is a positive multiple of {self.patch_size}"
             )
+        if self.lewei_scale <= 0:
+            raise UsageError(f"lewei_scale {self.lewei_scale:g} spaces no positions; give a number above 0")
         thirds = 3 if self.multi_scale else 1
         if self.hidden_size % 4 or self.hidden_size % self.num_heads or self.hidden_size % thirds:
             raise UsageError(

@@ -66,9 +66,9 @@ class Config:
             raise UsageError(f"embed_dim {self.embed_dim} is no positive multiple of 4; give one")
         if not re.fullmatch("zigzagN[1-8]|v2", self.scan_type):
             raise UsageError(f"scan_type {self.scan_type!r} is unknown; known are zigzagN1 to zigzagN8 and v2")
-        if self.use_pe not in (0, 1, 2):
+        if self.use_pe not in (0, 1, 2, 3):
             raise UsageError(
-                f"use_pe {self.use_pe} is unknown; give 0 for no table, 1 for a fixed, 2 for a learned one"
+                f"use_pe {self.use_pe} is unknown; give 0 or 3 for no table, 1 for a fixed, 2 for a learned one"
             )
 
     @property

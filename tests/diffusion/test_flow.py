@@ -153,6 +153,14 @@ def test_guidance_keeps_to_its_interval() -> None:
         ({"prediction": "score"}, "unknown prediction 'score'"),
         ({"grid": "even"}, "unknown grid 'even': use one of steps, points, leap"),
         ({"prediction": "data", "noise_at": 1}, "noise at time 0"),
+        ({"shift": -1.0}, "shift -1 .* above 0"),
+        ({"clamp": 0.0}, "clamp 0 .* above 0"),
+        ({"std": math.inf}, "std inf .* above 0"),
+        ({"mean": math.nan}, "mean nan .* finite number$"),
+        ({"stop": 1.5}, "stop 1.5 .* at most 1"),
+        ({"terminal": 1.0}, "terminal 1 .* below 1"),
+        ({"noise_at": 2}, "noise_at 2 .* 0 or 1"),
+        ({"shift_by_steps": [1.0]}, "no line; give .few, there, many, here."),
     ],
 )
 def test_flows_that_there_are_not_are_refused(settings: dict[str, Any], words: str) -> None:

@@ -206,3 +206,16 @@ def test_the_state_keeps_its_dtype_and_time_its_digits(method: str) -> None:
 def test_bad_settings_are_refused(settings: dict, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         sample_ode(toys.TRANSPORT["velocity"], torch.ones(1, 4, 2, 2), find_path("linear"), **settings)
+
+
+@pytest.mark.parametrize("method", ["euler", "dopri5"])
+def test_the_way_back_from_no_noise_needs_more_than_an_estimate_of_it(method: str) -> None:
+    with pytest.raises(UsageError, match="predicts velocity or score"):
+        sample_ode(
+            toys.TRANSPORT["noise"],
+            torch.ones(1, 4, 2, 2),
+            find_path("vp"),
+            prediction="noise",
+            method=method,
+            reverse=True,
+        )

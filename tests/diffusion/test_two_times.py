@@ -122,3 +122,12 @@ def test_noise_may_have_a_deviation_of_its_own() -> None:
 def test_what_cannot_be_drawn_is_refused(sampler: str, steps: Any, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         MeanFlow().check(sampler, steps)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [({"apart": 3}, "apart 3 .* 0 to 1"), ({"std": 0}, "std 0 .* above 0"), ({"clamp": float("nan")}, "clamp nan")],
+)
+def test_what_no_times_are_drawn_from_is_refused(settings: dict[str, Any], words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        find_process({"process": "improved-mean-flow", **settings})

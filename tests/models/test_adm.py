@@ -163,6 +163,7 @@ def test_what_it_is_told_is_what_it_was_built_for(
         ({"input_size": 12}, "side 12 cannot be halved 5 times"),
         ({"model_channels": 48}, "1 x 48 channels"),
         ({"low_res_factor": 3}, "not 3 times another"),
+        ({"channel_mult": ()}, "channel_mult is empty"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> None:
@@ -173,6 +174,12 @@ def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> No
 def test_heads_that_do_not_divide_the_width_are_refused() -> None:
     with pytest.raises(UsageError, match="64 channels do not make 7 heads"):
         small(num_heads=7)
+
+
+@pytest.mark.parametrize("channels", [7, 128])
+def test_a_width_of_heads_that_leaves_channels_over_is_refused(channels: int) -> None:
+    with pytest.raises(UsageError, match=f"64 channels do not make heads of {channels}"):
+        small(num_head_channels=channels)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from itertools import product
 
 import pytest
@@ -144,6 +144,24 @@ def test_sizes_below_what_a_network_can_have_are_refused_by_name(preset: Preset)
         with shapes_only():
             model = example.built(preset, **{name: size})
             model(**example.inputs(model, 1, "meta"))
+
+
+@pytest.mark.parametrize("preset", FAMILIES.values(), ids=FAMILIES)
+def test_values_of_another_type_are_refused_by_name(preset: Preset) -> None:
+    config = example.of(preset).config
+    for each in fields(config):
+        wrong: list[object] = [{}, True if each.type == "int" else 1.5 if each.type != "float" else float("nan")]
+        for value in wrong:
+            with pytest.raises(UsageError, match=f"^{each.name} "):
+                replace(config, **{each.name: value})
+
+
+@pytest.mark.parametrize("preset", FAMILIES.values(), ids=FAMILIES)
+def test_shares_that_are_dropped_lie_within_0_and_1(preset: Preset) -> None:
+    config = example.of(preset).config
+    for name in (each.name for each in fields(config) if "drop" in each.name):
+        with pytest.raises(UsageError, match=f"^{name} 1.5 .* give 0 to 1"):
+            replace(config, **{name: 1.5})
 
 
 def _refusal(preset: Preset, name: str, size: int) -> str:

@@ -44,7 +44,9 @@ def test_counts_of_the_official_model(size: str, resolution: int) -> None:
     relatives.check_counts(f"dico-{size}", f"DiCo-{size}", resolution)
 
 
-@pytest.mark.parametrize("settings", [{"input_size": 6}, {"hidden_size": 33}, {"depth": (1, 1, 1)}])
+@pytest.mark.parametrize(
+    "settings", [{"input_size": 6}, {"hidden_size": 33}, {"depth": (1, 1, 1)}, {"mlp_ratio": 0.001}]
+)
 def test_what_does_not_fit_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=str(next(iter(settings.values()))).strip("()").split(",")[0]):
         dico.Config(**settings)

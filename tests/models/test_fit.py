@@ -156,6 +156,12 @@ def test_attention_is_sharpened_with_the_number_of_tokens(method: str, expected:
     assert fit.amplitude(method, 8, 8, 16) == 1
 
 
+@pytest.mark.parametrize("method", ["normal", "linear", "ntk-aware", "ntk-by-parts", "yarn"])
+def test_the_narrowest_heads_have_one_frequency(method: str) -> None:
+    expected = 0.25 if method == "linear" else 1.0
+    assert fit.frequencies(method, 2, 64, 16).tolist() == [expected]
+
+
 def test_longer_axis_decides_unless_decoupled() -> None:
     """The short axis of 8 x 40 places keeps its frequencies only where each axis is looked at alone."""
     x, t, y = golden.latents(1, 4, 16, 80), torch.tensor([0.5]), torch.tensor([3])
@@ -195,6 +201,7 @@ def test_latents_need_not_be_square() -> None:
         ({"input_size": (8, 7)}, "latent of 8 x 7"),
         ({"num_heads": 7}, "7 heads"),
         ({"custom_freqs": "ntk"}, "'ntk' is unknown"),
+        ({"time_shifting": 0.0}, "time_shifting 0 .* above 0"),
     ],
 )
 def test_what_does_not_fit_is_refused(settings: dict[str, Any], said: str) -> None:

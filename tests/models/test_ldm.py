@@ -125,6 +125,7 @@ def test_published_files_hold_more_than_the_network() -> None:
     [
         ({"input_size": 12}, "side 12 cannot be halved 3 times"),
         ({"channel_mult": (2, 4)}, "starts with 2"),
+        ({"channel_mult": ()}, "channel_mult is empty"),
         ({"model_channels": 40}, "1 x 40 channels"),
     ],
 )

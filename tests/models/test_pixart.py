@@ -139,7 +139,7 @@ def test_other_sizes_need_the_multi_scale_network() -> None:
         model(torch.randn(2, 4, 8, 12), t, y)
 
 
-@pytest.mark.parametrize("settings", [{"input_size": 7}, {"hidden_size": 26, "num_heads": 13}])
+@pytest.mark.parametrize("settings", [{"input_size": 7}, {"hidden_size": 26, "num_heads": 13}, {"lewei_scale": -1.5}])
 def test_what_does_not_fit_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=str(next(iter(settings.values())))):
         pixart.Config(**settings)

@@ -84,6 +84,11 @@ def small(**settings: Any) -> Any:
     return golden.fill(zigma.build(zigma.Config(**{**TINY, **settings})).eval(), fixed)
 
 
+def test_the_tables_per_block_of_the_authors_are_no_table() -> None:
+    """use_pe 3 makes zeros that are neither trained nor saved."""
+    assert small(use_pe=3).state_dict().keys() == small(use_pe=0).state_dict().keys()
+
+
 @pytest.mark.parametrize("index", range(8))
 def test_a_mixer_reads_along_its_path(index: int) -> None:
     """Neighbours on the path are neighbours on the grid, and what a token gives depends on those before it alone."""
