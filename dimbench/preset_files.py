@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -32,6 +33,11 @@ _ENTRY: dict[str, type] = {
     for record in (Claim, Checkpoint)
     for f in fields(record)
 }
+_DRAWN: dict[str, tuple[tuple[type, ...], str]] = {
+    "sampler": ((str,), "text"), "steps": ((int,), "whole number"), "cfg": ((int, float), "number"),
+}  # fmt: skip
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+_IN_PATTERNS = "*?[]:,"  # what has a meaning of its own where networks are named
 _KINDS = {str: "a text", int: "a whole number", bool: "true or false", dict: "a table", list: "a list"}
 
 
@@ -99,6 +105,8 @@ def read(file: Path) -> list[Preset]:
 def _faults(family: Mapping[str, Any]) -> Iterator[str]:
     yield from mistyped(family, _FAMILY, "")
     yield from (f"it has no {name}" for name in ("backbone", "variants") if name not in family)
+    yield from _sizes(family, "")
+    yield from _unknown_network(family.get("backbone"))
     variants = family.get("variants")
     if not isinstance(variants, dict):
         return
@@ -109,22 +117,49 @@ def _faults(family: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(variant, dict):
             yield f"{where}it is no table"
             continue
+        if set(name) & set(_IN_PATTERNS):
+            yield f"{where}its name holds one of {' '.join(_IN_PATTERNS)}"
         yield from mistyped(variant, _VARIANT, where)
+        yield from _sizes(variant, where)
+        yield from _no_process(family.get("diffusion"), variant.get("diffusion"), where)
         yield from _entries(variant, "claims", _names_of(Claim), where)
         yield from _entries(variant, "checkpoints", _names_of(Checkpoint), where)
         yield from _entries(variant, "recipes", (_RECIPE, {"fid", "source"}), where)
-        yield from _unguided(variant, family.get("sampling"), where)
+        yield from _undrawn(variant, family.get("sampling"), where)
 
 
-def _unguided(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
-    """Faults of published FIDs that do not say their guidance, after which they are named."""
+def _unknown_network(backbone: Any) -> Iterator[str]:
+    known = {file.stem for file in (Path(dimbench.__file__).parent / "models").glob("[a-z]*.py")}
+    if isinstance(backbone, str) and ":" not in backbone and backbone not in known:
+        yield f"backbone {backbone!r} is no family of dimbench; FILE.py:NAME or PACKAGE.MODULE:NAME names another"
+
+
+def _sizes(table: Mapping[str, Any], where: str) -> Iterator[str]:
+    for name in ("resolution", "latent_stride"):
+        if isinstance(size := table.get(name), int) and size < 1:
+            yield f"{where}{name} is {size}, which is below 1"
+
+
+def _no_process(usual: Any, own: Any, where: str) -> Iterator[str]:
+    """Faults of a [diffusion] that does not say what the network was trained on and how it is drawn."""
+    told = {**(usual if isinstance(usual, dict) else {}), **(own if isinstance(own, dict) else {})}
+    for name in ("process", "sampler") if told else ():
+        if not isinstance(told.get(name), str):
+            yield f"{where}[diffusion] has no text for {name}"
+
+
+def _undrawn(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
+    """Faults of published FIDs that do not say how they were drawn; after their guidance they are named."""
     lists = [found for kind in ("checkpoints", "recipes") if isinstance(found := variant.get(kind), list)]
     for entry in (entry for found in lists for entry in found):
         if isinstance(entry, dict) and "fid" in entry:
             drawn = [part for part in (usual, entry.get("sampling")) if isinstance(part, dict)]
-            cfg = next((part["cfg"] for part in reversed(drawn) if "cfg" in part), None)
-            if not isinstance(cfg, int | float) or isinstance(cfg, bool):
-                yield f"{where}a fid has no number for cfg in sampling"
+            said = {name: value for part in drawn for name, value in part.items()}
+            if isinstance(entry["fid"], str) and not _NUMBER.fullmatch(entry["fid"]):
+                yield f"{where}fid {entry['fid']!r} is no number"
+            for name, (kinds, called) in _DRAWN.items():
+                if not isinstance(said.get(name), kinds) or isinstance(said[name], bool):
+                    yield f"{where}a fid has no {called} for {name} in sampling"
 
 
 def mistyped(table: Mapping[str, Any], known: Mapping[str, type], where: str) -> Iterator[str]:

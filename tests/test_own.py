@@ -173,6 +173,20 @@ def test_a_preset_file_of_ones_own(file: Path, monkeypatch: pytest.MonkeyPatch) 
         presets.all_presets.cache_clear()
 
 
+def test_a_published_fid_of_ones_own_need_not_name_its_decoder(file: Path) -> None:
+    how = '{ fid = "31.4", source = "notes", sampling = { sampler = "ddpm", steps = 250, cfg = 1.5 } }'
+    (file.parent / "dimbench.toml").write_text(f"{PRESET}recipes = [{how}]\n")
+    presets.all_presets.cache_clear()
+    try:
+        assert "ddpm 250, decoder not stated" in dimbench("recipes", "my-net-*").stdout
+        assert "not stated" in dimbench("list", "my-net", "--for", "imagenet-8").stdout
+        (row,) = json.loads(dimbench("list", "my-net", "--for", "imagenet-8", "--json").stdout)
+        assert row["latent"] == []
+    finally:
+        (file.parent / "dimbench.toml").unlink()
+        presets.all_presets.cache_clear()
+
+
 def test_a_folder_of_images_is_of_one_process(file: Path) -> None:
     words = ("sample", "my_model.py:MyNet", "--resolution", 32, "--steps", 2, "--num-images", 1, "--random-weights",
              "--format", "latents", "--out", "drawn", "--process")  # fmt: skip

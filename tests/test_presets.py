@@ -55,6 +55,11 @@ def test_all_promised_names_exist() -> None:
     [
         ('{ fid = "1", source = "a", sampling = { steps = 5 } }', "a fid has no number for cfg in sampling"),
         ('{ fid = "1", source = "a", sampling = { cfg = "none" } }', "a fid has no number for cfg in sampling"),
+        (
+            '{ fid = "1", source = "a", sampling = { cfg = 1.5 } }',
+            "no text for sampler in sampling; .*number for steps",
+        ),
+        ('{ fid = "x", source = "a", sampling = { cfg = 1.5 } }', "fid 'x' is no number"),
         ('{ fid = "1", source = 1, sampling = { cfg = 1.5 } }', "recipes: source is no text"),
         ('{ fid = "1", source = "a", sampling = 3 }', "recipes: sampling is no table"),
     ],
@@ -62,6 +67,26 @@ def test_all_promised_names_exist() -> None:
 def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(f'backbone = "sit"\n[variants.mine]\nrecipes = [{recipe}]\n')
+    with pytest.raises(DimbenchError, match=said):
+        preset_files.read(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('backbone = "nope"\n[variants.mine]\n', "backbone 'nope' is no family of dimbench"),
+        ('backbone = "sit"\nresolution = -3\n[variants.mine]\n', "resolution is -3, which is below 1"),
+        ('backbone = "sit"\n[variants.mine]\nlatent_stride = 0\n', "variant mine: latent_stride is 0"),
+        ('backbone = "sit"\n[variants."my-*"]\n', "its name holds one of"),
+        (
+            'backbone = "sit"\n[diffusion]\nprocess = "flow"\n[variants.mine]\n',
+            r"\[diffusion\] has no text for sampler",
+        ),
+    ],
+)
+def test_faults_of_a_preset_are_named(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
     with pytest.raises(DimbenchError, match=said):
         preset_files.read(file)
 
