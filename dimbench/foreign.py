@@ -8,6 +8,7 @@ import importlib
 import importlib.util
 import inspect
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -65,19 +66,24 @@ class Source:
 def refused(what: str) -> Iterator[None]:
     """Turns whatever somebody else's code raises into a DimbenchError that quotes its last line."""
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Initializing zero-element tensors"
+            )  # of a width of 0, which is asked for
+            yield
     except DimbenchError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if is_short_of_memory(error):
             raise
         raise DimbenchError(f"{what}: {quoted(error)}") from error
 
 
 def quoted(error: BaseException) -> str:
-    """ "ValueError: the first line that says something"."""
-    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    """ "ValueError: the last line that says something"; the first where torch lists backends or advice below it."""
+    said = [line.strip() for line in str(error).splitlines() if line.strip()] or [""]
+    line = said[0] if isinstance(error, NotImplementedError) or said[0].startswith("CUDA error") else said[-1]
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
 
 
 def skeleton_of(module: nn.Module) -> nn.Module:

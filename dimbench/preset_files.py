@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
@@ -41,13 +42,15 @@ _NEEDED = {
     "mean-flow": (), "improved-mean-flow": (),
 }  # fmt: skip
 _SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float}
-_SAMPLED = ("sampler", "steps", "cfg")  # what whoever repeats a FID must know; without an autoencoder it is of pixels
+_SAMPLED = ("sampler", "steps", "cfg")  # what whoever repeats a FID must know
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _ENTRY: dict[str, type] = {
     f.name: {"int": int, "bool": bool, "str": str}.get(str(f.type), dict)
     for record in (Claim, Checkpoint)
     for f in fields(record)
 }
+_NUMBER = re.compile(r"\d+(\.\d+)?")
+_IN_PATTERNS = "*?[]:,"  # what has a meaning of its own where networks are named
 _KINDS = {
     str: "a text", int: "a whole number", float: "a number", bool: "true or false", dict: "a table", list: "a list",
 }  # fmt: skip
@@ -117,6 +120,8 @@ def read(file: Path) -> list[Preset]:
 def _faults(family: Mapping[str, Any]) -> Iterator[str]:
     yield from mistyped(family, _FAMILY, "")
     yield from (f"it has no {name}" for name in ("backbone", "variants") if name not in family)
+    yield from _sizes(family, "")
+    yield from _unknown_network(family.get("backbone"))
     variants = family.get("variants")
     if not isinstance(variants, dict):
         return
@@ -127,7 +132,10 @@ def _faults(family: Mapping[str, Any]) -> Iterator[str]:
         if not isinstance(variant, dict):
             yield f"{where}it is no table"
             continue
+        if set(name) & set(_IN_PATTERNS):
+            yield f"{where}its name holds one of {' '.join(_IN_PATTERNS)}"
         yield from mistyped(variant, _VARIANT, where)
+        yield from _sizes(variant, where)
         yield from _entries(variant, "claims", _names_of(Claim), where)
         yield from _entries(variant, "checkpoints", _names_of(Checkpoint), where)
         yield from _entries(variant, "recipes", (_RECIPE, {"fid", "source"}), where)
@@ -163,6 +171,21 @@ def _drawn(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
         yield from mistyped(table, _SAMPLING, f"{where}{whose}sampling: ")
         if whose:
             yield from (f"{where}{whose}sampling has no {name}" for name in _SAMPLED if name not in table)
+    for fid in (entry["fid"] for entry in entries if "fid" in entry):
+        if isinstance(fid, str) and not _NUMBER.fullmatch(fid):
+            yield f"{where}fid {fid!r} is no number"
+
+
+def _unknown_network(backbone: Any) -> Iterator[str]:
+    known = {file.stem for file in (Path(dimbench.__file__).parent / "models").glob("[a-z]*.py")}
+    if isinstance(backbone, str) and ":" not in backbone and backbone not in known:
+        yield f"backbone {backbone!r} is no family of dimbench; FILE.py:NAME or PACKAGE.MODULE:NAME names another"
+
+
+def _sizes(table: Mapping[str, Any], where: str) -> Iterator[str]:
+    for name in ("resolution", "latent_stride"):
+        if isinstance(size := table.get(name), int) and size < 1:
+            yield f"{where}{name} is {size}, which is below 1"
 
 
 def _tables(entries: Any) -> list[Mapping[str, Any]]:
@@ -202,8 +225,7 @@ def _names_of(record: type) -> tuple[set[str], set[str]]:
 def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], file: Path) -> Preset:
     resolution = variant.get("resolution", family.get("resolution", 256))
     usual = family.get("sampling", {})
-    stated = {"autoencoder": "", **usual}
-    checkpoints = [_checkpoint(entry, stated) for entry in variant.get("checkpoints", ())]
+    checkpoints = [_checkpoint(entry, usual) for entry in variant.get("checkpoints", ())]
     return Preset(
         name=name,
         label=variant.get("label", name),
@@ -223,7 +245,7 @@ def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], fi
         counted=variant.get("counted", {}),
         claims=tuple(Claim(**claim) for claim in variant.get("claims", ())),
         checkpoints=tuple(checkpoints),
-        recipes=tuple(_recipes(name, resolution, stated, checkpoints, variant.get("recipes", ()))),
+        recipes=tuple(_recipes(name, resolution, usual, checkpoints, variant.get("recipes", ()))),
         inputs=tuple(variant.get("inputs", family.get("inputs", ()))),
     )
 

@@ -14,6 +14,8 @@ from typing import Any
 from dimbench import names
 from dimbench.errors import UsageError
 
+NOT_STATED = "not stated"  # the decoder of a recipe that names none
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:

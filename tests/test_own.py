@@ -12,6 +12,7 @@ from torch import nn
 import dimbench as api
 from dimbench import backbone, presets
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.foreign import quoted
 from dimbench.own import Own
 from tests.console import dimbench, refused
 
@@ -173,6 +174,20 @@ def test_a_preset_file_of_ones_own(file: Path, monkeypatch: pytest.MonkeyPatch) 
         presets.all_presets.cache_clear()
 
 
+def test_a_published_fid_of_ones_own_need_not_name_its_decoder(file: Path) -> None:
+    how = '{ fid = "31.4", source = "notes", sampling = { sampler = "ddpm", steps = 250, cfg = 1.5 } }'
+    (file.parent / "dimbench.toml").write_text(f"{PRESET}recipes = [{how}]\n")
+    presets.all_presets.cache_clear()
+    try:
+        assert "ddpm 250, decoder not stated" in dimbench("recipes", "my-net-*").stdout
+        assert "not stated" in dimbench("list", "my-net", "--for", "imagenet-8").stdout
+        (row,) = json.loads(dimbench("list", "my-net", "--for", "imagenet-8", "--json").stdout)
+        assert row["latent"] == []
+    finally:
+        (file.parent / "dimbench.toml").unlink()
+        presets.all_presets.cache_clear()
+
+
 def test_a_folder_of_images_is_of_one_process(file: Path) -> None:
     words = ("sample", "my_model.py:MyNet", "--resolution", 32, "--steps", 2, "--num-images", 1, "--random-weights",
              "--format", "latents", "--out", "drawn", "--process")  # fmt: skip
@@ -252,6 +267,21 @@ def test_errors_of_the_users_code_are_quoted(file: Path) -> None:
     assert "forward refuses" in refused(1, "flops", "my_model.py:MyNet", "--input", "x=3x8x8")
     with pytest.raises(UsageError):
         backbone.find("my_model.py:Absent")
+
+
+def test_of_several_lines_the_last_is_quoted_and_an_exit_is_an_error(file: Path) -> None:
+    (file.parent / "faulty.py").write_text(
+        "def lines():\n    raise ValueError('in short\\nthe cause\\n')\n\n\ndef ends():\n    raise SystemExit(3)\n"
+    )
+    assert "no arguments: ValueError: the cause" in refused(1, "flops", "faulty.py:lines")
+    assert "no arguments: SystemExit: 3" in refused(1, "flops", "faulty.py:ends")
+    backends = NotImplementedError("Could not run 'aten::nonzero'\n\nCPU: registered at here")
+    assert quoted(backends) == "NotImplementedError: Could not run 'aten::nonzero'"
+
+
+def test_a_width_of_nothing_is_no_warning_of_torchs(file: Path, recwarn: pytest.WarningsRecorder) -> None:
+    dimbench("flops", "my_model.py:MyNet,width=0")
+    assert not [str(each.message) for each in recwarn if "zero-element" in str(each.message)]
 
 
 def test_a_file_that_changed_is_counted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

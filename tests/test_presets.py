@@ -59,6 +59,7 @@ def test_all_promised_names_exist() -> None:
         ('{ fid = "1", source = "a", sampling = { cfg = 1.5 } }', "sampling has no sampler; .* sampling has no steps"),
         ('{ fid = "1", source = "a", sampling = { cfg = "none" } }', "a fid's sampling: cfg is no number"),
         ('{ fid = "1", source = "a", sampling = { step = 5 } }', "a fid's sampling: 'step' is unknown"),
+        ('{ fid = "x", source = "a", sampling = { cfg = 1.5 } }', "fid 'x' is no number"),
         ('{ fid = "1", source = 1, sampling = { cfg = 1.5 } }', "recipes: source is no text"),
         ('{ fid = "1", source = "a", sampling = 3 }', "recipes: sampling is no table"),
     ],
@@ -68,16 +69,6 @@ def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) ->
     file.write_text(f'backbone = "sit"\n[variants.mine]\nrecipes = [{recipe}]\n')
     with pytest.raises(DimbenchError, match=said):
         preset_files.read(file)
-
-
-def test_a_recipe_that_names_no_autoencoder_is_of_pixels(tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    sampling = '{ sampler = "ddpm", steps = 250, cfg = 1.5 }'
-    file.write_text(
-        f'backbone = "dit"\n[variants.mine]\nrecipes = [{{ fid = "31", source = "a", sampling = {sampling} }}]\n'
-    )
-    (preset,) = preset_files.read(file)
-    assert preset.recipes[0].sampling["autoencoder"] == ""
 
 
 @pytest.mark.parametrize(
@@ -98,6 +89,22 @@ def test_a_recipe_that_names_no_autoencoder_is_of_pixels(tmp_path: Path) -> None
 def test_faults_of_what_a_network_was_trained_on_are_named(diffusion: str, said: str, tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
     file.write_text(f'backbone = "dit"\n[variants.mine]\ndiffusion = {{ {diffusion} }}\n')
+    with pytest.raises(DimbenchError, match=said):
+        preset_files.read(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('backbone = "nope"\n[variants.mine]\n', "backbone 'nope' is no family of dimbench"),
+        ('backbone = "sit"\nresolution = -3\n[variants.mine]\n', "resolution is -3, which is below 1"),
+        ('backbone = "sit"\n[variants.mine]\nlatent_stride = 0\n', "variant mine: latent_stride is 0"),
+        ('backbone = "sit"\n[variants."my-*"]\n', "its name holds one of"),
+    ],
+)
+def test_faults_of_a_preset_are_named(text: str, said: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
     with pytest.raises(DimbenchError, match=said):
         preset_files.read(file)
 

@@ -14,7 +14,7 @@ from dimbench.commands.emit import show_entries
 from dimbench.errors import UsageError
 from dimbench.names import folded
 from dimbench.papers import reached
-from dimbench.presets import Recipe
+from dimbench.presets import NOT_STATED, Recipe
 from dimbench.quality import repeating
 from dimbench.report import quality
 from dimbench.report.tables import Table
@@ -73,7 +73,7 @@ def _said(missing: list[str]) -> str:
 
 
 def _how(sampling: Any) -> str:
-    decoder = sampling["autoencoder"].removeprefix("sd-vae-") or "pixels"
+    decoder = sampling.get("autoencoder", f"decoder {NOT_STATED}").removeprefix("sd-vae-") or "pixels"
     return f"{sampling['sampler']} {sampling['steps']}, {decoder}"
 
 

@@ -18,7 +18,7 @@ from dimbench.commands.emit import show_entries, show_rows
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.files import replacing
 from dimbench.names import folded
-from dimbench.presets import Checkpoint
+from dimbench.presets import NOT_STATED, Checkpoint
 from dimbench.progress import track, transferring
 from dimbench.report.tables import Table
 from dimbench.weights import catalog, ledger
@@ -263,7 +263,8 @@ def _how(checkpoint: Checkpoint) -> str:
     said = checkpoint.sampling
     if not said:
         return ""
-    return f"{said['sampler']} {said['steps']}, cfg {said['cfg']:g}, {said['autoencoder']}"
+    decoder = said.get("autoencoder", f"decoder {NOT_STATED}")
+    return f"{said['sampler']} {said['steps']}, cfg {said['cfg']:g}, {decoder}"
 
 
 def _state(entry: Entry) -> str:

@@ -21,8 +21,12 @@ from dimbench.diffusion.sde import sample_sde
 from dimbench.diffusion.transport import Path, find_path, training_interval, transport_loss
 from dimbench.diffusion.two_times import ImprovedMeanFlow, MeanFlow
 from dimbench.diffusion.upsample_guidance import upsampled
+from dimbench.errors import UsageError
 
 P = TypeVar("P")
+_PROCESSES = (
+    "gaussian", "stable-diffusion", "variance-preserving", "flow", "mean-flow", "improved-mean-flow", "transport",
+)  # fmt: skip
 _PASSES = 3  # the backward pass computes two products for each of the forward pass
 
 
@@ -219,7 +223,7 @@ def _from(process: type[P], settings: Mapping[str, Any]) -> P:
 
 
 def find_process(settings: Mapping[str, Any]) -> Process:
-    """The process of a preset's [diffusion] table."""
+    """The process of a preset's [diffusion] table. UsageError where that names none."""
     match settings["process"]:
         case "gaussian":
             return _from(Gaussian, settings)
@@ -233,7 +237,11 @@ def find_process(settings: Mapping[str, Any]) -> Process:
             return _from(MeanFlow, settings)
         case "improved-mean-flow":
             return _from(ImprovedMeanFlow, settings)
-    return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
+        case "transport":
+            if absent := [name for name in ("path", "prediction") if name not in settings]:
+                raise UsageError(f"[diffusion] with process transport has no {' and no '.join(absent)}; add it there")
+            return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
+    raise UsageError(f"unknown process {settings['process']!r} in [diffusion]; give one of {', '.join(_PROCESSES)}")
 
 
 USUAL: dict[str, Mapping[str, Any]] = {

@@ -7,16 +7,17 @@ from dataclasses import dataclass
 
 from dimbench import names, presets
 from dimbench.diffusers_networks.latent_space import latent_space
-from dimbench.presets import Preset, Recipe
+from dimbench.presets import NOT_STATED, Preset, Recipe
 
 
 @dataclass(frozen=True)
 class Comparable:
     """A model on latents of the shape `latent` (C, h, w), `stride` pixels per side of each, that are `normalised` and
-    turned into images by `decoder`: "" where it draws pixels. `fid` is the best that is published there."""
+    turned into images by `decoder`: "" where it draws pixels; without
+    a shape where no decoder is stated. `fid` is the best that is published there."""
 
     model: str
-    latent: tuple[int, int, int]
+    latent: tuple[int, ...]
     stride: int
     normalised: str
     decoder: str
@@ -55,15 +56,16 @@ def benchmark_of(recipe: Recipe) -> str:
 def _by_decoder(recipes: Sequence[Recipe]) -> list[list[Recipe]]:
     groups: dict[str, list[Recipe]] = {}
     for recipe in recipes:
-        groups.setdefault(recipe.sampling["autoencoder"], []).append(recipe)
+        groups.setdefault(recipe.sampling.get("autoencoder", NOT_STATED), []).append(recipe)
     return list(groups.values())
 
 
 def _row(preset: Preset, best: Recipe) -> Comparable:
     how, side = best.sampling, best.resolution // preset.latent_stride
-    decoder = how["autoencoder"]
-    space = latent_space(decoder) if decoder else None
+    decoder = how.get("autoencoder", NOT_STATED)
+    stated = decoder != NOT_STATED
+    space = latent_space(decoder) if decoder and stated else None
     normalised = "by channel" if preset.latent else space.normalised if space else ""
-    latent = (space.channels if space else 3, side, side)
+    latent = (space.channels if space else 3, side, side) if stated else ()
     drawn = (how["sampler"], how["steps"], how["cfg"])
     return Comparable(preset.name, latent, preset.latent_stride, normalised, decoder, best.fid, *drawn)

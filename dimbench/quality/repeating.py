@@ -60,11 +60,11 @@ def doubts(recipe: Recipe, drawn: Request) -> list[str]:
     said = []
     if (n := drawn.num_images) != IMAGES:
         said.append(f"The claim is of {IMAGES:,} images and FID falls with their number: {n:,} do not compare.")
-    if drawn.autoencoder not in (None, _autoencoder(recipe)):
+    if "autoencoder" in recipe.sampling and drawn.autoencoder not in (None, _autoencoder(recipe)):
         said.append(f"The claim is with the autoencoder {_autoencoder(recipe)}, this with {drawn.autoencoder}.")
     return said
 
 
 def _autoencoder(recipe: Recipe) -> str:
-    """What --autoencoder calls it, "" where pixels are drawn."""
-    return decoding.short_name(recipe.sampling["autoencoder"])
+    """What --autoencoder calls it, "" where pixels are drawn or nothing is said of it."""
+    return decoding.short_name(recipe.sampling.get("autoencoder", ""))

@@ -149,7 +149,8 @@ class Findings:
             same = shared([one.conditions for one in rows])
             many = Counter(one.model for one in rows)
             for one in rows:
-                name = one.model if many[one.model] == 1 else f"{one.model} ({words(one.conditions, same)})"
+                said = words(one.conditions, same) if many[one.model] > 1 else ""
+                name = f"{one.model} ({said})" if said else one.model
                 for warning in one.latest.get("warnings", ()):
                     found.setdefault(str(warning), []).append(name)
         return found

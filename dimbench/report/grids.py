@@ -116,7 +116,7 @@ def _measured(command: str, rows: Sequence[History], title: str) -> Grid:
     sampled = [name for name in names if any(name in row.latest.get("samples", {}) for row in rows)]
     columns = ["model", "conditions"]
     for name in names:
-        columns += [_heading(command, name, rows[0].conditions), *((INTERVAL, "IQR") if name in sampled else ())]
+        columns += [_heading(name, same), *((INTERVAL, "IQR") if name in sampled else ())]
     cells = [
         [
             Cell(row.model),
@@ -126,16 +126,18 @@ def _measured(command: str, rows: Sequence[History], title: str) -> Grid:
         for row in rows
     ]
     best = {
-        _heading(command, name, rows[0].conditions): "least" if metrics.smaller_is_better(name) else "most"
+        _heading(name, same): which
         for name in names
-        if name in sampled or not metrics.is_timed(name)  # without an interval chance may decide which is the best
+        if (which := metrics.best(name))
+        and (name in sampled or not metrics.is_timed(name))  # without an interval chance may decide which is the best
     }
     return _without_empty(Grid(columns, cells, title, wording.words(same), best))
 
 
-def _heading(command: str, metric: str, conditions: Mapping[str, Any]) -> str:
-    if command == "fid" and metric in quality.METRICS:
-        return quality.label(metric, conditions)
+def _heading(metric: str, same: Mapping[str, Any]) -> str:
+    """Of image quality with the number of images, where it is the same in all rows."""
+    if metric in quality.METRICS and "num_images" in same:
+        return quality.label(metric, same)
     return metrics.label(metric)
 
 

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from dimbench import units
+from dimbench.quality.protocol import DISTANCES, METRICS
 
+_FRECHET = tuple(f"{name}{end}" for name in DISTANCES for end in ("", "_mean", "_spread", "_minimum"))
 # Per command the metrics that a summary shows, in this order; a command that is not here shows all it has.
 HEADLINES: Mapping[str, Sequence[str]] = {
     "bench": ("seconds", "images_per_second", "mfu", "peak_bytes", "joules_per_image"),
     "flops": ("macs", "flops", "params"),
     "params": ("params", "params_dead"),
-    "fid": (
-        "fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "is_mean", "kid_mean", "mind", "precision", "recall",
-        "precision_vgg", "recall_vgg",
-    ),
-}  # fmt: skip
+    "fid": (*_FRECHET, *(name for name in METRICS if name not in DISTANCES)),
+}
 _LABELS = {
     "seconds": "time",
     "images_per_second": "images/s",
@@ -34,8 +33,9 @@ _LABELS = {
     "mind": "MIND",
 }
 _UNITS = {"seconds": "s", "bytes": "B", "macs": "MACs", "flops": "FLOPs", "params": "parameters", "joules": "J"}
-# without a unit, smaller is better
-_DISTANCES = ("fid", "fid_mean", "fid_spread", "fid_minimum", "sfid", "kid_mean", "mind")
+# without a unit
+_LESS = (*_FRECHET, "sfid", "cmmd", "kid_mean", "mind", "lpips", "share_of_plain", "time_of_plain", "drift")
+_MORE = ("mfu", "is_mean", "clip_score", "precision", "recall", "precision_vgg", "recall_vgg", "psnr", "ssim")
 _LONG = 1e5  # from here on a prefix reads better than digits
 EXACT = ("MACs", "FLOPs", "parameters")  # units that are counted
 
@@ -59,9 +59,12 @@ def unit(name: str) -> str:
     return next((_UNITS[word] for word in name.split("_") if word in _UNITS), "")
 
 
-def smaller_is_better(name: str) -> bool:
-    """Whether less of this metric is better: time, memory, operations, energy, distances."""
-    return unit(name) in _UNITS.values() or name in _DISTANCES
+def best(name: str) -> Literal["least", "most"] | None:
+    """Which figure of a metric is the better one: the least of time, memory, operations, energy and distances, the most
+    of rates and of likeness; None where neither is known."""
+    if unit(name) in _UNITS.values() or name in _LESS or name.startswith("seconds_per_"):
+        return "least"
+    return "most" if name in _MORE or name.endswith("_per_second") else None
 
 
 def is_timed(name: str) -> bool:
@@ -75,7 +78,7 @@ def text(name: str, value: float | None, full: bool = False, digits: int = units
     if value is None:
         return units.NOT_MEASURED
     match unit(name):
-        case "s":
+        case "s" | "seconds/token":
             return units.seconds(value, digits)
         case "B":
             return units.size(int(value))

@@ -20,7 +20,7 @@ def github_benchmark(findings: Findings) -> str:
     """
     entries = []
     for series, metric, found in _figures(findings):
-        if metrics.smaller_is_better(metric):
+        if metrics.best(metric) == "least":
             name = f"{_name(series)}: {metrics.label(metric)}"
             entry = {"name": name, "unit": metrics.unit(metric) or metrics.label(metric), "value": found.value}
             if found.interval:

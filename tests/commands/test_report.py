@@ -59,6 +59,23 @@ def test_a_table_for_a_paper_has_the_best_in_bold_and_what_is_doubtful_below(tmp
     assert "udit-s: The load was 9 of 2." in text
 
 
+def test_only_the_better_figure_is_bold_and_fid_says_its_images(tmp_path: Path) -> None:
+    def row(methods: list[str], **metrics: float) -> dict:
+        conditions = {"num_images": 64, "methods": methods}
+        return {**bench(), "command": "frontier", "conditions": conditions, "metrics": metrics, "samples": {}} | {
+            "warnings": ["Few images."]
+        }
+
+    plain = row([], share_of_plain=1.0, drift=0.0, fid=10.7, is_std=0.65, recall=0.3)
+    saved = row(["fora:every=2"], share_of_plain=0.52, drift=6.2, fid=89.8, is_std=0.38, recall=0.5)
+    file = write(tmp_path / "r.jsonl", plain, saved)
+    text = dimbench("report", file, "--format", "latex").stdout
+    assert "& FID-64 &" in text
+    bold = [part.split("}")[0] for part in text.split(r"\textbf{")[1:]]
+    assert bold == ["0", "10.7", "0.52", "0.5"], "no deviation is the better one"
+    assert "dit-xl2, dit-xl2 (methods fora:every=2): Few images." in text
+
+
 def test_files_of_real_records_are_read_together(tmp_path: Path) -> None:
     counts = tmp_path / "counts.jsonl"
     assert dimbench("flops", "dit-s2", "--out", counts).code == 0

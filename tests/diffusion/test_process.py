@@ -76,6 +76,18 @@ def test_a_gaussian_process_is_trained_on_its_own_schedule() -> None:
     assert losses.max() < ROUNDING
 
 
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"process": "x"}, "unknown process 'x'.* gaussian, "),
+        ({"process": "transport", "path": "linear"}, "transport has no prediction"),
+    ],
+)
+def test_a_table_that_names_no_process_is_refused(settings: dict, said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        find_process(settings)
+
+
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
 def test_estimates_of_data_are_clipped_where_the_authors_clip(sampler: str) -> None:
     """A network that finds no noise in x takes it, enlarged, for the data."""

@@ -90,6 +90,7 @@ class MyNet(nn.Module):
 PRESETS = """
 backbone = "my_model.py:MyNet"
 [sampling]
+sampler = "ddpm"
 steps = 50
 cfg = 1.0
 [variants.my-net]
