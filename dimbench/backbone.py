@@ -256,6 +256,8 @@ def _found(
         shapes = parse_inputs(inputs) if _is_texts(inputs) else by_name(what, inputs)
         known = {name: each if isinstance(each, Input) else Input.of(each) for name, each in shapes.items()}
         return own.Own(maker, {}, known, resolution, process=_process(process))
+    if not isinstance(what, str):
+        raise UsageError(f"{what!r} is no network; give a module, such as MyNet(), or a name, or a Backbone")
     head, told = presets.split(what)
     settings = {**told, **(settings or {})}
     if not presets.is_foreign(what):

@@ -210,18 +210,20 @@ def sample(
     *,
     form: str = "npz",
     resolution: Resolution | None = None,
+    process: str | None = None,
     **request: Any,
 ) -> Record | None:
     """Draw images onto one sheet (`to` ends in .png) or into a folder, as npz, png or latents; goes on after any
     interruption. What is no picture goes into a folder, as npz.
 
-    `request` holds fields of sampling.request.Request, such as num_images, steps, cfg, seed, weights. None in all
-    ranks but the first. DimbenchError where files are missing.
+    `process` is what a network of the user's own was trained on; `request` holds fields of sampling.request.Request,
+    such as num_images, steps, cfg, seed, weights. None in all ranks but the first. DimbenchError where files are
+    missing.
     """
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
 
-    backbone = _found(what, resolution, inputs)
+    backbone = _found(what, resolution, inputs, process)
     to = folder.place_of(backbone, Path(to) if to else None, folder.ImageFormat(form))
     sheet = folder.is_sheet(to)
     latents = form == folder.ImageFormat.LATENTS
@@ -272,6 +274,7 @@ def fid_task(
     device: str = "cpu",
     resolution: Resolution | None = None,
     inputs: Any = (),
+    process: str | None = None,
     **request: Any,
 ) -> OnDisk | Rebuilt | ToDraw:
     """The work of `fid`, ready to be planned and run. Without a network and images, real digits are looked at;
@@ -279,7 +282,8 @@ def fid_task(
 
     `recipe` is the published FID to repeat, `repeats` the sets of images to draw, `keep` whether they lie on disk until
     the end, `planned_ranks` those to plan for where others run, `wanted` sets of methods that they will be drawn by as
-    well; `request` holds fields of sampling.request.Request, such as steps, cfg, sampler, seed, weights.
+    well; `process` is what a network of the user's own was trained on; `request` holds fields of
+    sampling.request.Request, such as steps, cfg, sampler, seed, weights.
     """
     from dimbench.quality import repeating
     from dimbench.quality.evaluating import OnDisk, ToDraw
@@ -295,7 +299,7 @@ def fid_task(
         return Rebuilt(Path(images), rebuilt_by, reference, networks, device)
     if what is None:
         return OnDisk(Path(images) if images else None, reference, networks, device)
-    backbone = _found(what, resolution, inputs)
+    backbone = _found(what, resolution, inputs, process)
     settings = {"steps": 250, "batch": 125, **request}
     asked = Request(backbone=backbone, num_images=num_images or 0, device=device, **settings)
     if recipe:

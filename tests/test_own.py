@@ -141,6 +141,30 @@ def test_a_module_in_hand_keeps_its_weights() -> None:
     assert not module.weight.is_meta
 
 
+@pytest.mark.parametrize("what", [nn.Linear, 3, None])
+def test_what_is_no_network_is_refused(what: object) -> None:
+    with pytest.raises(UsageError, match=r"is no network; give a module, such as MyNet\(\)"):
+        api.count(what)
+
+
+def test_a_network_without_labels_is_drawn_onto_a_sheet(tmp_path: Path) -> None:
+    class Scaled(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return self.scale * x
+
+    given = ["x=1x8x8", "t=scalar"]
+    settings = {"num_images": 3, "steps": 2, "random_weights": True}
+    record = api.sample(Scaled(), tmp_path / "a.png", given, process="flow", **settings)
+    assert record.metrics["images"] == 3
+    assert (tmp_path / "a.png").is_file()
+    with pytest.raises(UsageError, match="unknown process 'flaw'"):
+        api.fid(Scaled(), inputs=given, process="flaw", **settings)
+
+
 def test_modules_are_compared_by_their_records() -> None:
     counted = [api.count(module, torch.randn(2, 4)) for module in (nn.Linear(4, 6), nn.Linear(4, 8))]
     changed = {record.details["metric"]: record for record in api.compare(*counted, fail_if=["macs"])}

@@ -13,6 +13,9 @@ from dimbench.report import training_costs
 app = typer.Typer(help="What training costs, counted.", no_args_is_help=True, add_completion=False)
 
 
+MOST_STEPS = 10**9
+
+
 @app.callback()
 def run() -> None:
     """What training costs, counted."""
@@ -21,8 +24,8 @@ def run() -> None:
 @app.command(cls=Command)
 def train(
     name: options.Name,
-    iterations: Annotated[int, typer.Option(min=1, help="Training steps.")],
-    batch: Annotated[int, typer.Option(min=1, help="Images per step.")] = 256,
+    iterations: Annotated[int, typer.Option(min=1, max=MOST_STEPS, help="Training steps.")],
+    batch: Annotated[int, typer.Option(min=1, max=options.MOST_IMAGES, help="Images per step.")] = 256,
     gpu: Annotated[
         str, typer.Option(help=f"Whose ceiling: {', '.join(gpu_days.CEILINGS)}, as its maker names it.")
     ] = "a100-bf16",

@@ -87,12 +87,12 @@ def run(
     """
     from dimbench.report import findings
 
-    format = format or ReportFormat(_BY_SUFFIX.get(to.suffix.lower() if to else "", "markdown"))
+    if to and (to.suffix == ".jsonl" or str(to) in files):
+        raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
+    format = format or _by_suffix(to)
     if metric and over is None:
         raise UsageError(f"--metric {metric[0]} is drawn over commits or versions; give --over commits with it")
     render = _renderer(format) if over is None else _over(over, format, metric or [])
-    if to and (to.suffix == ".jsonl" or str(to) in files):
-        raise UsageError(f"--to {to} names records, which a report would overwrite; give a name such as report.md")
     records = _read(files)
     if to is None and over is None and format in _TABLES:
         _show(findings.gather(records), format)
@@ -106,6 +106,13 @@ def run(
         _write(to, text)
     if format is ReportFormat.MARKDOWN and (summary := paths.step_summary()):
         _append(summary, text)
+
+
+def _by_suffix(to: Path | None) -> ReportFormat:
+    suffix = to.suffix.lower() if to else ""
+    if suffix and suffix not in _BY_SUFFIX:
+        raise UsageError(f"--to {to} ends in none of {', '.join(_BY_SUFFIX)}; give one of them, or --format")
+    return ReportFormat(_BY_SUFFIX.get(suffix, "markdown"))
 
 
 def _renderer(format: ReportFormat) -> Callable[[Findings], str]:

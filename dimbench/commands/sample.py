@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import results, verbs
+from dimbench import results, units, verbs
 from dimbench.commands import options
 from dimbench.commands.emit import output_file, show
 from dimbench.errors import UsageError
@@ -108,7 +108,7 @@ def _check_place(to: Path, kind: folder.ImageFormat | None) -> None:
 
 
 def _table(records: Sequence[Record]) -> Table:
-    columns = ("model", "images", "sampler", "steps", "network calls per image", "seconds", "file")
+    columns = ("model", "images", "sampler", "steps", "network calls per image", "time", "file")
     notes = dict.fromkeys(warning for record in records for warning in record.warnings)
     return Table(columns, [_row(record) for record in records], notes=tuple(notes))
 
@@ -121,6 +121,6 @@ def _row(record: Record) -> tuple[str, ...]:
         record.conditions["sampler"],
         str(record.conditions["steps"]),
         "none" if calls is None else str(calls),
-        f"{record.metrics['seconds']:.1f}",
+        units.duration(record.metrics["seconds"] or 0),
         record.details["file"],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -47,7 +47,7 @@ def _counter() -> FlopCounterMode:
 class StepMacs:
     """Multiply-adds for one image: of a `forward` pass, of a whole step that keeps its activations, and of one by each
     of the CHECKPOINTED, but for those that do not take effect: without a list of blocks, or within a derivative along a
-    path."""
+    path; and those that torch refuses, such as reentrant ones that share a tensor."""
 
     forward: int
     whole: int
@@ -81,7 +81,7 @@ def training_step(backbone: Backbone, batch: int = 1, loss: Loss | None = None) 
 
     whole, found = step(backward=True), {}
     for variant in CHECKPOINTED:
-        with _checkpointed(blocks, reentrant=variant == "reentrant"):
+        with suppress(RuntimeError), _checkpointed(blocks, reentrant=variant == "reentrant"):
             found[variant] = step(backward=True)
     effective = {variant: macs for variant, macs in found.items() if macs > whole}
     return StepMacs(step(backward=False), whole, effective)

@@ -118,6 +118,8 @@ def _table(found: Sequence[Course]) -> Table:
 
 
 def _verdict(found: Sequence[Course], over: str) -> str:
+    if not found:
+        return f"No series has two {over} with a value above 0: there is nothing to draw."
     changed = sum(bool(course.changes) for course in found)
     places = {point.created for course in found for point in course.points}
     return f"Over {len(places)} {over}, {changed} of {len(found)} series came to another level."

@@ -36,7 +36,8 @@ def table(record: Record) -> Table:
         "optimiser, autoencoder and the gradients of scans are not in them.",
     ]
     if any("step_macs_" + variant not in metrics for variant in _KEPT):
-        why = "without a list of blocks, or in a loss's derivative along a path, checkpoints take no effect"
+        why = "checkpoints need a list of blocks, take no effect within a derivative along a path, and torch refuses "
+        why += "reentrant ones whose blocks share a tensor"
         notes.append(f"Not counted: {why}.")
     return Table((record.model, "MACs per image and step", "of a forward pass", "GPU-days"), rows, notes=notes)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,8 @@ _GAP = 6
 
 
 def sheet(images: Tensor, labels: Sequence[int], columns: int) -> Image.Image:
-    """uint8 images (n, 1 or 3, h, w) in rows of `columns`, each under its label, enlarged if small."""
+    """uint8 images (n, 1 or 3, h, w) in rows of `columns`, enlarged if small, each under its label where there are
+    labels."""
     factor = max(1, -(-_TILE // images.shape[-1]))
     height, width = images.shape[-2] * factor, images.shape[-1] * factor
     rows = -(-len(images) // columns)
@@ -26,10 +28,11 @@ def sheet(images: Tensor, labels: Sequence[int], columns: int) -> Image.Image:
     page = Image.new("RGB", size, "white")
     pen = ImageDraw.Draw(page)
     font = ImageFont.load_default(13)
-    for index, (image, label) in enumerate(zip(images, labels, strict=True)):
+    for index, (image, label) in enumerate(zip_longest(images, labels)):
         left = _GAP + index % columns * (width + _GAP)
         top = _GAP + index // columns * (height + _CAPTION + _GAP)
-        pen.text((left + width // 2, top + _CAPTION // 2), str(label), fill="black", font=font, anchor="mm")
+        if labels:
+            pen.text((left + width // 2, top + _CAPTION // 2), str(label), fill="black", font=font, anchor="mm")
         pixels = np.repeat(image.expand(3, -1, -1).permute(1, 2, 0).numpy(), factor, axis=0)
         page.paste(Image.fromarray(np.repeat(pixels, factor, axis=1)), (left, top + _CAPTION))
     return page

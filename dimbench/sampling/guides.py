@@ -17,6 +17,7 @@ from dimbench.sampling.request import Request
 from dimbench.weights import checkpoints
 
 RANDOM = "random"
+TRAINED_ON = ("process", "path", "prediction")  # what decides how an output is read
 
 
 def opened(method: Autoguidance, guided: Backbone, network: nn.Module) -> tuple[Backbone, nn.Module]:
@@ -30,6 +31,13 @@ def opened(method: Autoguidance, guided: Backbone, network: nn.Module) -> tuple[
         raise UsageError(
             f"--with {method}: {found.name} draws {found.state} of {_classes(found)}, and {guided.name} {guided.state} "
             f"of {_classes(guided)}; give a guide of the same samples"
+        )
+    ours, theirs = ({name: each.diffusion.get(name) for name in TRAINED_ON} for each in (guided, found))
+    if ours != theirs:
+        unlike = next(name for name in TRAINED_ON if ours[name] != theirs[name])
+        raise UsageError(
+            f"--with {method}: {found.name} was trained on another {unlike} ({theirs[unlike]}) than {guided.name} "
+            f"({ours[unlike]}); give a guide that was trained alike"
         )
     like = next(network.parameters(), torch.empty(0))
     if like.is_meta:

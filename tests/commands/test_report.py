@@ -140,3 +140,8 @@ def test_records_are_not_overwritten(file: Path, tmp_path: Path) -> None:
         assert "names records" in refused(2, "report", file, "--to", out)
     assert "names records" in refused(2, "report", copy, "--to", copy)
     assert results.read(file) == results.read(copy)
+
+
+def test_an_ending_of_no_format_is_refused(file: Path, tmp_path: Path) -> None:
+    assert "ends in none of .md" in refused(2, "report", file, "--to", tmp_path / "a.pdf")
+    assert dimbench("report", file, "--format", "csv", "--to", tmp_path / "a.txt").code == 0

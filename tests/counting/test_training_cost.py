@@ -71,7 +71,30 @@ def test_the_passes_of_a_loss_are_those_that_bench_takes(name: str) -> None:
 def test_checkpoints_without_effect_are_no_row() -> None:
     shown = dimbench("cost", "train", "meanflow-b4,depth=2", "--iterations", 10).stdout
     assert shown.count("not counted") == 2
-    assert "checkpoints take no effect" in shown
+    assert "take no effect within a derivative" in shown
+
+
+class Shared(TwoBlocks):
+    """What its blocks are given besides their tokens was computed once for both."""
+
+    def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x).flatten(2).transpose(1, 2)
+        condition = x.mean(1, keepdim=True).exp()
+        for block in self.blocks:
+            x = block(x, condition=condition)
+        return x
+
+
+class Conditioned(Residual):
+    def forward(self, x: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
+        return super().forward(x * condition)
+
+
+def test_checkpoints_that_torch_refuses_are_no_row() -> None:
+    network = Shared()
+    network.blocks = nn.ModuleList(Conditioned() for _ in range(2))
+    found = backbone.find(network, inputs=(torch.randn(1, 4, 2, 2), torch.zeros(1)))
+    assert training_step(found).checkpointed.keys() == {"non-reentrant"}
 
 
 def test_a_network_without_a_loss_is_counted_by_its_output() -> None:

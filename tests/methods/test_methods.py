@@ -527,7 +527,11 @@ def test_autoguidance_asks_a_worse_network_the_same() -> None:
 
 @pytest.mark.parametrize(
     ("text", "words"),
-    [("autoguidance", "names no guide"), ("autoguidance:guide=dit-digits", "give a guide of the same samples")],
+    [
+        ("autoguidance", "names no guide"),
+        ("autoguidance:guide=dit-digits", "give a guide of the same samples"),
+        ("autoguidance:guide=sit-s2", "trained on another process"),
+    ],
 )
 def test_a_guide_has_to_draw_the_same(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):

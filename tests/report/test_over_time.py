@@ -52,6 +52,10 @@ def test_what_is_counted_is_drawn_too_and_metrics_can_be_chosen() -> None:
         over_time.courses(found(*records), "commits", ["second"])
 
 
+def test_records_of_one_commit_leave_nothing_to_draw() -> None:
+    assert "No series has two commits" in over_time.markdown(found(*runs("udit-s", 0.01)), "commits")
+
+
 def test_a_commit_that_was_measured_again_is_one_point() -> None:
     again = [*slower(), *[{**record, "created": "2027-01-01T00:00:00+00:00"} for record in slower()[:3]]]
     (course,) = over_time.courses(found(*again), "commits")
