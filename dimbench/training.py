@@ -200,11 +200,13 @@ def _finite(tensor: Tensor) -> bool:
 
 
 def _check_tensors(what: str, given: Mapping[str, Any], expected: Mapping[str, Tensor]) -> None:
-    """ValueError where `given` does not hold finite numbers in the shapes `expected`."""
+    """ValueError where `given` does not hold finite numbers in the shapes and types `expected`."""
     tensors = {name: value for name, value in given.items() if isinstance(value, Tensor)}
     if faults := mismatches(shapes(expected), shapes(tensors)):
         raise ValueError(f"its {what}: {faults}")
     check_kinds(tensors, f"its {what}", expected)
+    if odd := next((name for name, tensor in tensors.items() if tensor.dtype != expected[name].dtype), None):
+        raise ValueError(f"its {what}: {odd} is of {tensors[odd].dtype}, not {expected[odd].dtype}")
     if odd := next((name for name, tensor in tensors.items() if not _finite(tensor)), None):
         raise ValueError(f"its {what}: {odd} is not finite")
 

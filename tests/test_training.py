@@ -207,6 +207,16 @@ def test_checkpoints_without_a_field_are_refused(tmp_path: Path, field: str) -> 
         start("dit-digits").resume(tmp_path / "run.ckpt")
 
 
+@pytest.mark.parametrize("field", ["model", "ema"])
+def test_checkpoints_of_other_numbers_are_refused(tmp_path: Path, field: str) -> None:
+    start("dit-digits").save(tmp_path / "run.ckpt")
+    state = torch.load(tmp_path / "run.ckpt")
+    state[field] = {name: tensor.double() for name, tensor in state[field].items()}
+    torch.save(state, tmp_path / "run.ckpt")
+    with pytest.raises(DimbenchError, match=rf"its {field}: .* is of torch.float64, not torch.float32"):
+        start("dit-digits").resume(tmp_path / "run.ckpt")
+
+
 @pytest.mark.parametrize("settings", [{"steps": 0}, {"batch": -1}, {"lr": 0.0}, {"ema": 1.0}])
 def test_recipes_are_checked(settings: dict[str, float]) -> None:
     with pytest.raises(UsageError):
