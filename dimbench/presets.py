@@ -185,6 +185,8 @@ def shared_files() -> dict[str, Shared]:
 
 def find(name: str) -> Preset:
     """The preset called `name`; case, slashes and dashes are forgiven. UsageError names what is near."""
+    if re.fullmatch(r"[\d.]+", name) and name not in all_presets():
+        raise UsageError(f"{name} names no model; if it was meant for the option before it, that takes no value here")
     return names.find(name, all_presets(), "model", "see `dimbench list`")
 
 

@@ -159,7 +159,7 @@ def test_a_network_without_labels_is_drawn_onto_a_sheet(tmp_path: Path) -> None:
     given = ["x=1x8x8", "t=scalar"]
     settings = {"num_images": 3, "steps": 2, "random_weights": True}
     record = api.sample(Scaled(), tmp_path / "a.png", given, process="flow", **settings)
-    assert record.metrics["images"] == 3
+    assert record.conditions["num_images"] == 3
     assert (tmp_path / "a.png").is_file()
     with pytest.raises(UsageError, match="unknown process 'flaw'"):
         api.fid(Scaled(), inputs=given, process="flaw", **settings)

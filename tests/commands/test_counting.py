@@ -266,6 +266,7 @@ def test_what_depends_on_the_weights_is_counted_with_those_of_a_checkpoint(tmp_p
         (["flops", "dit-s8", "--rule", "calflops"], "--rule calflops knows the modules of dimsum"),
         (["flops", "dimsum-digits", "--rule", "fvcore-fused"], "--rule fvcore-fused knows the modules of dim "),
         (["flops", "dit-xl3"], "unknown model 'dit-xl3'; did you mean"),
+        (["flops", "dit-s8", "--steps", "3", "--cfg", "1.5"], "1.5 names no model; if it was meant for the option"),
         (["flops", "xyz-*"], "no model matches"),
         (["params", "dit-s2", "--resolution", "100"], "resolution 100"),
         (["flops", "dit-s8", "--resolution", "288"], "patches of 8"),
