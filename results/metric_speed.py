@@ -1,9 +1,9 @@
 """How long the metrics take beside torch-fidelity's and numpy's, in turns in one process on two threads, and the memory
 that precision and recall of two large sets add.
 
-Run from the root of the checkout: python results/metric_speed.py [--rounds N] [--large N]; N rounds of each pair, and
-two sets of N images for the memory (50,000 take 0.8 GB of features and some minutes). It appends a record for each to
-results/metric-speed.jsonl.
+Run from the root of the checkout: python results/metric_speed.py [--rounds N] [--large N] [--only NAME]; N rounds of
+each pair, or of one alone, and two sets of N images for the memory (50,000 take 0.8 GB of features and some minutes).
+It appends a record for each to results/metric-speed.jsonl.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from torch_fidelity.metric_prc import calculate_precision_recall_full
 
 from dimbench import stats
 from dimbench.bench.alternating import alternate, ratios
+from dimbench.kernels import onednn
 from dimbench.quality.frechet import frechet_distance
 from dimbench.quality.kid import kernel_distance
 from dimbench.quality.precision_recall import precision_recall
@@ -57,7 +58,7 @@ def pairs() -> dict[str, tuple[Pair, float]]:
 
     kid = {"kid_subsets": 20, "kid_subset_size": 1000, "verbose": False}
     ours = lambda: kernel_distance(a, b, 1000, 20)  # noqa: E731
-    few = a[:8000], b[:8000]
+    few, fewer = (a[:8000], b[:8000]), (a[:1024], b[:1024])
     return {
         "Frechet distance": (frechet(statistics_of(a), statistics_of(b)), 0.45),
         "Frechet distance, singular": (frechet(statistics_of(a[:1000]), statistics_of(b)), 0.45),
@@ -68,6 +69,7 @@ def pairs() -> dict[str, tuple[Pair, float]]:
             (lambda: precision_recall(*few), lambda: calculate_precision_recall_full(*few)),
             0.5,
         ),
+        "products in float32 beside torch's": ((lambda: onednn.linear(*fewer), lambda: fewer[0] @ fewer[1].T), 1.0),
     }
 
 
@@ -104,8 +106,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--large", type=int, help="images in each of two sets")
+    parser.add_argument("--only", metavar="NAME", help="one pair, by its name")
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
     records = [large(options.large)] if options.large else []  # first, while the peak is its own
-    records += [beside(name, pair, target, options.rounds) for name, (pair, target) in pairs().items()]
+    records += [
+        beside(name, pair, target, options.rounds)
+        for name, (pair, target) in pairs().items()
+        if options.only in (None, name)
+    ]
     append(records, Path(__file__).with_name("metric-speed.jsonl"))

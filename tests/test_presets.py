@@ -65,10 +65,7 @@ def test_all_promised_names_exist() -> None:
     ],
 )
 def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text(f'backbone = "sit"\n[variants.mine]\nrecipes = [{recipe}]\n')
-    with pytest.raises(DimbenchError, match=said):
-        preset_files.read(file)
+    test_faults_of_a_preset_are_named(f'backbone = "sit"\n[variants.mine]\nrecipes = [{recipe}]\n', said, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -87,10 +84,9 @@ def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) ->
     ],
 )
 def test_faults_of_what_a_network_was_trained_on_are_named(diffusion: str, said: str, tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text(f'backbone = "dit"\n[variants.mine]\ndiffusion = {{ {diffusion} }}\n')
-    with pytest.raises(DimbenchError, match=said):
-        preset_files.read(file)
+    test_faults_of_a_preset_are_named(
+        f'backbone = "dit"\n[variants.mine]\ndiffusion = {{ {diffusion} }}\n', said, tmp_path
+    )
 
 
 @pytest.mark.parametrize(
