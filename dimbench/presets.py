@@ -211,6 +211,15 @@ def is_foreign(text: str) -> bool:
     return ("/" in head or Path(head).is_dir()) and not _preset_like(head)
 
 
+def with_weights(text: str) -> tuple[str, str]:
+    """ "dit-s2:w.pt" and "net.py:Net:w.pt" -> the name and the weights, "" where none are given."""
+    name, _, weights = text.partition(":")
+    if weights and not _preset_like(split(name)[0]):
+        member, _, weights = weights.partition(":")
+        name = f"{name}:{member}"
+    return name, weights
+
+
 def _preset_like(head: str) -> bool:
     """ "DiT-XL/2" is how a paper writes a preset's name."""
     return names.folded(head) in {names.folded(name) for name in all_presets()} or "*" in head

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dimbench import image_size
+from dimbench import image_size, presets
 from dimbench.commands.dialect import Form
 from dimbench.errors import UsageError
 
@@ -265,7 +265,7 @@ def methods(with_: list[str] | None, guide: str | None) -> tuple[str, ...]:
     """Those of --with, and of --guide, "dit-digits:w.pt", the method that it means."""
     if guide is None:
         return tuple(with_ or ())
-    name, _, weights = guide.partition(":")
+    name, weights = presets.with_weights(guide)
     return (*(with_ or ()), f"autoguidance:guide={name}" + (f",weights={weights}" if weights else ""))
 
 

@@ -103,8 +103,12 @@ def _parse(text: str) -> Method:
     name, sign, first = name.partition("=")
     kind = names.find(name, METHODS, "method", "`dimbench methods` lists them")
     given = {fields(kind)[0].name: first} if sign and fields(kind) else {}
+    own = [field.name for field in fields(kind)]
     for part in filter(None, rest.split(",")):
         key, sign, value = part.partition("=")
+        if key not in own and kind.names_model in given:
+            given[kind.names_model] += f",{part}"
+            continue
         if not sign:
             raise UsageError(f"--with {text}: {part!r} is no setting; give {name}:{_form(kind)}")
         if key in given:

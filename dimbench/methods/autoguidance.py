@@ -28,6 +28,7 @@ class Autoguidance(Guiding):
     says: ClassVar[str] = "guided by a worse network `guide` in place of the half without a condition"
     wraps: ClassVar[str] = "guided runs"
     source: ClassVar[str] = "arXiv 2406.02507"
+    names_model: ClassVar[str] = "guide"
 
     def __post_init__(self) -> None:
         if not self.guide:

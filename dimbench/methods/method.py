@@ -26,7 +26,8 @@ class Method(ABC):
     of: two methods that change the same exclude each other. `timed` is false where only the values are as the method
     has them, so that its time means nothing; `by_values` is true where what is left out depends on the images;
     `numbers` are those in which the blocks' linear layers multiply, where not in the network's own; where it `converts`
-    numbers, what that takes may decide its time."""
+    numbers, what that takes may decide its time; `names_model` is the setting that names a model, whose own settings may
+    follow it."""
 
     name: ClassVar[str]
     changes: ClassVar[str]
@@ -37,6 +38,7 @@ class Method(ABC):
     by_values: ClassVar[bool] = False
     numbers: ClassVar[str] = ""
     converts: ClassVar[bool] = False
+    names_model: ClassVar[str] = ""
 
     @abstractmethod
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from dimbench import backbone, methods
 from dimbench.backbone import Backbone
+from dimbench.commands import options
 from dimbench.counting.bill import _Ledger
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
@@ -523,6 +524,31 @@ def test_autoguidance_asks_a_worse_network_the_same() -> None:
     assert not torch.allclose(other, plain, atol=1e-2)
     alone, guide = count("dit-digits", 7, cfg=1.0), count("udit-digits", 7, cfg=1.0)
     assert count("dit-digits", 7, "autoguidance:guide=udit-digits") == alone + guide
+
+
+def test_a_guide_has_settings_of_its_own() -> None:
+    text = "autoguidance:guide=dit-digits,depth=2,mlp_ratio=2.0,weights=w.pt"
+    (method,) = methods.parse([text])
+    assert (method.guide, method.weights) == ("dit-digits,depth=2,mlp_ratio=2.0", "w.pt")  # type: ignore[attr-defined]
+    assert str(method) == text
+    alone, guide = count("dit-digits", 7, cfg=1.0), count("dit-digits,depth=2", 7, cfg=1.0)
+    assert count("dit-digits", 7, "autoguidance:guide=dit-digits,depth=2") == alone + guide
+    with pytest.raises(UsageError, match="fora has no setting 'depth'"):
+        methods.parse(["fora:every=2,depth=2"])
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "weights"),
+    [
+        ("dit-digits", "dit-digits", ""),
+        ("DiT-XL/2:w.pt", "DiT-XL/2", "w.pt"),
+        ("dit-digits,mlp_ratio=2.0:hf:owner/name", "dit-digits,mlp_ratio=2.0", "hf:owner/name"),
+        ("net.py:Net", "net.py:Net", ""),
+        ("net.py:Net,width=8:folder/w.pt", "net.py:Net,width=8", "folder/w.pt"),
+    ],
+)
+def test_a_guide_is_named_with_its_weights(given: str, name: str, weights: str) -> None:
+    assert options.methods(None, given) == (f"autoguidance:guide={name}" + (f",weights={weights}" if weights else ""),)
 
 
 @pytest.mark.parametrize(
