@@ -37,10 +37,11 @@ _DIFFUSION = {
     "shift_by_tokens": list, "at_few_steps": list, "guided_interval": dict, "upsampled": dict,
 }  # fmt: skip
 _INTERVAL = {"low": float, "high": float, "ends": bool}
-_NEEDED = {
+PROCESSES: dict[str, tuple[str, ...]] = {
     "gaussian": (), "transport": ("path", "prediction"), "stable-diffusion": (), "variance-preserving": (), "flow": (),
     "mean-flow": (), "improved-mean-flow": (),
 }  # fmt: skip
+"""What [diffusion] may name, with the settings that each cannot be without."""
 _SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float}
 _SAMPLED = ("sampler", "steps", "cfg")  # what whoever repeats a FID must know
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
@@ -150,10 +151,13 @@ def _unlike_a_process(own: Any, usual: Any, where: str) -> Iterator[str]:
         return
     yield from mistyped(table, _DIFFUSION, f"{where}diffusion: ")
     process, interval = table.get("process"), table.get("guided_interval")
-    if isinstance(process, str) and process not in _NEEDED:
-        yield f"{where}diffusion: process {process!r} is unknown (known are {', '.join(_NEEDED)})"
-    needed = ("process", "sampler", *_NEEDED.get(str(process), ()))
+    if isinstance(process, str) and process not in PROCESSES:
+        yield f"{where}diffusion: process {process!r} is unknown (known are {', '.join(PROCESSES)})"
+    needed = ("process", "sampler", *PROCESSES.get(str(process), ()))
     yield from (f"{where}diffusion has no {name}" for name in needed if name not in table)
+    for name, least in (("guided_channels", 0), ("null_label", 0), ("diffusion_steps", 1)):
+        if isinstance(value := table.get(name), int) and value < least:
+            yield f"{where}diffusion: {name} is {value}, which has to be {least} or more"
     if isinstance(interval, dict):
         yield from mistyped(interval, _INTERVAL, f"{where}guided_interval: ")
         yield from (f"{where}guided_interval has no {name}" for name in ("low", "high") if name not in interval)

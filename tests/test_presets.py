@@ -78,6 +78,7 @@ def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) ->
         ('process = [1], sampler = "euler"', "process is no text"),
         ('sampler = "euler"', "diffusion has no process"),
         ('process = "flow"', "diffusion has no sampler"),
+        ('process = "flow", sampler = "euler", guided_channels = -3', "guided_channels is -3, which has to be 0 or"),
         ('process = "transport", sampler = "euler", path = "linear"', "diffusion has no prediction"),
         ('process = "flow", sampler = "euler", guided_interval = { low = 1 }', "guided_interval has no high"),
         ('process = "flow", sampler = "euler", guided_interval = 3', "guided_interval is no table"),
@@ -108,10 +109,10 @@ def test_faults_of_a_preset_are_named(text: str, said: str, tmp_path: Path) -> N
 def test_what_a_process_can_be_told_may_stand_in_a_preset() -> None:
     processes = {
         process.find_process({"process": name, "path": "linear", "prediction": "velocity"}).__class__
-        for name in preset_files._NEEDED
+        for name in process.PROCESSES
     }
     told = {field.name for each in processes for field in fields(each)} - {"samplers", "upsampling"}
-    assert len(processes) == len(preset_files._NEEDED)
+    assert preset_files.PROCESSES.keys() == process.PROCESSES.keys()
     assert told <= preset_files._DIFFUSION.keys()
 
 

@@ -30,6 +30,19 @@ def _add(places: list[Path] | None) -> None:
         )
 
 
+Presets = Annotated[
+    list[Path] | None,
+    typer.Option(
+        help="Presets of your own, a .toml file or a folder; may be given again.",
+        metavar="FILE|FOLDER",
+        callback=_add,
+        is_eager=True,
+        expose_value=False,
+        show_default="dimbench.toml here, $DIMBENCH_PRESETS",
+    ),
+]
+
+
 def options(
     version: Annotated[
         bool,
@@ -40,15 +53,7 @@ def options(
             is_eager=True,
         ),
     ] = False,
-    presets: Annotated[
-        list[Path] | None,
-        typer.Option(
-            help="Presets of your own, a .toml file or a folder; before the command, may be given again.",
-            metavar="FILE|FOLDER",
-            callback=_add,
-            show_default="dimbench.toml here, $DIMBENCH_PRESETS",
-        ),
-    ] = None,
+    presets: Presets = None,
 ) -> None:
     pass
 
@@ -71,5 +76,6 @@ def everywhere(
             expose_value=False,
         ),
     ] = False,
+    presets: Presets = None,
 ) -> None:
     """Options of every command."""

@@ -24,9 +24,6 @@ from dimbench.diffusion.upsample_guidance import upsampled
 from dimbench.errors import UsageError
 
 P = TypeVar("P")
-_PROCESSES = (
-    "gaussian", "stable-diffusion", "variance-preserving", "flow", "mean-flow", "improved-mean-flow", "transport",
-)  # fmt: skip
 _PASSES = 3  # the backward pass computes two products for each of the forward pass
 
 
@@ -222,26 +219,30 @@ def _from(process: type[P], settings: Mapping[str, Any]) -> P:
     return process(**{name: value for name, value in settings.items() if name in known})
 
 
+def _transport(settings: Mapping[str, Any]) -> Transport:
+    if absent := [name for name in ("path", "prediction") if name not in settings]:
+        raise UsageError(f"[diffusion] with process transport has no {' and no '.join(absent)}; add it there")
+    return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
+
+
+PROCESSES: dict[str, Callable[[Mapping[str, Any]], Process]] = {
+    "gaussian": partial(_from, Gaussian),
+    "stable-diffusion": lambda settings: StableDiffusion(settings.get("upsampling", 1)),
+    "variance-preserving": lambda settings: VariancePreserving(),
+    "flow": partial(_from, Flow),
+    "mean-flow": partial(_from, MeanFlow),
+    "improved-mean-flow": partial(_from, ImprovedMeanFlow),
+    "transport": _transport,
+}
+"""What makes the process of a preset's [diffusion] table, by its name there."""
+
+
 def find_process(settings: Mapping[str, Any]) -> Process:
     """The process of a preset's [diffusion] table. UsageError where that names none."""
-    match settings["process"]:
-        case "gaussian":
-            return _from(Gaussian, settings)
-        case "stable-diffusion":
-            return StableDiffusion(settings.get("upsampling", 1))
-        case "variance-preserving":
-            return VariancePreserving()
-        case "flow":
-            return _from(Flow, settings)
-        case "mean-flow":
-            return _from(MeanFlow, settings)
-        case "improved-mean-flow":
-            return _from(ImprovedMeanFlow, settings)
-        case "transport":
-            if absent := [name for name in ("path", "prediction") if name not in settings]:
-                raise UsageError(f"[diffusion] with process transport has no {' and no '.join(absent)}; add it there")
-            return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
-    raise UsageError(f"unknown process {settings['process']!r} in [diffusion]; give one of {', '.join(_PROCESSES)}")
+    name = settings["process"]
+    if name not in PROCESSES:
+        raise UsageError(f"unknown process {name!r} in [diffusion]; give one of {', '.join(PROCESSES)}")
+    return PROCESSES[name](settings)
 
 
 USUAL: dict[str, Mapping[str, Any]] = {

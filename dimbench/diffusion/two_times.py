@@ -7,6 +7,7 @@ form (arXiv 2512.02012). A network is told both times as one tensor (B, 2): t, t
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
@@ -48,7 +49,8 @@ def with_change(network: Network, z: Tensor, t: Tensor, r: Tensor, velocity: Ten
     def call(z: Tensor, t: Tensor) -> Tensor:
         return network(z, torch.stack([t, r], dim=1))
 
-    with sdpa_kernel(SDPBackend.MATH):
+    with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated")  # by which torch makes derivatives
         out, change, *_ = torch.func.jvp(call, (z, t), (velocity, torch.ones_like(t)))
     return out, change.detach()
 
@@ -171,7 +173,7 @@ class ImprovedMeanFlow(MeanFlow):
         def call(z: Tensor, times: Tensor, *_: Tensor) -> Tensor:
             both = network(z, times)
             if both.shape[1] != 2 * z.shape[1]:
-                raise UsageError("this network has no second head to train with; build it with disable_v_head false")
+                raise UsageError("this network has no second head to train with; give --set disable_v_head=false")
             return both
 
         velocity = (z - x) / _over(t, x).clamp(min=self.clamp) if self.clamp else noise - x

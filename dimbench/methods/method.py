@@ -26,8 +26,7 @@ class Method(ABC):
     of: two methods that change the same exclude each other. `timed` is false where only the values are as the method
     has them, so that its time means nothing; `by_values` is true where what is left out depends on the images;
     `numbers` are those in which the blocks' linear layers multiply, where not in the network's own; where it `converts`
-    numbers, what that takes may decide its time; `names_model` is the setting that names a model, whose own settings may
-    follow it."""
+    numbers, what that takes may decide its time; the setting `names_model` names a model, whose own may follow it."""
 
     name: ClassVar[str]
     changes: ClassVar[str]

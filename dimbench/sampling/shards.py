@@ -118,7 +118,7 @@ class Shards:
             raise DimbenchError(f"{self._manifest} is damaged; delete the folder or give another --to") from None
         keys = [key for key in {**found, **self.manifest} if found.get(key) != self.manifest.get(key)]
         if keys:
-            changed = ", ".join(f"{key} {found.get(key)} there, {self.manifest.get(key)} here" for key in keys)
+            changed = ", ".join(f"{key} {_told(found, key)} there, {_told(self.manifest, key)} here" for key in keys)
             raise DimbenchError(
                 f"{self.folder} holds images of another run ({changed}); give the same options, or another --to"
             )
@@ -203,6 +203,14 @@ def _values(file: Path) -> np.ndarray | None:
     except (OSError, ValueError, EOFError):
         return None
     return values if file.stem.endswith(f"-{_digest(values)}") else None
+
+
+def _told(manifest: Mapping[str, Any], key: str) -> str:
+    """A condition as people type it; "none" where a run had none."""
+    value = manifest.get(key)
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return "none" if value is None else str(value)
 
 
 def _digest(values: np.ndarray) -> str:

@@ -87,7 +87,7 @@ def test_a_folder_drawn_by_other_methods_is_refused(tmp_path: Path) -> None:
     assert dimbench(*words, *FORA).code == 0
     assert dimbench(*words, *FORA).code == 0
     said = refused(1, *words)
-    assert "another run (methods ['fora:every=3'] there, None here)" in said
+    assert "another run (methods fora:every=3 there, none here)" in said
     assert "methods" in refused(1, *words, "--with", "fora:every=2")
 
 

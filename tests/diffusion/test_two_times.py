@@ -102,7 +102,7 @@ def test_times_in_the_wrong_order_are_refused() -> None:
 
 
 def test_training_without_the_second_head_is_refused() -> None:
-    with pytest.raises(UsageError, match=r"no second head .* disable_v_head false"):
+    with pytest.raises(UsageError, match=r"no second head .* --set disable_v_head=false"):
         ImprovedMeanFlow().loss(lambda x, t: x, X, torch.Generator().manual_seed(0))
 
 
