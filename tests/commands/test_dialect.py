@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from dimbench import cli, presets
 from dimbench.commands import options
 from dimbench.diffusion.process import find_process
+from tests.commands.processes import finish, start
 from tests.console import dimbench, refused
 
 LEAVES = [
@@ -26,6 +27,12 @@ def parsed(*words: object) -> dict[str, Any]:
     """What a command is called with."""
     name, *rest = map(str, words)
     return dict(cli.loaded(name).make_context(name, rest).params)
+
+
+@pytest.mark.parametrize("words", ["--presets own.toml list mine --json", "list mine --json --presets own.toml"])
+def test_presets_of_ones_own_are_named_before_or_behind_the_command(words: str, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('backbone = "package.module:Net"\n[variants.mine]\n')
+    assert [each["name"] for each in json.loads(finish(start(tmp_path, *words.split())))] == ["mine"]
 
 
 @pytest.mark.parametrize(
