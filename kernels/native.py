@@ -35,9 +35,17 @@ _done: dict[Path, ctypes.CDLL | DimbenchError] = {}
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16"}
 
 
-def rows(tensor: Tensor | None) -> tuple[int, int, int]:
-    """`Rows` of vector.h: a (B, L, W) tensor with adjacent elements in its rows; the caller keeps it alive."""
-    return (0, 0, 0) if tensor is None else (tensor.data_ptr(), *tensor.stride()[:2])
+def rows(tensor: Tensor | None, dtype: torch.dtype, kept: list[Tensor]) -> tuple[int, int, int]:
+    """`Rows` of vector.h: of a (B, L, W) tensor in this type with adjacent elements in its rows; what must live as long
+    is added to `kept`."""
+    if tensor is None:
+        return (0, 0, 0)
+    batch, row, element = tensor.stride()
+    if element != 1 or tensor.dtype is not dtype:
+        tensor = adjacent(tensor, dtype)
+        batch, row, _ = tensor.stride()
+    kept.append(tensor)
+    return tensor.data_ptr(), batch, row
 
 
 def why_not(by_position: Sequence[Tensor | None], others: Sequence[Tensor | None]) -> str | None:
@@ -59,7 +67,7 @@ def common_type(*tensors: Tensor | None) -> torch.dtype:
 
 def adjacent(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """The tensor in this type, its rows' elements side by side; a copy only where it must be."""
-    if tensor.dtype != dtype:
+    if tensor.dtype is not dtype:
         tensor = tensor.to(dtype)
     return tensor if tensor.stride(-1) == 1 else tensor.contiguous()
 
@@ -70,13 +78,13 @@ def call(source: Path, function: str, dtype: torch.dtype, *structs: Sequence[int
     A struct is given as its fields in their order, each a number or an address of eight bytes.
     """
     blocks = [array("q", struct) for struct in structs]
-    run = _function(load(source), f"{function}_{_NAMES[dtype]}", len(blocks))
+    run = _function(source, function, dtype, len(blocks))
     run(*[block.buffer_info()[0] for block in blocks], torch.get_num_threads())
 
 
 @cache
-def _function(library: ctypes.CDLL, name: str, structs: int) -> Callable[..., None]:
-    found = getattr(library, name)
+def _function(source: Path, name: str, dtype: torch.dtype, structs: int) -> Callable[..., None]:
+    found = getattr(load(source), f"{name}_{_NAMES[dtype]}")
     found.argtypes, found.restype = [*[ctypes.c_void_p] * structs, ctypes.c_int], None
     return found
 

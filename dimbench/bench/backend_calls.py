@@ -16,10 +16,10 @@ COPY = "torch.copy"
 
 
 def forward_calls(example: Example, names: Sequence[str]) -> dict[str, Call]:
-    """One forward pass by each backend, the example's floors, and a copy of as many bytes as it reads and writes."""
+    """One forward pass by each backend, the example's floors, and a copy of as many bytes as it reads and writes; made
+    for torch's inference mode, which would be a part of the time if each call entered it."""
 
     def call(name: str) -> Call:
-        @torch.inference_mode()
         def run() -> object:
             with backends.use(name):
                 return example.run(*example.inputs)

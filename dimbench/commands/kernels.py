@@ -137,7 +137,7 @@ def _time(operator: Backends, size: Size, names: Sequence[str], conditions: dict
     backward = conditions["pass"] == "backward"
     calls = (operators.backward_calls if backward else operators.forward_calls)(example, names)
     what, rounds = f"{operator.operator} at L {size.length}", conditions["rounds"]
-    with stepping(what, rounds) as progress:
+    with stepping(what, rounds) as progress, torch.inference_mode(not backward):
         seconds = pairs.alternate(calls, rounds, operators.clock(size.device), on_round=lambda k: progress(k + 1))
     device_name = torch.cuda.get_device_name(size.device) if size.device.startswith("cuda") else None
     records = []

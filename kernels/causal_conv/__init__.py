@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from dimbench.kernels.backends import Backends, Example, Size
+from dimbench.kernels.backends import Backends, Example, Size, torch_operator
 
 __all__ = ["backends", "causal_conv", "example"]
 
@@ -29,7 +29,7 @@ def causal_conv(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _operator(x, weight, bias)
 
 
-@torch.library.custom_op("dimbench::causal_conv", mutates_args=())
+@torch_operator("causal_conv")
 def _operator(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return backends.choose(x, weight, bias).forward(x, weight, bias)
 
@@ -39,7 +39,7 @@ def _gradients(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[T
     return backends.choose(x, weight, bias).backward(grad, x, weight, bias)
 
 
-@_operator.register_fake
+@torch.library.register_fake("dimbench::causal_conv")
 def _(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return x.new_empty(x.shape)
 
@@ -53,7 +53,9 @@ def _remember(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
     ctx.save_for_backward(*inputs)
 
 
-_operator.register_autograd(lambda ctx, grad: _gradients(grad, *ctx.saved_tensors), setup_context=_remember)
+torch.library.register_autograd(
+    "dimbench::causal_conv", lambda ctx, grad: _gradients(grad, *ctx.saved_tensors), setup_context=_remember
+)
 
 
 @register_flop_formula(torch.ops.dimbench.causal_conv)

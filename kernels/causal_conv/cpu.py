@@ -21,7 +21,7 @@ def why_not(x: Tensor, weight: Tensor, bias: Tensor) -> str | None:
 
 
 def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    y = torch.empty(x.shape, dtype=x.dtype)
+    y = torch.empty_like(x, memory_format=torch.contiguous_format)
     conv, _kept = _conv(x, weight, bias, y)
     native.call(_SOURCE, "causal_conv_forward", x.dtype, conv)
     return y
@@ -29,17 +29,20 @@ def forward(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
 
 def backward(grad: Tensor, x: Tensor, weight: Tensor, bias: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     channels, width = weight.shape
-    grad, gx = native.adjacent(grad, x.dtype), torch.empty(x.shape, dtype=x.dtype)
+    gx = torch.empty(x.shape, dtype=x.dtype)
     gweight, gbias = torch.empty(len(x), width, channels), torch.empty(len(x), channels)
-    conv, _kept = _conv(x, weight, bias, None)
-    gradients = [*rows(grad), *rows(gx), gweight.data_ptr(), gbias.data_ptr()]  # `Gradients` of cpu.cpp
+    conv, kept = _conv(x, weight, bias, None)
+    gradients = [n for each in (grad, gx) for n in rows(each, x.dtype, kept)]  # `Gradients` of cpu.cpp
+    gradients += [gweight.data_ptr(), gbias.data_ptr()]
     native.call(_SOURCE, "causal_conv_backward", x.dtype, conv, gradients)
     return gx, gweight.sum(0).t().to(weight.dtype, copy=True), gbias.sum(0).to(bias.dtype)
 
 
 def _conv(x: Tensor, weight: Tensor, bias: Tensor, y: Tensor | None) -> tuple[list[int], list[Tensor]]:
     """`Conv` of cpu.cpp, and what must live as long."""
-    x = native.adjacent(x, x.dtype)
-    by_channel = [native.adjacent(tensor, torch.float32) for tensor in (weight.t().contiguous(), bias)]
-    conv = [*x.shape, weight.shape[1], *rows(x), *rows(y), *(tensor.data_ptr() for tensor in by_channel)]
-    return conv, [x, *by_channel]
+    kept: list[Tensor] = []
+    conv = [*x.shape, weight.shape[1], *rows(x, x.dtype, kept), *rows(y, x.dtype, kept)]
+    for tensor in (weight.t().contiguous(), bias):
+        kept.append(native.adjacent(tensor, torch.float32))
+        conv.append(kept[-1].data_ptr())
+    return conv, kept

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
 from dimbench.errors import UsageError
-from dimbench.kernels.backends import Backends, Example, Size
+from dimbench.kernels.backends import Backends, Example, Size, torch_operator
 
 __all__ = ["backends", "example", "haar", "haar_inverse", "haar_tokens", "haar_tokens_inverse"]
 
@@ -76,40 +76,40 @@ def _check_grid(name: str, tokens: Tensor, places: Tensor, levels: int) -> None:
         )
 
 
-@torch.library.custom_op("dimbench::haar", mutates_args=())
+@torch_operator("haar")
 def _analyse(x: Tensor, levels: int) -> Tensor:
     return backends.choose(x).forward(x, levels)
 
 
-@torch.library.custom_op("dimbench::haar_inverse", mutates_args=())
+@torch_operator("haar_inverse")
 def _synthesise(bands: Tensor, levels: int) -> Tensor:
     return backends.choose(bands).inverse(bands, levels)
 
 
-@torch.library.custom_op("dimbench::haar_tokens", mutates_args=())
+@torch_operator("haar_tokens")
 def _analyse_tokens(tokens: Tensor, places: Tensor, levels: int, gain: float) -> Tensor:
     return backends.choose(tokens, places).tokens_forward(tokens, places, levels, gain)
 
 
-@torch.library.custom_op("dimbench::haar_tokens_inverse", mutates_args=())
+@torch_operator("haar_tokens_inverse")
 def _synthesise_tokens(bands: Tensor, places: Tensor, levels: int, gain: float) -> Tensor:
     return backends.choose(bands, places).tokens_inverse(bands, places, levels, gain)
 
 
-@_analyse.register_fake
+@torch.library.register_fake("dimbench::haar")
 def _(x: Tensor, levels: int) -> Tensor:
     batch, channels, height, width = x.shape
     return x.new_empty(batch, height // 2**levels, width // 2**levels, channels * 4**levels).permute(0, 3, 1, 2)
 
 
-@_synthesise.register_fake
+@torch.library.register_fake("dimbench::haar_inverse")
 def _(bands: Tensor, levels: int) -> Tensor:
     batch, channels, height, width = bands.shape
     return bands.new_empty(batch, height * 2**levels, width * 2**levels, channels // 4**levels).permute(0, 3, 1, 2)
 
 
-@_analyse_tokens.register_fake
-@_synthesise_tokens.register_fake
+@torch.library.register_fake("dimbench::haar_tokens")
+@torch.library.register_fake("dimbench::haar_tokens_inverse")
 def _(tokens: Tensor, places: Tensor, levels: int, gain: float) -> Tensor:
     return tokens.new_empty(tokens.shape)
 
@@ -124,16 +124,18 @@ def _remember_layout(ctx: Any, inputs: tuple[Tensor, Tensor, int, float], output
 
 
 # The transform is orthonormal, so each direction is the other's adjoint.
-_analyse.register_autograd(lambda ctx, grad: (_synthesise(grad, ctx.levels), None), setup_context=_remember_levels)
-_synthesise.register_autograd(lambda ctx, grad: (_analyse(grad, ctx.levels), None), setup_context=_remember_levels)
-_analyse_tokens.register_autograd(
-    lambda ctx, grad: (_synthesise_tokens(grad, *ctx.saved_tensors, *ctx.settings), None, None, None),
-    setup_context=_remember_layout,
-)
-_synthesise_tokens.register_autograd(
-    lambda ctx, grad: (_analyse_tokens(grad, *ctx.saved_tensors, *ctx.settings), None, None, None),
-    setup_context=_remember_layout,
-)
+for _name, _adjoint in (("haar", _synthesise), ("haar_inverse", _analyse)):
+    torch.library.register_autograd(
+        f"dimbench::{_name}",
+        lambda ctx, grad, adjoint=_adjoint: (adjoint(grad, ctx.levels), None),
+        setup_context=_remember_levels,
+    )
+for _name, _adjoint in (("haar_tokens", _synthesise_tokens), ("haar_tokens_inverse", _analyse_tokens)):
+    torch.library.register_autograd(
+        f"dimbench::{_name}",
+        lambda ctx, grad, adjoint=_adjoint: (adjoint(grad, *ctx.saved_tensors, *ctx.settings), None, None, None),
+        setup_context=_remember_layout,
+    )
 
 
 @register_flop_formula([torch.ops.dimbench.haar, torch.ops.dimbench.haar_inverse])

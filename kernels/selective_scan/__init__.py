@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from dimbench.kernels.backends import Backends, Example, Size
+from dimbench.kernels.backends import Backends, Example, Size, torch_operator
 
 __all__ = ["backends", "example", "selective_scan"]
 
@@ -39,25 +39,27 @@ def selective_scan(
             f"selective_scan got u of shape {tuple(u.shape)} and A of shape {tuple(A.shape)}; expected (B, L, E) and "
             "(E, N)"
         )
-    (batch, length, channels), states = u.shape, A.shape[1]
+    by_position, states = u.shape, A.shape[1]
+    batch, length, channels = by_position
+    by_state, by_channel = (batch, length, states), (channels,)
     for name, tensor, shape in (
-        ("delta", delta, (batch, length, channels)),
+        ("delta", delta, by_position),
         ("A", A, (channels, states)),
-        ("B", B, (batch, length, states)),
-        ("C", C, (batch, length, states)),
-        ("D", D, (channels,)),
-        ("z", z, (batch, length, channels)),
-        ("delta_bias", delta_bias, (channels,)),
+        ("B", B, by_state),
+        ("C", C, by_state),
+        ("D", D, by_channel),
+        ("z", z, by_position),
+        ("delta_bias", delta_bias, by_channel),
     ):
         if tensor is not None and tensor.shape != shape:
             raise ValueError(
                 f"selective_scan got {name} of shape {tuple(tensor.shape)} beside u {tuple(u.shape)} and A "
-                f"{tuple(A.shape)}; expected {shape}"
+                f"{tuple(A.shape)}; expected {tuple(shape)}"
             )
     return _operator(u, delta, A, B, C, D, z, delta_bias)
 
 
-@torch.library.custom_op("dimbench::selective_scan", mutates_args=())
+@torch_operator("selective_scan")
 def _operator(
     u: Tensor,
     delta: Tensor,
@@ -89,7 +91,7 @@ def _gradients(
     return [g for g in backends.choose(*inputs).backward(grad, *inputs) if g is not None]
 
 
-@_operator.register_fake
+@torch.library.register_fake("dimbench::selective_scan")
 def _(u: Tensor, *rest: Tensor | None) -> Tensor:
     return u.new_empty(u.shape)
 
@@ -109,7 +111,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return tuple(None if t is None else next(grads) for t in inputs)
 
 
-_operator.register_autograd(_backward, setup_context=_remember)
+torch.library.register_autograd("dimbench::selective_scan", _backward, setup_context=_remember)
 
 
 @register_flop_formula(torch.ops.dimbench.selective_scan)

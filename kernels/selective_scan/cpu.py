@@ -40,7 +40,7 @@ def forward(
     delta_bias: Tensor | None,
 ) -> Tensor:
     dtype = native.common_type(u, delta, B, C, z)
-    y = u.new_empty(u.shape, dtype=dtype)
+    y = torch.empty_like(u, dtype=dtype, memory_format=torch.contiguous_format)
     scan, _kept = _scan(dtype, u, delta, A, B, C, D, z, delta_bias, y)
     native.call(_SOURCE, "selective_scan_forward", dtype, scan)
     return y if y.dtype == u.dtype else y.to(u.dtype)
@@ -63,13 +63,12 @@ def backward(
     groups = -(-channels // native.constant(_SOURCE, "selective_scan_group"))
     chunks = -(-length // native.constant(_SOURCE, "selective_scan_chunk"))
 
-    grad = native.adjacent(grad, dtype)
     gu, gdelta, gz = (None if t is None else torch.empty(t.shape, dtype=dtype) for t in (u, delta, z))
     gA, starts = torch.empty(batch, states, channels), torch.empty(batch, chunks, states, channels)
     gB, gC = (torch.empty(batch, groups, length, states) for _ in "BC")
     gD, gbias = (torch.empty(batch, channels) for _ in "Db")
-    scan, _kept = _scan(dtype, u, delta, A, B, C, D, z, delta_bias, None)
-    gradients = [number for each in (grad, gu, gdelta, gz) for number in rows(each)]  # `Gradients` of cpu.cpp
+    scan, kept = _scan(dtype, u, delta, A, B, C, D, z, delta_bias, None)
+    gradients = [n for each in (grad, gu, gdelta, gz) for n in rows(each, dtype, kept)]  # `Gradients` of cpu.cpp
     gradients += [part.data_ptr() for part in (gA, gD, gbias, gB, gC, starts)]
     native.call(_SOURCE, "selective_scan_backward", dtype, scan, gradients)
 
@@ -89,13 +88,13 @@ def _scan(
     z: Tensor | None,
     delta_bias: Tensor | None,
     y: Tensor | None,
-) -> tuple[list[int], list[Tensor | None]]:
+) -> tuple[list[int], list[Tensor]]:
     """`Scan` of cpu.cpp, and what must live as long."""
-    bias = u.new_zeros(u.shape[2]) if delta_bias is None else delta_bias
-    by_position = [None if t is None else native.adjacent(t, dtype) for t in (u, delta, B, C, z)]
-    by_channel = [native.adjacent(t, torch.float32) for t in (A.t().contiguous(), D, bias)]
+    kept: list[Tensor] = []
     scan = [*u.shape, A.shape[1]]
-    for tensor in (*by_position, y):
-        scan += rows(tensor)
-    scan += [t.data_ptr() for t in by_channel]
-    return scan, [*by_position, *by_channel]
+    for tensor in (u, delta, B, C, z, y):
+        scan += rows(tensor, dtype, kept)
+    for tensor in (A.t().contiguous(), D, u.new_zeros(u.shape[2]) if delta_bias is None else delta_bias):
+        kept.append(native.adjacent(tensor, torch.float32))
+        scan.append(kept[-1].data_ptr())
+    return scan, kept

@@ -23,7 +23,7 @@ def why_not(
     delta_bias: Tensor | None = None,
 ) -> str | None:
     for tensor in (u, delta, A, B, C, D, z, delta_bias):
-        if tensor is not None and tensor.device.type != "cuda":
+        if tensor is not None and not tensor.is_cuda:
             return f"it runs on cuda and a tensor lies on {tensor.device}"
     if u.dtype not in _TYPES:
         return f"it takes float32, float16 and bfloat16, not {str(u.dtype).removeprefix('torch.')}"
