@@ -130,7 +130,7 @@ class Gaussian:
             "clip": self.clip, "on_step": on_step, "predict_xstart": self.prediction == "data", "gradient": gradient,
         }  # fmt: skip
         if sampler == "ddim":
-            return ddim(network, x, self._visited(steps), noise, **common)
+            return ddim(network, x, self._visited(steps), **common)  # deterministic
         return ddpm(network, x, self._visited(steps), noise, sigma_small=self.sigma_small, **common)
 
 
