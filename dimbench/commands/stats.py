@@ -62,7 +62,7 @@ def run(
         notes.append(f"{found.count:,} images do not fill {dimensions:,} feature dimensions: FID will be biased.")
     row = (
         str(to),
-        f"{found.count:,}",
+        units.exact(found.count),
         f"{height} x {width}",
         network.name if summary.vgg is None else f"{network.name}, vgg16",
         units.size(to.stat().st_size),

@@ -19,7 +19,7 @@ def latex(table: Table) -> str:
     bold = {(row, index) for index in range(len(table.columns)) for row in _best(table, index)}
     rows = [
         [rf"\textbf{{{escape(cell)}}}" if (row, index) in bold else escape(cell) for index, cell in enumerate(cells)]
-        for row, cells in enumerate(table.rows)
+        for row, cells in enumerate(table.grouped())
     ]
     lines = [r"\begin{table}", r"\centering", *caption, rf"\begin{{tabular}}{{{columns}}}"]
     lines += [r"\toprule", _row(map(escape, table.columns)), r"\midrule", *map(_row, rows), r"\bottomrule"]
