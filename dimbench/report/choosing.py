@@ -157,8 +157,11 @@ def shortlist(
 
 
 def timed_alike(records: Sequence[Raw]) -> Shortlist:
-    """The models that were timed under the same conditions, where those tell of most models, counted at that size."""
-    return shortlist([as_counted(record) for record in _alike(_benched(records)).values()], records)
+    """The models that were timed under the same conditions, where those tell of most models, counted at that size, in
+    the order of their records."""
+    benched = _benched(records)
+    best = _alike(benched)
+    return shortlist([as_counted(record) for record in benched if best.get(record["model"]) is record], records)
 
 
 def _benched(records: Sequence[Raw]) -> list[Raw]:

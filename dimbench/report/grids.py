@@ -30,11 +30,13 @@ class Grid:
         notes = [f"Conditions, where they apply: {self.note}."] if self.note else []
         texts = [[cell.text for cell in row] for row in self.rows]
         intervals = [i for i, name in enumerate(self.columns) if name == INTERVAL and self.columns[i - 1] in self.best]
-        for cells, row in zip(texts, self.rows, strict=True):
+        for cells in texts:
             for index in intervals:
-                figure, interval, half = cells[index - 1], cells[index], row[index].key
-                if isinstance(figure, units.Amount) and isinstance(interval, units.Amount) and isinstance(half, float):
-                    cells[index - 1] = figure.saying(f"{figure} ± {units.share(half, 1)}", interval.ends)
+                figure, interval = cells[index - 1], cells[index]
+                if isinstance(figure, units.Amount) and isinstance(interval, units.Amount) and interval.ends:
+                    half = (interval.ends[1] - interval.ends[0]) / 2
+                    said = f"{figure} ± {units.share(half, figure.number or 0)}"
+                    cells[index - 1] = figure.saying(said, interval.ends)
         kept = [index for index in range(len(self.columns)) if index not in intervals]
         rows = [[cells[index] for index in kept] for cells in texts]
         return Table([self.columns[index] for index in kept], rows, self.title, notes, best=self.best)
@@ -156,11 +158,13 @@ def _figure(row: History, name: str, sampled: bool) -> list[Cell]:
     )
     if not sampled:
         return [figure]
-    low, high = found.interval or (None, None)
     interval = units.between(*found.interval, partial(metrics.text, name)) if found.interval else ""
-    half = None if low is None or high is None else (high - low) / 2 / found.value
     spread = found.quartiles[1] - found.quartiles[0] if found.quartiles else None
-    return [figure, Cell(interval, half), Cell("" if spread is None else metrics.text(name, spread), spread)]
+    return [
+        figure,
+        Cell(interval, found.interval and found.interval[0]),
+        Cell("" if spread is None else metrics.text(name, spread), spread),
+    ]
 
 
 def environment(findings: Findings) -> Grid:

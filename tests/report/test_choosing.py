@@ -36,11 +36,11 @@ def test_times_of_another_size_than_was_counted_are_left_out() -> None:
 
 
 def test_what_was_timed_alike_is_counted_at_that_size() -> None:
-    at_256 = [timed("dit-s2", 0.01), timed("udit-s", 0.01), timed("dit-xl2", 0.03)]
+    at_256 = [timed("dit-s2", 0.01, run=3), timed("udit-s", 0.01), timed("dit-xl2", 0.03)]
     found = choosing.timed_alike(
         [*at_256, timed("dit-s2", 0.04, resolution=512), timed("udit-s", 0.05, resolution=512)]
     )
-    assert {choice.px for choice in found.choices} == {"256"}
+    assert [(choice.model, choice.px) for choice in found.choices] == [(r["model"], "256") for r in at_256]
     assert found.choices[0].macs == 6055673856
     assert found.choices[0].metric("seconds") == 0.01
 
