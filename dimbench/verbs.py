@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dimbench.quality.rebuilding import Rebuilt
     from dimbench.report.choosing import Shortlist
     from dimbench.report.notebook import Picture
+    from dimbench.sampling.request import Request
 
     What = str | nn.Module | Backbone
     Whats = What | Sequence[What]
@@ -223,19 +224,53 @@ def sample(
     from dimbench.sampling import folder
     from dimbench.sampling import request as requests
 
+    place, asked = _to_draw(what, to, inputs, form, resolution, process, request)
+    requests.refuse_if_missing(f"drawing with {asked.backbone.name}", asked.missing(), requests.DRY)
+    if folder.is_sheet(place):
+        return folder.sheet(place, asked).record() if launch().first else None
+    filled = folder.fill(place, asked, folder.ImageFormat(form))
+    return filled.record() if filled else None
+
+
+def sample_plan(
+    what: What,
+    to: Path | str | None = None,
+    inputs: Any = (),
+    *,
+    form: str = "npz",
+    resolution: Resolution | None = None,
+    process: str | None = None,
+    **request: Any,
+) -> Iterator[str]:
+    """What `sample` with these arguments would need, part by part: first what is known before anything is loaded."""
+    from dimbench.quality import plan
+    from dimbench.sampling import folder
+
+    place, asked = _to_draw(what, to, inputs, form, resolution, process, request)
+    return plan.of_sample(place, asked, folder.ImageFormat(form))
+
+
+def _to_draw(
+    what: What,
+    to: Path | str | None,
+    inputs: Any,
+    form: str,
+    resolution: Resolution | None,
+    process: str | None,
+    request: Mapping[str, Any],
+) -> tuple[Path, Request]:
+    """Where the images go, and what is asked for."""
+    from dimbench.sampling import folder
+    from dimbench.sampling import request as requests
+
     backbone = _found(what, resolution, inputs, process)
-    to = folder.place_of(backbone, Path(to) if to else None, folder.ImageFormat(form))
-    sheet = folder.is_sheet(to)
-    latents = form == folder.ImageFormat.LATENTS
+    place = folder.place_of(backbone, Path(to) if to else None, folder.ImageFormat(form))
+    latents, extendable = form == folder.ImageFormat.LATENTS, not folder.is_sheet(place)
     asked = requests.Request(
-        backbone=backbone, **{"num_images": 64, "steps": 250, "latents": latents, "extendable": not sheet, **request}
+        backbone=backbone, **{"num_images": 64, "steps": 250, "latents": latents, "extendable": extendable, **request}
     )
     asked.check_methods(asked.methods)
-    requests.refuse_if_missing(f"drawing with {backbone.name}", asked.missing(), requests.DRY)
-    if sheet:
-        return folder.sheet(to, asked).record() if launch().first else None
-    filled = folder.fill(to, asked, folder.ImageFormat(form))
-    return filled.record() if filled else None
+    return place, asked
 
 
 def fid(what: Whats | None = None, images: Path | str | None = None, **options: Any) -> Records:

@@ -66,10 +66,14 @@ def _record(device: str, found: Ceilings) -> Record:
 def _table(found: Ceilings, record: Record) -> Table:
     bandwidth = found.bytes_per_second
     rows = [
-        (f"matrix product, {dtype}", f"{units.short(rate)} MACs/s", f"{rate / bandwidth:.1f} MACs per byte")
+        (
+            f"matrix product, {dtype}",
+            units.Amount(f"{units.short(rate)} MACs/s", rate, "MACs/s"),
+            _ridge(rate / bandwidth),
+        )
         for dtype, rate in found.macs_per_second.items()
     ]
-    rows.append(("copy, read and written", f"{units.short(bandwidth)}B/s", ""))
+    rows.append(("copy, read and written", units.Amount(f"{units.short(bandwidth)}B/s", bandwidth, "B/s"), ""))
     rows.append(("start of an operator", units.seconds(found.launch_seconds), ""))
     threads = f" with {found.threads} thread{'s' if found.threads > 1 else ''}" if found.threads else ""
     notes = (
@@ -78,3 +82,7 @@ def _table(found: Ceilings, record: Record) -> Table:
         *record.warnings,
     )
     return Table(("what", "at most", "ridge"), rows, notes=notes)
+
+
+def _ridge(ridge: float) -> str:
+    return units.Amount(f"{ridge:.1f} MACs per byte", ridge, "MACs/B")

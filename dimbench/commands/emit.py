@@ -14,6 +14,7 @@ from dimbench.commands.dialect import Form
 from dimbench.errors import DimbenchError, reason
 from dimbench.files import replacing
 from dimbench.report.tables import Table
+from dimbench.report.tables import show as show_tables
 
 
 def output_file(out: Path | None) -> Path:
@@ -43,13 +44,13 @@ def show_entries(entries: Callable[[], object], tables: Iterable[Table], form: F
 
         typer.echo(html.page_of(tables))
     else:
-        for table in tables:
-            table.show(form)
+        show_tables(tables, form)
 
 
 def show_rows(table: Table, form: Form) -> None:
     """Print a table whose cells are all there is to say, which are its JSON too."""
-    show_entries(lambda: [dict(zip(table.columns, row, strict=True)) for row in table.rows], [table], form)
+    columns, rows = table.for_programs()
+    show_entries(lambda: [dict(zip(columns, row, strict=True)) for row in rows], [table], form)
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def run(
     stream: Annotated[
         bool, typer.Option("--stream", help="Keep no image on disk; an interrupted run then begins again.")
     ] = False,
-    plan: Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")] = False,
+    plan: options.Plan = False,
     for_ranks: Annotated[
         int | None,
         typer.Option("--ranks", min=1, help="With --plan: of so many ranks.", show_default="those that run"),
@@ -129,10 +129,7 @@ def run(
     tasks, note = verbs.fid_shard(tasks, shard)
     if file is None:
         for task in tasks if ranks.here().first else ():
-            if len(tasks) > 1:
-                typer.echo(task.name)
-            for part in task.plan():
-                typer.echo(part)
+            options.show_plan(task.name if len(tasks) > 1 else "", task.plan())
         return
     found = []
     for number, task in enumerate(tasks):

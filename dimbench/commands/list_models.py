@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,7 +60,7 @@ def run(
         return [{**asdict(preset), "counted": _figures(counted[preset.name])} for preset in found]
 
     first_out = ("variant", "year", "paper", "weights")
-    show_entries(entries, [Table(columns, _grouped(rows), notes=notes, first_out=first_out)], form)
+    show_entries(entries, [Table(columns, rows, notes=notes, first_out=first_out, said_once=("family",))], form)
 
 
 def _figures(found: Sums | None) -> dict[str, int]:
@@ -75,12 +74,6 @@ def _shown(counted: dict[str, int]) -> tuple[str, str]:
     return units.short(counted["params"]), units.short(counted["macs"])
 
 
-def _grouped(rows: Sequence[Row]) -> list[Row]:
-    """A family is named on its first line only."""
-    before = ["", *(row[0] for row in rows)]
-    return [row if row[0] != last else ("", *row[1:]) for last, row in zip(before, rows, strict=False)]
-
-
 def _compared(found: list[Preset], benchmark: str, form: options.Form) -> None:
     """What has a published FID on a benchmark, by family and latents, each with its best."""
     from dimbench.papers.comparable import comparable
@@ -92,7 +85,8 @@ def _compared(found: list[Preset], benchmark: str, form: options.Form) -> None:
         "`dimbench recipes` lists all of them; `dimbench flops NAME --steps N` counts an image with its decoder.",
     )
     first_out = ("normalised", "stride", "latent", "decoder", "drawn with")
-    table = Table(columns, _grouped([_compared_row(entry) for entry in entries]), notes=notes, first_out=first_out)
+    rows = [_compared_row(entry) for entry in entries]
+    table = Table(columns, rows, notes=notes, first_out=first_out, said_once=("family",))
     show_entries(lambda: [asdict(entry) for entry in entries], [table], form)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -198,6 +199,7 @@ Threads = Annotated[
     int | None,
     typer.Option(min=1, max=MOST_THREADS, help="Threads of the CPU.", show_default="torch's choice, all cores"),
 ]
+Plan = Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")]
 Shard = Annotated[
     str,
     typer.Option(
@@ -259,6 +261,14 @@ Guide = Annotated[
         show_default="none",
     ),
 ]
+
+
+def show_plan(name: str, parts: Iterable[str]) -> None:
+    """Print the parts as they come, after the name of what they are of where there are several."""
+    if name:
+        typer.echo(name)
+    for part in parts:
+        typer.echo(part)
 
 
 def methods(with_: list[str] | None, guide: str | None) -> tuple[str, ...]:

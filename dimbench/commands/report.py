@@ -146,10 +146,9 @@ def _as_tables(findings: Findings, form: str) -> str:
 
 def _show(findings: Findings, form: str) -> None:
     """The tables on stdout, as wide as it is."""
-    from dimbench.report import grids
+    from dimbench.report import grids, tables
 
-    for table in grids.tables(findings):
-        table.show(form)
+    tables.show(grids.tables(findings), form)
 
 
 def _over(over: Over, format: ReportFormat, chosen: list[str]) -> Callable[[Findings], str]:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -56,6 +56,7 @@ def run(
     autoencoder: options.Autoencoder = None,
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
+    plan: options.Plan = False,
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
@@ -64,7 +65,7 @@ def run(
 
     Several GPUs or machines share the work: torchrun --nproc-per-node N -m dimbench sample NAME ... --device cuda.
     """
-    file = output_file(out)
+    file = None if plan else output_file(out)
     found = options.backbones(names, resolution, set_, inputs, process, frames, fetch, not random_weights)
     if weights and len(found) > 1:
         raise UsageError(f"--weights {weights} cannot fit {len(found)} models; give one model")
@@ -72,13 +73,29 @@ def run(
         _check_place(to or Path("samples.png"), kind)
     records: list[Record] = []
     for backbone, place in zip(found, _places([each.name for each in found], to), strict=True):
-        record = verbs.sample(
-            backbone, place,
-            form=kind or folder.ImageFormat.NPZ,
-            num_images=num_images, steps=steps, cfg=cfg, sampler=sampler, labels=labels, seed=seed, batch=batch,
-            device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
-            compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
-        )  # fmt: skip
+        asked: dict[str, Any] = {
+            "form": kind or folder.ImageFormat.NPZ,
+            "num_images": num_images,
+            "steps": steps,
+            "cfg": cfg,
+            "sampler": sampler,
+            "labels": labels,
+            "seed": seed,
+            "batch": batch,
+            "device": device,
+            "weights": weights,
+            "autoencoder": autoencoder,
+            "random_weights": random_weights,
+            "dtype": dtype.value,
+            "compile": compile,
+            "cuda_graph": cuda_graph,
+            "methods": options.methods(with_, guide),
+        }
+        if file is None:
+            if ranks.here().first:
+                options.show_plan(backbone.name if len(found) > 1 else "", verbs.sample_plan(backbone, place, **asked))
+            continue
+        record = verbs.sample(backbone, place, **asked)
         with ranks.here().once(f"record {len(records)}") as mine:
             if record and mine:
                 results.append([record], file)

@@ -32,6 +32,7 @@ def run(
     extractor: options.ExtractorName = None,
     inception: options.Inception = None,
     vgg: options.Vgg = None,
+    plan: options.Plan = False,
     form: options.Format = options.Form.RICH,
 ) -> None:
     """Make a reference of real images that `fid --reference` takes: statistics, features, and what made them."""
@@ -43,8 +44,12 @@ def run(
         raise UsageError(f"--to {to} is not an npz; give a name that ends in .npz")
     found = open_images(images)
     networks = comparing.Networks(extractor, inception, vgg).found(found.size)
-    requests.refuse_if_missing(f"a reference of {images}", networks.missing)
     here = ranks.here()
+    if plan:
+        if here.first:
+            options.show_plan("", planning.looking(found, networks.missing, batch, lambda: (networks.open(device), 0)))
+        return
+    requests.refuse_if_missing(f"a reference of {images}", networks.missing)
     if here.first:
         _check_writable(to)
     planning.say_first(planning.of_images(found))
@@ -62,7 +67,7 @@ def run(
         notes.append(f"{found.count:,} images do not fill {dimensions:,} feature dimensions: FID will be biased.")
     row = (
         str(to),
-        f"{found.count:,}",
+        units.exact(found.count),
         f"{height} x {width}",
         network.name if summary.vgg is None else f"{network.name}, vgg16",
         units.size(to.stat().st_size),

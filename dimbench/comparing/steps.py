@@ -31,7 +31,7 @@ def levels(values: Sequence[float], margin: float) -> list[Level]:
         return [Level(k, end - 1, values[k]) for k, end in zip(firsts, [*firsts[1:], len(values)], strict=True)]
     jumps = [abs(after - before) for before, after in itertools.pairwise(values)]
     noise = median(jumps) if jumps else 0.0
-    price = _WORTH * max(margin * median(values), _NOISE * noise)
+    price = _WORTH * max(margin * abs(median(values)), _NOISE * noise)
     best: list[tuple[float, int]] = [(0.0, 0), (math.inf, 0)]
     for end in range(_WORTH, len(values) + 1):
         starts = range(end - _WORTH + 1)
@@ -54,7 +54,7 @@ def _joined(found: Sequence[Level], values: Sequence[float], margin: float) -> l
     """Neighbours that differ by no more than the margin are one."""
     kept: list[Level] = []
     for level in found:
-        if kept and abs(level.value / kept[-1].value - 1) <= margin:
+        if kept and abs(level.value - kept[-1].value) <= margin * abs(kept[-1].value):
             first = kept.pop().first
             level = Level(first, level.last, median(values[first : level.last + 1]))
         kept.append(level)

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from decimal import Decimal
 
+from dimbench.units import Amount
+
 _PRINTED = re.compile(r"([\d,]*\.?\d+) ?([kKMGBT]?)")
 _SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "B": 10**9, "T": 10**12}
 
@@ -43,7 +45,8 @@ class Figure:
         _, suffix = _parts(self.printed)
         decimals = len(self.printed.partition(".")[2].rstrip("kKMGBT "))
         unit = self.place * 10**decimals
-        return f"{Decimal(number) / unit:,.{max(2, decimals + 1)}f}{suffix}"
+        said = f"{Decimal(number) / unit:,.{max(2, decimals + 1)}f}"
+        return f"{said}{suffix}" if suffix else Amount(said, float(Decimal(number) / unit))
 
 
 def read(printed: str, unit: int = 1) -> Figure | None:

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dimbench import paths
+from dimbench import paths, units
 from dimbench.presets import Recipe
 from dimbench.progress import say
 from dimbench.quality import networks as comparing
@@ -27,6 +27,7 @@ from dimbench.weights import catalog
 
 if TYPE_CHECKING:
     from dimbench.quality.evaluate import Evaluation
+    from dimbench.quality.features import Extractor
     from dimbench.quality.images import Images
     from dimbench.quality.networks import Against, Networks
     from dimbench.quality.provenance import FolderClaim
@@ -86,9 +87,11 @@ class OnDisk:
 
     def plan(self) -> Iterator[str]:
         """What looking at the images takes: first what is known before anything is loaded."""
-        yield planning.of_images(self.images)
-        to_read = self.comparison.reference.images_to_read
-        yield planning.of_looking(self.images, to_read, self.comparison.extractor, comparing.AT_ONCE)
+
+        def opened() -> tuple[Extractor, int]:
+            return self.comparison.extractor, self.comparison.reference.images_to_read
+
+        return planning.looking(self.images, self.missing, comparing.AT_ONCE, opened)
 
     def run(self) -> Evaluated:
         """The record of the images, in each rank."""
@@ -175,24 +178,23 @@ class ToDraw:
         plan = self._plan()
         yield plan.known()
         self.open_reference()
-        if self.missing:
-            untrained = replace(self.request, random_weights=True, weights=None, autoencoder=None)
-            yield self._how_long(plan, drawing.Drawing(untrained), None)
-        else:
-            yield self._how_long(plan, drawing.Drawing(self.request), self.comparison())
+        yield self._how_long(plan, plan.ready, None if plan.missing else self.comparison())
 
     def _plan(self) -> planning.Plan:
         weights = None if self.request.random_weights else self.request.checkpoint
         networks = (("inception", self.networks.inception), ("vgg", self.networks.vgg))
         files = (("weights", weights), ("reference", self.reference), *networks)
         here = [(what, path) for what, path in files if path is not None]
-        return planning.Plan(self.request, here, self.missing, self.repeats, self.keep)
+        return planning.Plan(self.request, here, self.missing, self.repeats)
 
     def _how_long(self, plan: planning.Plan, ready: drawing.Drawing, comparison: Against | None) -> str:
-        step = planning.measured_step(ready, comparison.extractor if comparison else None)
+        step = planning.measured_step(ready, comparison.extractor if comparison else None, alone=not comparison)
+        step = step if comparison else replace(step, features=None)
+        bytes_on_disk = units.size(self.repeats * planning.bytes_on_disk(self.request))
+        disk = f"{bytes_on_disk} in {paths.cache_folder()} while it runs" if self.keep else "none, for no image is kept"
         reference = comparison.reference if comparison else self.opened
         to_read = reference.images_to_read if reference else 0
-        return plan.measured(step, to_read, self._spread(ready, comparison))
+        return plan.measured(step, to_read, self._spread(ready, comparison), disk)
 
     def _spread(self, ready: drawing.Drawing, comparison: Against | None) -> Spread:
         image_bytes = planning.bytes_on_disk(self.request) // self.request.num_images if self.keep else 0

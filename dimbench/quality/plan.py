@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
 from time import perf_counter
@@ -16,8 +16,8 @@ from dimbench.errors import DimbenchError
 from dimbench.progress import doing, say
 from dimbench.quality.networks import SIDE_OF_DIGITS
 from dimbench.quality.spread import Spread
-from dimbench.sampling import decoding, ranks
-from dimbench.sampling.drawing import Drawing
+from dimbench.sampling import decoding, folder, ranks
+from dimbench.sampling.drawing import Drawing, settled
 from dimbench.sampling.request import Request
 from dimbench.weights import catalog
 
@@ -50,13 +50,15 @@ class StepCost:
         """The parts in words; what takes no time is left out."""
         others = {"decoding": self.decoding, "features": self.features}
         parts = [f"{what} {'not measured' if t is None else units.duration(t)}" for what, t in others.items() if t != 0]
-        return f"a call takes {units.duration(self.call)}, {', '.join(parts)} per batch ({_tried(self.tried)})"
+        return f"{', '.join([f'a call takes {units.duration(self.call)}', *parts])} per batch ({_tried(self.tried)})"
 
 
 @doing("measuring a step")
-def measured_step(ready: Drawing, extractor: Extractor | None, clock: Clock = perf_counter) -> StepCost:
-    """What one step takes here and now; without an extractor, of the network alone, whose time does not depend on its
-    weights."""
+def measured_step(
+    ready: Drawing, extractor: Extractor | None, clock: Clock = perf_counter, alone: bool = False
+) -> StepCost:
+    """What one step takes here and now; of the network `alone`, whose time does not depend on its weights, where no
+    decoder is at hand. Without an extractor no features are taken."""
     import torch
 
     from dimbench.kernels import onednn
@@ -71,13 +73,12 @@ def measured_step(ready: Drawing, extractor: Extractor | None, clock: Clock = pe
 
     fixed = ready.request.compile or ready.request.cuda_graph  # other numbers would be compiled or recorded for nothing
     seconds, tried = _seconds(call, ready.batch, clock, ready.batch if fixed else 1)
-    decoding = 0.0
+    decoding: float | None = 0.0
     if decode := run.decode:
-        decoding, _ = _seconds(lambda n: decode(torch.zeros(n, *ready.backbone.state)), ready.batch, clock)
-    if extractor is None:
-        return StepCost(seconds, None if decode else 0.0, None, tried)
-    size = ready.request.size
-    return StepCost(seconds, decoding, features_seconds(extractor, size, ready.batch, clock)[0], tried)
+        shape = ready.backbone.state
+        decoding = None if alone else _seconds(lambda n: decode(torch.zeros(n, *shape)), ready.batch, clock)[0]
+    features = features_seconds(extractor, ready.request.size, ready.batch, clock)[0] if extractor else 0.0
+    return StepCost(seconds, decoding, features, tried)
 
 
 def features_seconds(
@@ -90,10 +91,20 @@ def features_seconds(
     return _seconds(lambda n: extractor.features(torch.zeros(n, 3, *seen, dtype=torch.uint8)), batch, clock)
 
 
-def of_images(images: Images) -> str:
-    """What is known at once of looking at images that are there already."""
+def of_images(images: Images, missing: Sequence[str] = ()) -> str:
+    """What is known at once of looking at images that are there already, and what is `missing` for it."""
     rows = [("images", f"{images.count:,} of {images.size[0]} x {images.size[1]} pixels in {images.path}")]
-    return _lines([*rows, *(("mind", doubt) for doubt in images.doubts("The"))])
+    return _lines([*rows, *(("mind", doubt) for doubt in images.doubts("The")), *_missing(missing)])
+
+
+def looking(
+    images: Images, missing: Sequence[str], batch: int, opened: Callable[[], tuple[Extractor, int]]
+) -> Iterator[str]:
+    """The whole plan of that; `opened` gives the extractor, and how many real images it looks at besides."""
+    yield of_images(images, missing)
+    if not missing:
+        extractor, to_read = opened()
+        yield of_looking(images, to_read, extractor, batch)
 
 
 @doing("measuring a step")
@@ -161,8 +172,13 @@ class Plan:
     request: Request
     files: Sequence[tuple[str, Path]]
     missing: Sequence[str]
-    repeats: int
-    keep: bool
+    repeats: int = 1
+
+    @property
+    def ready(self) -> Drawing:
+        """What draws, or where a file is missing the network untrained, whose time is the same."""
+        untrained = replace(self.request, random_weights=True, weights=None, autoencoder=None)
+        return Drawing(untrained if self.missing else self.request)
 
     def known(self) -> str:
         """What is known before anything is loaded, one line for each thing."""
@@ -171,22 +187,25 @@ class Plan:
         rows = [(what, _file(path)) for what, path in self.files]
         if self.request.decoder:
             rows.append(("autoencoder", _decoder(self.request.decoder)))
-        rows += [("missing", sentence) for sentence in self.missing]
+        rows += _missing(self.missing)
+        what = f"of shape {self.request.backbone.state}" if self.request.numbers else f"of {height} x {width} pixels"
         calls, batches = calls_per_image(self.request), self.repeats * math.ceil(n / self.request.batch)
         rows += [
-            ("images", f"{n:,} of {height} x {width} pixels{sets}"),
+            ("images", f"{n:,} {what}{sets}"),
             ("network calls", self._calls(calls, batches)),
         ]
         return _lines(rows)
 
-    def measured(self, step: StepCost, images_to_read: int, spread: Spread) -> str:
-        """What is known once a step was measured and the reference is open, the time above all."""
+    def measured(self, step: StepCost, images_to_read: int, spread: Spread, disk: str) -> str:
+        """What is known once a step was measured and the reference is open, the time above all; `disk` says what one
+        process keeps there."""
         rows = [("real images", f"{images_to_read:,} to look at first")] if images_to_read else []
         rows.append(("time", self._time(step, images_to_read, spread)))
         if spread.ranks > 1:
-            return _lines([*rows, *spread.rows()])
-        disk = f"{units.size(self.repeats * bytes_on_disk(self.request))} in {paths.cache_folder()} while it runs"
-        return _lines([*rows, ("disk", disk if self.keep else "none, for no image is kept")])
+            rows += spread.rows()
+        if spread.ranks == 1 or spread.widths is None:
+            rows.append(("disk", disk))
+        return _lines(rows)
 
     def _calls(self, calls: int | None, batches: int) -> str:
         passes = ", each of two passes (guided)" if self.request.cfg != 1 else ""
@@ -204,6 +223,29 @@ class Plan:
         return f"about {units.duration(step.seconds(self.repeats * spread.most, to_read, calls))}{by}: {step.says}"
 
 
+def of_sample(to: Path, request: Request, form: folder.ImageFormat) -> Iterator[str]:
+    """What drawing into `to` takes: first what is known before anything is loaded."""
+    settled(request)
+    weights = None if request.random_weights else request.checkpoint
+    plan = Plan(request, [("weights", weights)] if weights else [], request.missing())
+    yield plan.known()
+    ready, place = plan.ready, folder.waiting(to)
+    store = ready.store(place)
+    if not plan.missing:
+        store.check()
+    step = measured_step(ready, None, alone=bool(plan.missing))
+    sheet = folder.is_sheet(to)
+    takes = units.size(folder.needed(ready, store, again=not sheet))
+    disk = f"{takes} in {place}" + (" while it runs" if sheet else f", once as shards and once as {form}")
+    there = min(ready.shards, store.done())
+    if there:
+        yield _lines([("there", f"{there:,} of {ready.shards:,} batches, which are not drawn again")])
+    left = (ready.shards - there) * ready.batch
+    yield plan.measured(
+        step, 0, Spread(1 if sheet else ranks.here().world, left, ready.batch, 0, None, place, True), disk
+    )
+
+
 def bytes_on_disk(request: Request) -> int:
     """What the images of one set take while they wait."""
     return request.num_images * 3 * prod(request.size)
@@ -211,7 +253,7 @@ def bytes_on_disk(request: Request) -> int:
 
 def check_disk(needed: int) -> None:
     """Raise DimbenchError where the cache's disk has less room."""
-    place = next(folder for folder in (paths.cache_folder(), *paths.cache_folder().parents) if folder.exists())
+    place = next(each for each in (paths.cache_folder(), *paths.cache_folder().parents) if each.exists())
     free = shutil.disk_usage(place).free
     if free < needed:
         raise DimbenchError(
@@ -236,6 +278,10 @@ def _file(path: Path) -> str:
     if path.is_dir():
         return f"{path}, a folder"
     return f"{path}, {units.size(path.stat().st_size)}" if path.is_file() else f"{path}, absent"
+
+
+def _missing(sentences: Sequence[str]) -> list[tuple[str, str]]:
+    return [("missing", sentence) for sentence in sentences]
 
 
 def _lines(rows: Sequence[tuple[str, str]]) -> str:

@@ -17,13 +17,14 @@ NUMBER = 8  # bytes, in float64
 @dataclass(frozen=True)
 class Spread:
     """A set of `images` in batches of `batch` among `ranks`, who share `folder` or do not. `widths` gives how many
-    numbers are in the features of an image by kind, none where that is not known; `image_bytes` are those on disk."""
+    numbers are in the features of an image by kind, none where that is not known; it is None where no features are
+    taken. `image_bytes` are those on disk."""
 
     ranks: int
     images: int
     batch: int
     image_bytes: int
-    widths: Mapping[str, int]
+    widths: Mapping[str, int] | None
     folder: Path
     common: bool
 
@@ -40,12 +41,12 @@ class Spread:
     @property
     def feature_bytes(self) -> int:
         """Of the features of all images, in float32, and of the images' hashes."""
-        return self.images * (4 * sum(self.widths.values()) + 32)
+        return self.images * (4 * sum((self.widths or {}).values()) + 32)
 
     @property
     def wire_bytes(self) -> int:
         """The blocks' sums to the first rank and the whole ones to all; without a common folder all features, too."""
-        sums = NUMBER * sum(width * (width + 1) for kind, width in self.widths.items() if kind in SUMMED)
+        sums = NUMBER * sum(width * (width + 1) for kind, width in (self.widths or {}).items() if kind in SUMMED)
         told = min(BLOCKS, self.batches) * (self.ranks - 1) // self.ranks + self.ranks - 1
         return told * sums + (0 if self.common else (self.ranks - 1) * self.feature_bytes)
 
@@ -55,8 +56,14 @@ class Spread:
         own = self.image_bytes * (self.images if self.common else self.most * self.batch)
         unknown = "not known before the extractor is here"
         features = units.size(self.feature_bytes) if self.widths else unknown
+        shared = (
+            "ranks",
+            f"{self.ranks}, of whom each draws about {self.most} of {self.batches} batches; they {place}",
+        )
+        if self.widths is None:
+            return [shared]
         return [
-            ("ranks", f"{self.ranks}, of whom each draws about {self.most} of {self.batches} batches; they {place}"),
+            shared,
             ("disk", f"{units.size(own)} of images and {features} of features, {'for all' if self.common else 'each'}"),
             ("on the wire", f"{units.size(self.wire_bytes)} between ranks" if self.widths else unknown),
         ]

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 from typing import Any
 
-from dimbench import presets
+from dimbench import presets, units
 from dimbench.papers.claims import SURVEYS, Claimed, Finding
 from dimbench.papers.verdicts import VerdictKind
 from dimbench.report.tables import Table
@@ -71,14 +71,14 @@ def summary(findings: Sequence[Finding]) -> Table:
 def _left_out(found: Iterable[Finding]) -> str:
     shares = [f.verdict.left_out or 0 for f in found if f.claim.quantity == "gflops"]
     most = max(shares, default=0)
-    return f"{100 * most:.1f} %" if most > 0 else "nothing"
+    return units.share(most, 1) if most > 0 else "nothing"
 
 
 def _furthest(found: Iterable[Finding]) -> str:
     """The figure that lies furthest from our count, among those that do not agree."""
     differing = [f.verdict for f in found if f.verdict.off is not None]
     furthest = max(differing, key=lambda verdict: abs(math.log1p(verdict.off or 0)), default=None)
-    return str(furthest).removeprefix(f"{VerdictKind.DIFFERS}: ") if furthest else "-"
+    return str(furthest).removeprefix(f"{VerdictKind.DIFFERS}: ") if furthest else units.NOTHING
 
 
 def row(finding: Finding) -> tuple[str, ...]:
@@ -98,15 +98,16 @@ def claimed(claim: Claimed) -> str:
     """The figure as printed, with its unit: "675M params", "118.64 GFLOPs"."""
     printed = claim.figure.printed
     plain = claim.quantity == "params" and printed[-1].isdigit()
-    return f"{printed}{'M' if plain else ''} {UNITS[claim.quantity]}"
+    said = f"{printed}{'M' if plain else ''} {UNITS[claim.quantity]}"
+    return units.Amount(said, float(claim.figure.value), UNITS[claim.quantity].removeprefix("G"))
 
 
 def count(claim: Claimed, number: int | None) -> str:
     """Our number in the claim's notation."""
     if number is None:
-        return "-"
+        return units.NOTHING
     shown = claim.figure.like(number)
-    return f"{shown}M" if claim.quantity == "params" and shown[-1].isdigit() else shown
+    return units.Amount(f"{shown}M" if claim.quantity == "params" and shown[-1].isdigit() else shown, number)
 
 
 def places(claim: Claimed) -> list[str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from dimbench import units
+from dimbench.papers import figures
 from dimbench.report.tables import Table
 from dimbench.report.trees import tree
 from dimbench.report.wording import pixels, shape
@@ -26,16 +27,22 @@ def summary(records: Sequence[Record]) -> Table:
         metrics = record.metrics
         counts = [size(record), *(units.exact(int(metrics[m] or 0)) for m in ("macs", "flops"))]
         claims = record.details["claims"] or [None]
-        for position, claim in enumerate(claims):
+        for claim in claims:
             claimed = ["nothing", "", ""]
             if claim:
-                claimed = [f"{claim['prints']} G", claim["rule"], units.giga(claim["macs"])]
-            row = [record.model, *counts, *claimed] if position == 0 else [""] * 4 + claimed
+                claimed = [_printed(claim["prints"]), claim["rule"], units.giga(claim["macs"])]
+            row = [record.model, *counts, *claimed]
             if whole_image:
                 many = (units.exact(int(metrics[name] or 0)) for name in ("network_calls", "passes_per_image"))
                 row += [*many, units.short(metrics["run_macs"] or 0)]
             rows.append(row)
-    return Table(columns, rows, notes=_notes(records), first_out=_FIRST_OUT)
+    return Table(columns, rows, notes=_notes(records), first_out=_FIRST_OUT, said_once=columns[:4])
+
+
+def _printed(giga: str) -> str:
+    """A figure as a paper prints it: "118.64"."""
+    figure = figures.read(giga, 10**9)
+    return units.Amount(f"{giga} G", float(figure.value)) if figure else f"{giga} G"
 
 
 def text_encoders(records: Sequence[Record]) -> list[Table]:
@@ -121,7 +128,7 @@ def by_operator(record: Record) -> Table:
         calls[line["operator"]] += line["count"]
         macs[line["operator"]] += line["macs"]
     total = sum(macs.values())
-    rows = [
+    rows: list[tuple[str, ...]] = [
         (name, units.exact(calls[name]), units.exact(count), units.exact(2 * count), units.share(count, total))
         for name, count in macs.most_common()
     ]

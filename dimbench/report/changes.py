@@ -155,19 +155,20 @@ def _statistics(change: Change) -> tuple[str, str, str]:
     if base is None or new is None:
         return "unknown", "none", "none"
     if change.pair.kind is MetricKind.QUALITY:
-        between = "{:+.3g} to {:+.3g}".format(*change.between) if change.between else "none"
-        return f"{new - base:+.3g}", between, "none" if change.margin is None else f"{change.margin:.3g}"
+        between = units.between(*change.between, "{:+.3g}".format) if change.between else "none"
+        margin = "none" if change.margin is None else units.decimal(change.margin, ".3g")
+        return units.decimal(new - base, "+.3g"), between, margin
     if change.pair.kind is MetricKind.EXACT:
         return "none" if base == new else _per_cent(base, new), "exact", "0"
     ratio = "unknown" if change.ratio is None else units.change(change.ratio)
     interval = "none"
     if change.low is not None and change.high is not None:
-        interval = f"{units.change(change.low).removesuffix(' %')} to {units.change(change.high)}"
-    return (
-        ratio,
-        interval,
-        "none" if change.margin is None else f"{100 * change.margin:.1f} %{'*' * change.noise_margin}",
-    )
+        said = f"{units.change(change.low).removesuffix(' %')} to {units.change(change.high)}"
+        interval = units.Amount(said, None, units.SHARE, (change.low - 1, change.high - 1))
+    if change.margin is None:
+        return ratio, interval, "none"
+    margin = units.share(change.margin, 1)
+    return ratio, interval, margin.saying(margin + "*" * change.noise_margin)
 
 
 def _word(value: Any) -> str:
@@ -189,6 +190,6 @@ def _differences(changes: Sequence[Change]) -> list[str]:
 def _per_cent(base: float, new: float) -> str:
     """ "+150.0 %", and of the least change a digit; the difference where BASE is nothing."""
     if not base:
-        return f"{int(new - base):+,}"
+        return units.decimal(int(new - base), "+,")
     share = 100 * (new - base) / base
-    return units.change(new / base) if abs(share) >= 0.05 else f"{share:+.1g} %"
+    return units.change(new / base) if abs(share) >= 0.05 else units.Amount(f"{share:+.1g} %", share / 100, units.SHARE)

@@ -76,7 +76,7 @@ _FIRST_OUT = ("MFU", "FID of", "px", "memory", "images/s", "MACs x", "parameters
 @dataclass(frozen=True)
 class Shortlist:
     """The choices, the first of which the others are compared with; the `conditions` of all times among them, and how
-    many bench records of these models are left out for other conditions."""
+    many bench records of these models are left out for other conditions or as older."""
 
     choices: Sequence[Candidate]
     conditions: Raw
@@ -130,24 +130,16 @@ def shortlist(
 ) -> Shortlist:
     """The models of the records `counted`, of `flops` or `bench`, in their order, with their times from `records`.
 
-    Of the bench records that fit `where`, those under the same conditions that tell of most models count, of as many
-    the newest. FIDs are of `benchmark`, such as "imagenet-256", or of any.
+    Of the bench records that fit `where` and are of the size that was counted, those under the same conditions that
+    tell of most models count, of as many the newest. FIDs are of `benchmark`, such as "imagenet-256", or of any.
     """
     models = {record["model"]: record for record in counted}
-    benched = [
+    benched = [record for record in _benched(records) if record["model"] in models]
+    best = _alike(
         record
-        for record in records
-        if record["command"] == "bench"
-        and record["model"] in models
-        and record["conditions"].get("mode", "inference") == "inference"
-        and record["metrics"].get("seconds") is not None
-    ]
-    fitting = [r for r in benched if all(r["conditions"].get(name) == value for name, value in (where or {}).items())]
-    groups: dict[str, dict[str, Raw]] = {}
-    for record in sorted(fitting, key=lambda record: str(record["created"])):
-        groups.setdefault(_shared(record), {})[record["model"]] = record
-    best = max(
-        groups.values(), key=lambda group: (len(group), max(str(r["created"]) for r in group.values())), default={}
+        for record in benched
+        if pixels(record["conditions"]) == pixels(models[record["model"]]["conditions"])
+        and all(record["conditions"].get(name) == value for name, value in (where or {}).items())
     )
     choices = [
         Candidate(
@@ -161,8 +153,35 @@ def shortlist(
         for model, record in models.items()
     ]
     shared = keys.left(next(iter(best.values()))["conditions"], keys.OF_MODEL) if best else {}
-    return Shortlist(
-        choices, shared, len(benched) - len({r["created"] for r in best.values()}) if best else len(benched)
+    return Shortlist(choices, shared, len(benched) - len(best))
+
+
+def timed_alike(records: Sequence[Raw]) -> Shortlist:
+    """The models that were timed under the same conditions, where those tell of most models, counted at that size, in
+    the order of their records."""
+    benched = _benched(records)
+    best = _alike(benched)
+    return shortlist([as_counted(record) for record in benched if best.get(record["model"]) is record], records)
+
+
+def _benched(records: Sequence[Raw]) -> list[Raw]:
+    """Times of a call."""
+    return [
+        record
+        for record in records
+        if record["command"] == "bench"
+        and record["conditions"].get("mode", "inference") == "inference"
+        and record["metrics"].get("seconds") is not None
+    ]
+
+
+def _alike(benched: Iterable[Raw]) -> dict[str, Raw]:
+    """By model those under the same conditions that tell of most models, of as many the newest."""
+    groups: dict[str, dict[str, Raw]] = {}
+    for record in sorted(benched, key=lambda record: str(record["created"])):
+        groups.setdefault(_shared(record), {})[record["model"]] = record
+    return max(
+        groups.values(), key=lambda group: (len(group), max(str(r["created"]) for r in group.values())), default={}
     )
 
 
@@ -267,6 +286,9 @@ def _notes(found: Shortlist, columns: Sequence[str], rows: Sequence[Sequence[str
     if timed and (missing := [choice.model for choice in found.choices if choice.timed is None]):
         which = f"under these conditions: {', '.join(missing)}" if found.conditions else "here: times and memory"
         notes.append(f"Not measured {which}; --measure does.")
+    if timed and found.elsewhere:
+        many = f"{found.elsewhere} {'times' if found.elsewhere > 1 else 'time'}"
+        notes.append(f"Not shown: {many} of these models under other conditions, or older.")
     if "fid" in columns and any(choice.published for choice in found.choices):
         notes.append("FID: the best published; of other trainings, guidance and decoders it compares with care only.")
     for choice in found.choices if timed else ():

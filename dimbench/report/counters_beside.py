@@ -15,7 +15,7 @@ def table(name: str, found: Sequence[ToolCount], absent: Iterable[str]) -> Table
         (
             each.tool,
             each.version,
-            "-" if each.macs is None else units.giga(each.macs),
+            units.NOTHING if each.macs is None else units.giga(each.macs),
             _of_ours(each),
             _missed(each.probes),
         )

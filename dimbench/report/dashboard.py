@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -49,11 +48,8 @@ def render(findings: Findings) -> str:
 
 def _choices(findings: Findings) -> Shortlist | None:
     """The models that were timed side by side; None where there are no two."""
-    records = [one.latest for one in findings.series]
-    counted = [choosing.as_counted(record) for record in records if record["command"] == "bench"]
-    found = choosing.shortlist(counted, records)
-    timed = [choice for choice in found.choices if choice.timed]
-    return replace(found, choices=timed) if len(timed) > 1 else None
+    found = choosing.timed_alike([one.latest for one in findings.series])
+    return found if len(found.choices) > 1 else None
 
 
 def _chosen(found: Shortlist | None) -> list[Section]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from dimbench import units
@@ -29,10 +30,13 @@ class Grid:
         notes = [f"Conditions, where they apply: {self.note}."] if self.note else []
         texts = [[cell.text for cell in row] for row in self.rows]
         intervals = [i for i, name in enumerate(self.columns) if name == INTERVAL and self.columns[i - 1] in self.best]
-        for cells, row in zip(texts, self.rows, strict=True):
+        for cells in texts:
             for index in intervals:
-                half = row[index].key
-                cells[index - 1] += f" ± {units.share(half, 1)}" if isinstance(half, float) else ""
+                figure, interval = cells[index - 1], cells[index]
+                if isinstance(figure, units.Amount) and isinstance(interval, units.Amount) and interval.ends:
+                    half = (interval.ends[1] - interval.ends[0]) / 2
+                    said = f"{figure} ± {units.share(half, figure.number or 0)}"
+                    cells[index - 1] = figure.saying(said, interval.ends)
         kept = [index for index in range(len(self.columns)) if index not in intervals]
         rows = [[cells[index] for index in kept] for cells in texts]
         return Table([self.columns[index] for index in kept], rows, self.title, notes, best=self.best)
@@ -57,9 +61,10 @@ def compared(rows: Sequence[Compared]) -> Grid:
 def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
     interval = margin = ""
     if row.low is not None and row.high is not None:
-        interval = f"{units.change(row.low)} to {units.change(row.high)}"
+        ends = (row.low - 1, row.high - 1)
+        interval = units.Amount(f"{units.change(row.low)} to {units.change(row.high)}", None, units.SHARE, ends)
     if row.margin is not None:
-        margin = f"{row.margin:.3g}" if row.ratio is None else units.share(row.margin, 1)
+        margin = units.decimal(row.margin, ".3g") if row.ratio is None else units.share(row.margin, 1)
     verdict = row.outcome if row.outcome is Outcome.LOST else row.verdict
     if row.reason:
         verdict = f"{verdict}: {row.reason}"
@@ -88,8 +93,8 @@ def change(row: Compared) -> str:
     if row.base is None or row.new is None or row.outcome is Outcome.EQUAL:
         return ""
     if row.exact:
-        return f"{row.new - row.base:+,.0f}"
-    return f"{row.new - row.base:+.3g}" if row.ratio is None else units.change(row.ratio)
+        return units.decimal(row.new - row.base, "+,.0f", metrics.unit(row.metric))
+    return units.decimal(row.new - row.base, "+.3g") if row.ratio is None else units.change(row.ratio)
 
 
 def tone(outcome: Outcome) -> str:
@@ -145,17 +150,21 @@ def _figure(row: History, name: str, sampled: bool) -> list[Cell]:
     """The latest figure of a metric, followed by its interval and interquartile range if some row has a raw series."""
     found = point(row.latest, name)
     if found is None:
-        return [Cell(units.NOT_MEASURED, tone="warn"), *[Cell("")] * (2 * sampled)]
+        return [Cell(metrics.absent(name), tone="warn"), *[Cell("")] * (2 * sampled)]
     few = row.samples_without_interval if metrics.is_timed(name) else 0
-    said = metrics.text(name, found.value, digits=units.FEW_DIGITS if few else units.DIGITS)
-    figure = Cell(said + units.of_samples(few), found.value, hint=metrics.text(name, found.value, full=True))
+    said = metrics.amount(name, found.value, digits=units.FEW_DIGITS if few else units.DIGITS)
+    figure = Cell(
+        said.saying(said + units.of_samples(few)), found.value, hint=metrics.text(name, found.value, full=True)
+    )
     if not sampled:
         return [figure]
-    low, high = found.interval or (None, None)
-    interval = f"{metrics.text(name, low)} to {metrics.text(name, high)}" if found.interval else ""
-    half = None if low is None or high is None else (high - low) / 2 / found.value
+    interval = units.between(*found.interval, partial(metrics.text, name)) if found.interval else ""
     spread = found.quartiles[1] - found.quartiles[0] if found.quartiles else None
-    return [figure, Cell(interval, half), Cell("" if spread is None else metrics.text(name, spread), spread)]
+    return [
+        figure,
+        Cell(interval, found.interval and found.interval[0]),
+        Cell("" if spread is None else metrics.text(name, spread), spread),
+    ]
 
 
 def environment(findings: Findings) -> Grid:

@@ -13,6 +13,7 @@ from markupsafe import Markup
 from dimbench import __version__
 from dimbench.escaping import plain
 from dimbench.report.tables import Cell, Table
+from dimbench.units import Amount
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,17 @@ def page(title: str, sections: Iterable[Section], lead: str = "", tone: str = ""
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | Cell]], filtered: bool = False) -> Markup:
     """A table that sorts by a click on a heading; `filtered` puts a field above it that hides rows without a text."""
-    cells = [[cell if isinstance(cell, Cell) else Cell(cell) for cell in row] for row in rows]
+    cells = [[cell if isinstance(cell, Cell) else Cell(cell, _key(cell)) for cell in row] for row in rows]
     numeric = [any(isinstance(row[column].key, float | int) for row in cells) for column in range(len(columns))]
     template = _templates().get_template("table.html")
     return Markup(template.render(columns=columns, rows=cells, numeric=numeric, filtered=filtered))
+
+
+def _key(text: str) -> float | None:
+    """What a figure sorts by."""
+    if not isinstance(text, Amount):
+        return None
+    return text.ends[0] if text.number is None and text.ends else text.number
 
 
 def page_of(tables: Iterable[Table]) -> str:

@@ -19,21 +19,21 @@ def timings(records: Sequence[Record]) -> Table:
         first = here["kernel"] == here["base"]
         rows.append(
             (
-                record.model if first else "",
-                units.exact(here["length"]) if first else "",
+                record.model,
+                units.exact(here["length"]),
                 here["kernel"],
                 units.seconds(metrics["seconds"] or 0),
                 _interval(metrics["seconds_low"], metrics["seconds_high"], units.seconds),
-                "1" if first else units.rate(metrics["ratio"] or 0),
+                units.rate(1 if first else metrics["ratio"] or 0),
                 "" if first else _interval(metrics["ratio_low"], metrics["ratio_high"], units.rate),
                 units.seconds(metrics["seconds_per_token"] or 0),
             )
         )
-    return Table(COLUMNS, rows, notes=_notes(records[0], {row[2] for row in rows}))
+    return Table(COLUMNS, rows, notes=_notes(records[0], {row[2] for row in rows}), said_once=COLUMNS[:2])
 
 
 def _interval(low: float | None, high: float | None, text: Callable[[float], str]) -> str:
-    return units.NOT_MEASURED if low is None or high is None else f"{text(low)} to {text(high)}"
+    return units.NOT_MEASURED if low is None or high is None else units.between(low, high, text)
 
 
 def _notes(record: Record, shown: set[str]) -> list[str]:

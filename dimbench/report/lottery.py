@@ -36,5 +36,5 @@ def table(records: Sequence[Record]) -> Table:
 def _moved(record: Record, name: str) -> tuple[str, str]:
     figure, low, high = (record.metrics.get(key) for key in (name, f"{name}_low", f"{name}_high"))
     if figure is None or low is None or high is None:
-        return units.NOT_MEASURED, "-"
-    return f"{figure:.4g}", f"{low:+.3g} to {high:+.3g}"
+        return units.NOT_MEASURED, units.NOTHING
+    return units.decimal(figure, ".4g"), units.between(low, high, "{:+.3g}".format)

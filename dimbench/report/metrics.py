@@ -31,12 +31,18 @@ _LABELS = {
     "is_mean": "IS",
     "kid_mean": "KID",
     "mind": "MIND",
+    "forward_macs": "MACs of a forward pass",
+    "step_macs_none": "MACs of a step, all kept",
+    "step_macs_reentrant": "MACs of a step, reentrant",
+    "step_macs_non-reentrant": "MACs of a step, non-reentrant",
+    "gpu_days_none": "GPU-days, all kept",
+    "gpu_days_reentrant": "GPU-days, reentrant",
+    "gpu_days_non-reentrant": "GPU-days, non-reentrant",
 }
 _UNITS = {"seconds": "s", "bytes": "B", "macs": "MACs", "flops": "FLOPs", "params": "parameters", "joules": "J"}
 # without a unit
 _LESS = (*_FRECHET, "sfid", "cmmd", "kid_mean", "mind", "lpips", "share_of_plain", "time_of_plain", "drift")
 _MORE = ("mfu", "is_mean", "clip_score", "precision", "recall", "precision_vgg", "recall_vgg", "psnr", "ssim")
-_LONG = 1e5  # from here on a prefix reads better than digits
 EXACT = ("MACs", "FLOPs", "parameters")  # units that are counted
 
 
@@ -73,10 +79,18 @@ def is_timed(name: str) -> bool:
 
 
 def text(name: str, value: float | None, full: bool = False, digits: int = units.DIGITS) -> str:
+    """As `amount`, or that there is none."""
+    return absent(name) if value is None else amount(name, value, full, digits)
+
+
+def absent(name: str) -> str:
+    """What stands where there is no figure."""
+    return units.NOT_COUNTED if unit(name) in EXACT or name.startswith("gpu_days") else units.NOT_MEASURED
+
+
+def amount(name: str, value: float, full: bool = False, digits: int = units.DIGITS) -> units.Amount:
     """A value as it reads in a table: "37.01 ms", "118.62 G"; `full` leaves counted numbers to the last digit, `digits`
     are those of times and rates."""
-    if value is None:
-        return units.NOT_MEASURED
     match unit(name):
         case "s" | "seconds/token":
             return units.seconds(value, digits)
@@ -87,4 +101,4 @@ def text(name: str, value: float | None, full: bool = False, digits: int = units
         case _ if name == "mfu" or name.endswith("_share"):
             return units.share(value, 1)
         case _:
-            return f"{value:.{digits}g}" if abs(value) < _LONG else units.short(value)
+            return units.decimal(value, f".{digits}g") if abs(value) < units.LONG else units.short(value)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
+from math import inf
 from statistics import median
 from typing import Any
 
@@ -22,19 +23,29 @@ from dimbench.report.html import Section
 from dimbench.report.tables import Table
 
 MOST_CARDS = 60
+_NAMED = 4  # commits or versions at most by their names
 _COUNTED = ("macs", "params")
 
 
 @dataclass(frozen=True)
 class Course:
-    """One metric of a model under the same conditions, a point for each commit or version in the order of their first
-    record, and its levels."""
+    """One metric of a series, a point for each commit or version in the order of their first record, the latest of
+    them, and its levels. `earlier` says how many points there were before, `missing` where it was not measured."""
 
-    model: str
-    conditions: Mapping[str, Any]
+    series: History
     metric: str
     points: Sequence[Point]
     levels: Sequence[Level]
+    earlier: int = 0
+    missing: Sequence[str] = ()
+
+    @property
+    def model(self) -> str:
+        return self.series.model
+
+    @property
+    def conditions(self) -> Mapping[str, Any]:
+        return self.series.conditions
 
     @property
     def changes(self) -> list[tuple[Level, Level]]:
@@ -42,7 +53,23 @@ class Course:
 
     @property
     def furthest(self) -> float:
-        return max((abs(after.value / before.value - 1) for before, after in self.changes), default=0.0)
+        """The greatest change as a share of what was before."""
+        shares = (abs(new.value - old.value) / abs(old.value) if old.value else inf for old, new in self.changes)
+        return max(shares, default=0.0)
+
+    def change(self, before: Level, after: Level) -> str:
+        """In per cent, or as a difference where a figure is not above 0."""
+        if before.value > 0 and after.value > 0:
+            return units.change(after.value / before.value)
+        difference = after.value - before.value
+        return ("+" if difference > 0 else "") + metrics.text(self.metric, difference)
+
+    def left_out(self, over: str) -> list[str]:
+        """What is not drawn of it, in sentences."""
+        shown = f"The latest {len(self.points)} of {self.earlier + len(self.points)} {over}."
+        more = len(self.missing) - _NAMED
+        named = ", ".join(self.missing[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+        return [shown] * bool(self.earlier) + [f"Not measured at {named}."] * bool(self.missing)
 
 
 def courses(findings: Findings, over: str, chosen: Sequence[str] = ()) -> list[Course]:
@@ -68,14 +95,16 @@ def _of(series: History, over: str, chosen: Sequence[str]) -> list[Course]:
 def _course(series: History, over: str, metric: str) -> Course | None:
     heaps: dict[str, list[float]] = {}
     for record in series.records:
-        place, reading = _place(record["environment"], over), point(record, metric)
-        if place and reading and reading.value > 0:
-            heaps.setdefault(place, []).append(reading.value)
-    points = [Point(place, median(values), count=len(values)) for place, values in heaps.items()][-MOST:]
+        if place := _place(record["environment"], over):
+            reading = point(record, metric)
+            heaps.setdefault(place, []).extend([reading.value] if reading else [])
+    points = [Point(place, median(values), count=len(values)) for place, values in heaps.items() if values]
     if len(points) < 2:
         return None
-    margin = _margin(metric, series.conditions)
-    return Course(series.model, series.conditions, metric, points, levels([p.value for p in points], margin))
+    latest = points[-MOST:]
+    found = levels([p.value for p in latest], _margin(metric, series.conditions))
+    missing = [place for place, values in heaps.items() if not values]
+    return Course(series, metric, latest, found, len(points) - len(latest), missing)
 
 
 def _place(environment: Mapping[str, Any], over: str) -> str:
@@ -105,7 +134,7 @@ def _table(found: Sequence[Course]) -> Table:
                     wording.words(course.conditions, same),
                     metrics.label(course.metric),
                     course.points[after.first].created,
-                    units.change(after.value / before.value),
+                    course.change(before, after),
                     read(before.value),
                     read(after.value),
                 )
@@ -119,10 +148,19 @@ def _table(found: Sequence[Course]) -> Table:
 
 def _verdict(found: Sequence[Course], over: str) -> str:
     if not found:
-        return f"No series has two {over} with a value above 0: there is nothing to draw."
+        return f"No series has a figure at two {over}: there is nothing to draw."
     changed = sum(bool(course.changes) for course in found)
     places = {point.created for course in found for point in course.points}
     return f"Over {len(places)} {over}, {changed} of {len(found)} series came to another level."
+
+
+def _not_drawn(findings: Findings, found: Sequence[Course], over: str) -> list[str]:
+    """What the records hold besides, in sentences."""
+    alone = len(findings.series) - len({id(course.series) for course in found})
+    unnamed = sum(not _place(record["environment"], over) for one in findings.series for record in one.records)
+    return [f"Not drawn: {alone} series with a figure at fewer than two {over}."] * bool(found and alone) + [
+        f"Left out: {unnamed} of the records, which do not say of which of the {over} they are."
+    ] * bool(unnamed)
 
 
 _HOW = (
@@ -136,7 +174,8 @@ def markdown(findings: Findings, over: str, chosen: Sequence[str] = ()) -> str:
     found = courses(findings, over, chosen)
     blocks = [f"**{_verdict(found, over)}**"]
     blocks += [_table(found).markdown()] if any(course.changes for course in found) else []
-    return "\n\n".join([*blocks, _HOW]) + "\n"
+    gaps = [f"{c.model}, {metrics.label(c.metric)}: {said}" for c in found for said in c.left_out(over)]
+    return "\n\n".join([*blocks, *gaps, *_not_drawn(findings, found, over), _HOW]) + "\n"
 
 
 def page(findings: Findings, over: str, chosen: Sequence[str] = ()) -> str:
@@ -144,8 +183,8 @@ def page(findings: Findings, over: str, chosen: Sequence[str] = ()) -> str:
     found = courses(findings, over, chosen)
     changed = _table(found)
     sections = [Section("Changes", html.table(changed.columns, changed.rows))] if changed.rows else []
-    cards = Markup("").join(_cards(found[:MOST_CARDS]))
-    notes = [_HOW, *changed.notes]
+    cards = Markup("").join(_cards(found[:MOST_CARDS], over))
+    notes = [_HOW, *changed.notes, *_not_drawn(findings, found, over)]
     notes += (
         [f"The first {MOST_CARDS} of {len(found)}, what changed furthest first."] if len(found) > MOST_CARDS else []
     )
@@ -155,14 +194,16 @@ def page(findings: Findings, over: str, chosen: Sequence[str] = ()) -> str:
     return html.page(f"dimbench over {over}", sections, _verdict(found, over), "warn" if changed.rows else "good")
 
 
-def _cards(found: Sequence[Course]) -> Iterator[Markup]:
+def _cards(found: Sequence[Course], over: str) -> Iterator[Markup]:
     same = wording.shared([course.conditions for course in found])
     for course in found:
         marks = {
-            after.first: f"{units.change(after.value / before.value)} from {course.points[after.first].created}"
+            after.first: f"{course.change(before, after)} from {course.points[after.first].created}"
             for before, after in course.changes
         }
         drawn = charts.history(course.points, partial(metrics.text, course.metric), marks)
-        said = html.paragraphs(filter(None, [wording.words(course.conditions, same), *marks.values()]))
+        said = html.paragraphs(
+            filter(None, [wording.words(course.conditions, same), *marks.values(), *course.left_out(over)])
+        )
         title = f"{course.model}: {metrics.label(course.metric)}"
         yield Markup('<div class="card"><h3>{}</h3>{}{}</div>').format(title, said, drawn)

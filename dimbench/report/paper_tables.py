@@ -9,8 +9,8 @@ from dimbench import units
 from dimbench.papers.beside import Beside, Judged, Record
 from dimbench.papers.printed import PARAMETERS, Column, PaperTable, PrintedRow
 from dimbench.report.tables import Table
+from dimbench.units import NOTHING
 
-NOTHING = "-"
 OUTSIDE = "!"
 SECOND_HAND = "†"
 
@@ -78,7 +78,7 @@ def _beside(column: Column, entries: Sequence[Judged], rows: Sequence[PrintedRow
     rules = [row.rule if entry.ours is not None else NOTHING for row, entry in zip(rows, entries, strict=True)]
     used = set(rules) - {NOTHING}
     by_rule = {f"by {used.pop()}": ours} if len(used) == 1 else {"by its rule": ours, "its rule": rules}
-    macs = [NOTHING if entry.macs is None else f"{entry.macs / 1e9:,.2f}" for entry in entries]
+    macs = [NOTHING if entry.macs is None else units.decimal(entry.macs / 1e9, ",.2f") for entry in entries]
     return {**by_rule, f"{short} diff": difference, "MACs (G)": macs}
 
 
@@ -93,7 +93,8 @@ def _ours(entry: Judged) -> str:
 def _difference(entry: Judged) -> str:
     if entry.difference is None:
         return NOTHING
-    return f"{100 * entry.difference:+z.2f} %" + ("" if entry.within else f" {OUTSIDE}")
+    said = f"{100 * entry.difference:+z.2f} %" + ("" if entry.within else f" {OUTSIDE}")
+    return units.Amount(said, entry.difference, units.SHARE)
 
 
 def _notes(comparison: Beside, rules: Mapping[str, str], unlike: Sequence[tuple[str, Column, Record]]) -> list[str]:

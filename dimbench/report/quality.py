@@ -95,12 +95,12 @@ def _told(record: Record, own: str) -> dict[str, str]:
     endless = METRICS[own].format(n="inf")
     return {
         f"{name}, 95 %": _interval(found, half),
-        endless: f"{infinity:.4g} ± {half:.2g}",
+        endless: units.Amount(f"{infinity:.4g} ± {half:.2g}", infinity, "", (infinity - half, infinity + half)),
     }
 
 
 def _interval(middle: float, half: float) -> str:
-    return f"{max(0, middle - half):.4g} to {middle + half:.4g}"
+    return units.between(max(0, middle - half), middle + half, "{:.4g}".format)
 
 
 def _claimed(claims: Mapping[str, str]) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _in_order(rows: list[list[str]]) -> list[list[str]]:
 
 
 def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.4g}"
+    return units.NOT_MEASURED if value is None else units.decimal(value, ".4g")
 
 
 def _count(n: int | None) -> str:
@@ -140,8 +140,9 @@ def reached(followed: Sequence[Followed]) -> Table:
     rows = [
         (
             each.recipe.name + (f" ({each.apart})" if each.apart else ""), each.recipe.fid, _number(each.fid),
-            units.NOT_MEASURED if each.low is None or each.high is None else f"{each.low:.4g} to {each.high:.4g}",
-            f"{each.images:,}" + (f" x {each.draws}" if each.draws > 1 else ""),
+            units.NOT_MEASURED if each.low is None or each.high is None
+            else units.between(each.low, each.high, "{:.4g}".format),
+            units.Amount(f"{each.images:,}" + (f" x {each.draws}" if each.draws > 1 else ""), each.images),
             each.verdict + (f": {each.why}" if each.why else ""),
         )
         for each in followed

@@ -158,8 +158,15 @@ def _time(record: Record) -> str:
     if middle is None:
         return units.NOT_MEASURED
     if low is None or high is None:
-        return units.seconds(middle, units.FEW_DIGITS) + units.of_samples(len(record.samples.get("seconds", ())))
-    return f"{units.seconds(middle)} ± {units.share((high - low) / 2, middle)}"
+        few = units.seconds(middle, units.FEW_DIGITS)
+        return few.saying(few + units.of_samples(len(record.samples.get("seconds", ()))))
+    return with_interval(middle, low, high)
+
+
+def with_interval(middle: float, low: float, high: float) -> str:
+    """ "86.41 ms ± 1.9 %"."""
+    said = units.seconds(middle)
+    return said.saying(f"{said} ± {units.share((high - low) / 2, middle)}", (low, high))
 
 
 def _spread(record: Record) -> str:

@@ -5,14 +5,29 @@ from __future__ import annotations
 import csv
 import shutil
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from dimbench.escaping import csv_cell, markdown, markdown_paragraph, plain
 from dimbench.report import fitting
+from dimbench.units import NOT_COUNTED, NOT_MEASURED, NOTHING, Amount
 
+Plain = str | float | None
+_NO_FIGURE = (
+    "",
+    NOTHING,
+    NOT_COUNTED,
+    NOT_MEASURED,
+    "nothing",
+    "none",
+    "unknown",
+    "size unknown",
+    "not checkable",
+    "not seen",
+)
 _wide: ContextVar[bool] = ContextVar("wide", default=False)
 
 
@@ -33,7 +48,8 @@ class Table:
     """Cells as they will be read. `notes` follow the table; in CSV there is no place for them. `first_out` are the
     columns that a narrow screen leaves out, in this order; then it leaves out others from the right. `best` says of
     columns where one number is the better whether that is the "least" or the "most"; LaTeX sets it in bold. `entries`
-    are the rows for programs, numbers in SI units, which CSV holds in place of the cells where they are given."""
+    are the rows for programs, numbers in SI units, in place of those that the cells make. Of neighbours that are equal
+    in all columns `said_once`, the first row alone has these, but in what is sorted or read by programs."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
@@ -41,7 +57,8 @@ class Table:
     notes: Sequence[str] = ()
     first_out: Sequence[str] = ()
     best: Mapping[str, str] = field(default_factory=dict)
-    entries: Sequence[Mapping[str, str | float | None]] = ()
+    entries: Sequence[Mapping[str, Plain]] = ()
+    said_once: Sequence[str] = ()
 
     def show(self, form: str = "rich") -> None:
         """Print to stdout as "rich", "markdown", "csv" or "latex"."""
@@ -52,9 +69,18 @@ class Table:
         """Whether the column holds numbers."""
         return any(row[column].lstrip("+-")[:1].isdigit() for row in self.rows)
 
+    def grouped(self) -> list[list[str]]:
+        """The rows for a reader's eye, with what neighbours share said once."""
+        shared = [self.columns.index(name) for name in self.said_once]
+        found: list[list[str]] = []
+        for above, row in pairwise([None, *self.rows]):
+            same = bool(shared and above and row and all(above[index] == row[index] for index in shared))
+            found.append(["" if same and index in shared else cell for index, cell in enumerate(row or ())])
+        return found
+
     def drawn(self, width: int | None = None) -> fitting.OnScreen:
         """As it stands on a screen of so many characters; None: whole."""
-        columns, *rows = ([plain(cell) for cell in row] for row in (self.columns, *self.rows))
+        columns, *rows = ([plain(cell) for cell in row] for row in (self.columns, *self.grouped()))
         numbers = [self.right_aligned(index) for index in range(len(columns))]
         return fitting.draw(columns, rows, numbers, [plain(name) for name in self.first_out], width)
 
@@ -82,7 +108,7 @@ class Table:
         rules = ["---:" if self.right_aligned(index) else "---" for index in range(len(self.columns))]
         title = markdown(self.title)
         lines = [f"**{title}**\n"] if title else []
-        escaped = [[markdown(cell) for cell in row] for row in (self.columns, *self.rows)]
+        escaped = [[markdown(cell) for cell in row] for row in (self.columns, *self.grouped())]
         for cells in (escaped[0], rules, *escaped[1:]):
             lines.append("| " + " | ".join(cells) + " |")
         return "\n".join([*lines, *(f"\n{markdown_paragraph(note)}" for note in self.notes)])
@@ -92,12 +118,57 @@ class Table:
 
         print(latex(self))
 
-    def _csv(self) -> None:
-        rows: list[Sequence[str | float | None]] = [self.columns, *self.rows]
+    def for_programs(self) -> tuple[list[str], list[list[Plain]]]:
+        """Columns and rows with plain numbers, their units in the headings, intervals in columns of their own and
+        nothing where there is no figure."""
         if self.entries:
-            rows = [list(self.entries[0]), *(list(entry.values()) for entry in self.entries)]
+            return list(self.entries[0]), [list(entry.values()) for entry in self.entries]
+        parts = [part for index in range(len(self.columns)) for part in self._parts(index)]
+        rows = [[values[row] for _, values in parts] for row in range(len(self.rows))]
+        return [name for name, _ in parts], rows
+
+    def _parts(self, index: int) -> list[tuple[str, list[Plain]]]:
+        """What a column is for programs: headings, each with the values below it."""
+        name, cells = self.columns[index], [row[index] for row in self.rows]
+        amounts = [cell for cell in cells if isinstance(cell, Amount)]
+        if not amounts:
+            return [(name, list(cells))]
+        units_of = list(dict.fromkeys(amount.unit for amount in amounts))
+        unit = f" ({units_of[0]})" if len(units_of) == 1 and units_of[0] else ""
+        parts: list[tuple[str, list[Plain]]] = []
+        if len(amounts) < len(cells) or any(amount.number is not None for amount in amounts):
+            values = [_number(cell) for cell in cells]
+            parts += [(f"{name}{unit}", values)] if any(value is not None for value in values) else []
+        if len(units_of) > 1:
+            parts.append((f"{name}, unit", [cell.unit if isinstance(cell, Amount) else None for cell in cells]))
+        if any(amount.ends for amount in amounts):
+            ends = [cell.ends if isinstance(cell, Amount) else None for cell in cells]
+            parts += [
+                (f"{name}, {end}{unit}", [pair[side] if pair else None for pair in ends])
+                for side, end in enumerate(("low", "high"))
+            ]
+        return parts
+
+    def _csv(self) -> None:
+        columns, rows = self.for_programs()
         writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerows([csv_cell(cell) if isinstance(cell, str) else cell for cell in row] for row in rows)
+        for row in [list[Plain](columns), *rows]:
+            writer.writerow([csv_cell(cell) if isinstance(cell, str) else cell for cell in row])
+
+
+def show(tables: Iterable[Table], form: str) -> None:
+    """One after the other, as Table.show; an empty line parts those of CSV, which have other columns each."""
+    for index, table in enumerate(tables):
+        if index and form == "csv":
+            print()
+        table.show(form)
+
+
+def _number(cell: str) -> Plain:
+    """The number of an amount; other words stay, but for those that say there is no figure."""
+    if isinstance(cell, Amount):
+        return cell.number
+    return None if cell in _NO_FIGURE else cell
 
 
 def screen_width() -> int | None:

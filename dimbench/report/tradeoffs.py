@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from dimbench import conditions as keys
 from dimbench import units
 from dimbench.quality.protocol import METRICS, protocol
+from dimbench.report import speed
 from dimbench.report.tables import Table
 from dimbench.report.wording import words
 from dimbench.results import Record
@@ -95,7 +97,7 @@ def methods_of(record: Record) -> str:
 def _costs(records: Sequence[Record]) -> Table:
     """The share of the multiply-adds that is left, beside the share of the time."""
     columns: dict[str, Callable[[Record], str]] = {
-        "MACs": _cell("share_of_plain", "{:.3f}".format),
+        "MACs": _cell("share_of_plain", partial(units.decimal, form=".3f")),
         "time": _ratio,
         "95 % interval": _interval,
         "MACs/image": _cell("run_macs", units.short),
@@ -116,10 +118,12 @@ def _costs(records: Sequence[Record]) -> Table:
 def _quality(records: Sequence[Record]) -> Table:
     """What became of the images."""
     columns: dict[str, Callable[[Record], str]] = {
-        METRICS["fid"].format(n=units.exact(records[0].conditions["num_images"])): _cell("fid", "{:.4g}".format),
-        "KID": _cell("kid_mean", "{:.4g}".format),
-        "drift": _cell("drift", "{:.3f}".format),
-        "PSNR": _cell("psnr", "{:.1f}".format),
+        METRICS["fid"].format(n=units.exact(records[0].conditions["num_images"])): _cell(
+            "fid", partial(units.decimal, form=".4g")
+        ),
+        "KID": _cell("kid_mean", partial(units.decimal, form=".4g")),
+        "drift": _cell("drift", partial(units.decimal, form=".3f")),
+        "PSNR": _cell("psnr", partial(units.decimal, form=".1f")),
         "labels": _cell("changed_labels", lambda share: units.share(share, 1)),
     }
     shared = {name: value for name, value in records[0].conditions.items() if name not in _NOT_SAID}
@@ -159,19 +163,19 @@ def _time(record: Record) -> str:
         return units.NOT_MEASURED
     if low is None or high is None:
         return units.seconds(middle, units.FEW_DIGITS)
-    return f"{units.seconds(middle)} ± {units.share((high - low) / 2, middle)}"
+    return speed.with_interval(middle, low, high)
 
 
 def _ratio(record: Record) -> str:
     """Of a run that only stands for another's values it says nothing."""
     if _means_nothing(record.as_dict()):
         return "nothing"
-    return _cell("time_of_plain", "{:.3f}".format)(record)
+    return _cell("time_of_plain", partial(units.decimal, form=".3f"))(record)
 
 
 def _interval(record: Record) -> str:
     low, high = (record.metrics.get(f"time_of_plain{end}") for end in ("_low", "_high"))
-    return "" if low is None or high is None else f"{low:.3f}-{high:.3f}"
+    return "" if low is None or high is None else units.between(low, high, "{:.3f}".format, "-")
 
 
 def _operators(records: Sequence[Record]) -> Table:
@@ -188,4 +192,4 @@ def _operators(records: Sequence[Record]) -> Table:
 def _share(found: dict[str, Any] | None) -> str:
     if found is None:
         return ""
-    return "new" if found["of_plain"] is None else f"{found['of_plain']:.3f}"
+    return "new" if found["of_plain"] is None else units.decimal(found["of_plain"], ".3f")

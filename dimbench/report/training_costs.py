@@ -26,8 +26,8 @@ def table(record: Record) -> Table:
         if macs is None or days is None:
             rows.append((said, units.NOT_COUNTED, "", ""))
             continue
-        taken = f"{days:,.1f}" if days >= 100 else f"{days:.3g}"
-        rows.append((said, units.short(macs), f"{macs / forward:.3f}", taken))
+        taken = units.decimal(days, ",.1f" if days >= 100 else ".3g")
+        rows.append((said, units.short(macs), units.decimal(macs / forward, ".3f"), taken))
     notes = [
         f"{record.model} at {shape(conditions)}: {units.exact(conditions['iterations'])} steps of "
         f"{conditions['batch']} images, at {units.share(conditions['mfu'], 1)} of {conditions['gpu']}'s "
@@ -60,7 +60,7 @@ def claims(records: Sequence[Record]) -> list[Table]:
             ("method", "model", "px", "setting", "printed", "executed MACs of the plain run", "source"),
             [
                 (r.details["paper"], r.model, str(r.conditions["resolution"]), r.details["setting"],
-                 r.details["printed"], f"{r.metrics['executed_share']:.3f}", r.details["source"])
+                 r.details["printed"], units.decimal(r.metrics["executed_share"] or 0, ".3f"), r.details["source"])
                 for r in saved
             ],
             notes=("Executed: multiply-adds of a whole image by rule macs, without decoding; `dimbench audit` shows "

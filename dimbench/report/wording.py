@@ -7,7 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dimbench import units
 from dimbench.conditions import is_off, left
+
+_UNITS = {"ceiling": " MACs/s"}
 
 
 def shared(conditions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -28,7 +31,7 @@ def words(conditions: Mapping[str, Any], without: Mapping[str, Any] | None = Non
     What is off goes unsaid, so that a condition that is new and off by default changes no name.
     """
     said = left(conditions, without or {})
-    return ", ".join(f"{name.replace('_', ' ')} {plain(known)}" for name, known in said.items())
+    return ", ".join(f"{name.replace('_', ' ')} {plain(known)}{_UNITS.get(name, '')}" for name, known in said.items())
 
 
 def pixels(conditions: Mapping[str, Any]) -> str | None:
@@ -49,6 +52,8 @@ def plain(known: Any) -> str:
         return "yes" if known else "no"
     if is_off(known):
         return "none"
+    if isinstance(known, float):
+        return f"{known:g}" if abs(known) < units.LONG else units.short(known)
     if isinstance(known, Mapping):
         return " + ".join(f"{name} {plain(part)}" for name, part in known.items())
     return " + ".join(map(plain, known)) if isinstance(known, list) else str(known)

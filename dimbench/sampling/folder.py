@@ -111,7 +111,7 @@ def sheet(file: Path, request: Request) -> Filled:
     from dimbench.sampling import grid
 
     ready = drawing.Drawing(request)
-    part = file.with_name(f"{file.name}.part")
+    part = waiting(file)
     _check_room(ready, ready.store(part))
     drawn, store = ready.run(part)
     grid.save(grid.sheet(drawn.images, ready.labels, columns=_columns(ready.labels)), file)
@@ -139,15 +139,24 @@ def _absent(ready: drawing.Drawing, store: Shards, form: ImageFormat) -> list[in
     return ready.absent(store)
 
 
+def waiting(to: Path) -> Path:
+    """Where the images are while the run goes on."""
+    return to.with_name(f"{to.name}.part") if is_sheet(to) else to
+
+
+def needed(ready: drawing.Drawing, store: Shards, again: bool) -> int:
+    """Bytes of the shards that are not there and, where they are written `again` as other files, of all."""
+    absent = max(0, ready.shards - store.done())
+    return (absent + ready.shards * again) * ready.batch * prod(store.shape) * store.dtype.itemsize
+
+
 def _check_room(ready: drawing.Drawing, store: Shards, written: str = "") -> None:
     """DimbenchError where the disk has no room for the shards that are not there and, if `written`, for all again."""
-    absent = ready.shards - store.done()
-    once = ready.batch * prod(store.shape) * store.dtype.itemsize
     place = next(folder for folder in (store.folder, *store.folder.absolute().parents) if folder.exists())
-    needed, free = (absent + (ready.shards if written else 0)) * once, shutil.disk_usage(place).free
-    if absent > 0 and needed > free:
+    takes, free = needed(ready, store, bool(written)), shutil.disk_usage(place).free
+    if store.done() < ready.shards and takes > free:
         raise DimbenchError(
-            f"{place} has {units.size(free)} free and the images take {units.size(needed)}{written}; make room "
+            f"{place} has {units.size(free)} free and the images take {units.size(takes)}{written}; make room "
             "or give another --to"
         )
 

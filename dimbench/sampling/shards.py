@@ -95,6 +95,12 @@ class Shards:
                 self.remove()
         print(f"dimbench: interrupted; {kept}", file=sys.stderr)
 
+    def check(self) -> None:
+        """Raise DimbenchError where the folder holds something else than images of this run."""
+        self._check_place()
+        if self._manifest.exists():
+            self._check_run()
+
     def _check_place(self) -> None:
         """Refuse a folder that holds something else; a run that died early leaves no more than our own names."""
         if self._manifest.exists() or not self.folder.exists():
@@ -112,6 +118,9 @@ class Shards:
             with self._kept(), replacing(self._manifest) as temporary:
                 temporary.write_text(json.dumps(self.manifest, indent=2) + "\n", encoding="utf-8")
             return
+        self._check_run()
+
+    def _check_run(self) -> None:
         try:
             found = json_object(self._manifest)
         except (OSError, ValueError):

@@ -272,6 +272,20 @@ def test_the_plan_comes_first_and_can_come_alone(tmp_path: Path) -> None:
     assert "features not measured" in missing
 
 
+def test_looking_at_images_is_planned_without_what_is_missing(tmp_path: Path) -> None:
+    images = write_folder(tmp_path / "images", pixels(5, 16))
+    for words in (("fid", "--images", images), ("stats", images, "--to", tmp_path / "new" / "reference.npz")):
+        said = dimbench(*words, "--plan").stdout
+        assert "5 of 16 x 16 pixels" in said
+        assert "missing        --inception" in said
+    assert not (tmp_path / "new").exists()
+    small = write_folder(tmp_path / "small", pixels(5, 8))
+    said = dimbench("stats", small, "--to", tmp_path / "new" / "reference.npz", "--plan").stdout
+    assert "time           about " in said
+    assert "per batch of 64" in said
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_disk_without_room_is_refused_before_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
     said = refused(1, *SMALL)
@@ -329,7 +343,7 @@ def test_one_image_speaks_for_the_batch_where_a_batch_would_take_long(tick: floa
         return now
 
     step = planning.measured_step(Drawing(request("dit-digits", "ddpm", 5)), None, clock)
-    assert step == planning.StepCost(tick if tried == 4 else 4 * tick, 0.0, None, tried)
+    assert step == planning.StepCost(tick if tried == 4 else 4 * tick, 0.0, 0.0, tried)
 
 
 def test_the_time_is_that_of_all_calls_decoding_and_features() -> None:

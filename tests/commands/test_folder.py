@@ -78,6 +78,30 @@ def test_a_longer_run_keeps_what_is_there(ten: Path, tmp_path: Path) -> None:
     assert {name: (longer / "shards" / name).stat().st_mtime_ns for name in before} == before
 
 
+def test_the_plan_says_what_a_longer_run_draws_and_writes_nothing(ten: Path) -> None:
+    before = sorted(ten.rglob("*"))
+    ran = sample(ten, 14, "--plan")
+    for words in ("dit-digits.safetensors, 4.25 MB", "14 of 8 x 8 pixels", "16 in all, of 4 images each"):
+        assert words in ran.stdout
+    assert "there          3 of 4 batches, which are not drawn again" in ran.stdout
+    assert f"disk           1.28 kB in {ten}, once as shards and once as npz" in ran.stdout
+    assert sorted(ten.rglob("*")) == before
+    other = dimbench(*DIGITS, "--num-images", 14, "--seed", 9, "--to", ten, "--plan")
+    assert "seed 0 there, 9 here" in other.stderr
+
+
+def test_a_published_model_is_planned_without_its_files(tmp_path: Path) -> None:
+    words = ("sample", "dit-s8", "--num-images", 3, "--steps", 7, "--cfg", 2, "--to", tmp_path / "a.png", "--plan")
+    said = dimbench(*words).stdout
+    assert said.count("missing        --") == 2
+    assert "7 per image, each of two passes (guided)" in said
+    assert "decoding not measured" in said
+    assert "a.png.part while it runs" in said
+    dry = dimbench(*words, "--random-weights").stdout
+    assert "missing" not in dry
+    assert "decoding not measured" not in dry
+
+
 def test_a_damaged_shard_is_made_again(ten: Path, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(ten, folder)

@@ -9,6 +9,7 @@ import pytest
 from dimbench import results
 from dimbench.commands import report
 from dimbench.commands.report import ReportFormat
+from dimbench.results import Record
 from tests.console import dimbench, refused
 from tests.report.pages import Page
 from tests.report.records import bench, compare
@@ -25,12 +26,15 @@ def write(file: Path, *records: dict) -> Path:
     return file
 
 
+CSV = ["model", "dit-xl2"]  # of a table
+
+
 def test_every_format_goes_to_stdout_and_to_a_file(file: Path, tmp_path: Path) -> None:
     checks = {
         ReportFormat.MARKDOWN: lambda text: text.startswith("**1 regression confirmed.**"),
         ReportFormat.HTML: lambda text: Page(text).texts["h1"] == ["dimbench report"],
         ReportFormat.RICH: lambda text: "+12.3 %" in text and "images/s" in text,
-        ReportFormat.CSV: lambda text: [line.split(",")[0] for line in text.splitlines()] == ["model", "dit-xl2"] * 2,
+        ReportFormat.CSV: lambda text: [line.split(",")[0] for line in text.splitlines()] == [*CSV, "", *CSV],
         ReportFormat.LATEX: lambda text: text.count(r"\toprule") == 2,
         ReportFormat.JSON: lambda text: [each["command"] for each in json.loads(text)] == ["compare", "bench"],
         ReportFormat.JUNIT: lambda text: ElementTree.fromstring(text).get("failures") == "1",
@@ -57,6 +61,29 @@ def test_a_table_for_a_paper_has_the_best_in_bold_and_what_is_doubtful_below(tmp
     assert [part for part in bold if "±" not in part] == ["2.70 GB"] * 3, "rates have no interval of their own"
     assert "20.00 ms ±" in text
     assert "udit-s: The load was 9 of 2." in text
+
+
+def test_csv_is_for_programs(tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    results.append([Record(**bench("dit-s2", 0.01)), Record(**bench("udit-s", None))], file)
+    heading, timed, lost = dimbench("report", file, "--format", "csv").stdout.splitlines()
+    assert heading.startswith("model,time (s),")
+    assert ",2700000000" in timed
+    assert [float(cell) for cell in timed.split(",")[1:]]
+    assert set(lost.split(",")) == {"udit-s", ""}
+
+
+def test_costs_of_training_are_said_in_words(tmp_path: Path) -> None:
+    where = {"resolution": 256, "iterations": 7000, "ceiling": 156e12, "mfu": 0.4}
+    metrics = {"forward_macs": 6e9, "step_macs_none": 18e9, "gpu_days_none": 0.345}
+    file = tmp_path / "records.jsonl"
+    results.append(
+        [Record("cost", "dit-s2", where, metrics), Record("cost", "mine", where, {"forward_macs": 1e9})], file
+    )
+    text = dimbench("report", file).stdout
+    assert "| model | MACs of a forward pass | MACs of a step, all kept | GPU-days, all kept |" in text
+    assert "| mine | 1.00 G | not counted | not counted |" in text
+    assert "ceiling 156.00 T MACs/s, mfu 0.4" in text
 
 
 def test_only_the_better_figure_is_bold_and_fid_says_its_images(tmp_path: Path) -> None:

@@ -27,6 +27,24 @@ def test_times_are_of_the_conditions_that_most_records_are_of() -> None:
     assert [c.metric("seconds") for c in chosen(*records, where={"batch": 1}).choices] == [0.005, None]
 
 
+def test_times_of_another_size_than_was_counted_are_left_out() -> None:
+    counted = [timed("dit-s2", 0.01), timed("udit-s", 0.01)]
+    others = [timed("dit-s2", 0.04, resolution=512), timed("udit-s", 0.05, resolution=512)]
+    found = shortlist(counted, others)
+    assert [choice.metric("seconds") for choice in found.choices] == [None, None]
+    assert "Not shown: 2 times of these models under other conditions, or older." in choosing.table(found).notes
+
+
+def test_what_was_timed_alike_is_counted_at_that_size() -> None:
+    at_256 = [timed("dit-s2", 0.01, run=3), timed("udit-s", 0.01), timed("dit-xl2", 0.03)]
+    found = choosing.timed_alike(
+        [*at_256, timed("dit-s2", 0.04, resolution=512), timed("udit-s", 0.05, resolution=512)]
+    )
+    assert [(choice.model, choice.px) for choice in found.choices] == [(r["model"], "256") for r in at_256]
+    assert found.choices[0].macs == 6055673856
+    assert found.choices[0].metric("seconds") == 0.01
+
+
 def test_of_what_was_measured_again_the_newest_counts() -> None:
     found = chosen(timed("dit-s2", 0.02, run=1), timed("dit-s2", 0.01))
     assert found.choices[0].metric("seconds") == 0.02

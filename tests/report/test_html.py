@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import re
 
+from dimbench import units
 from dimbench.report import html
 from dimbench.report.html import Section
 from dimbench.report.tables import Cell
@@ -45,3 +46,9 @@ def test_numbers_stand_to_the_right_and_words_to_the_left() -> None:
     assert re.findall(r"<td(.*?)>(.*?)</td>", table) == [
         ("", "a"), (' class="number"', "not measured"), ("", "b"), (' class="number" data-key="2"', "2 s"),
     ]  # fmt: skip
+
+
+def test_figures_sort_by_their_numbers() -> None:
+    rows = [("a", units.short(6.06e9), units.between(1.5, 2, str)), ("b", units.short(3.58e8), "-")]
+    text = html.table(("model", "MACs", "interval"), rows)
+    assert re.findall(r'data-key="([^"]+)"', text) == ["6060000000.0", "1.5", "358000000.0"]

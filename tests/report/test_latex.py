@@ -20,7 +20,7 @@ def test_a_table_of_latex() -> None:
     assert r"half, 50 \% & 1.4 \\" in lines
     assert r"\caption{A \{title\}}" in lines
     assert [line for line in lines if line.startswith((r"\begin", r"\end"))] == [
-        r"\begin{table}", r"\begin{tabular}{lr}", r"\end{tabular}", r"\end{table}",
+        r"\begin{table}", r"\begin{tabular}{lr}", r"\end{tabular}}", r"\end{table}",
     ]  # fmt: skip
 
 
@@ -59,13 +59,15 @@ def test_what_a_figure_says_is_read_back(text: str, found: tuple[float, float] |
 def test_tex_compiles_it(tmp_path: Path) -> None:
     page = [
         "\\documentclass{article}",
-        "\\usepackage{booktabs}",
+        "\\usepackage{booktabs,graphicx}",
         "\\begin{document}",
         latex(MEASURED),
+        latex(Table([f"column {k}" for k in range(12)], [["12,345,678,901"] * 11 + ["so many words " * 9]])),
         "\\end{document}",
     ]
     (tmp_path / "page.tex").write_text("\n".join(page), encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "page.tex"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert ran.returncode == 0, ran.stdout[-2000:]
+    assert "Overfull" not in ran.stdout
     assert (tmp_path / "page.pdf").read_bytes().startswith(b"%PDF")

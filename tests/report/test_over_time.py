@@ -53,7 +53,31 @@ def test_what_is_counted_is_drawn_too_and_metrics_can_be_chosen() -> None:
 
 
 def test_records_of_one_commit_leave_nothing_to_draw() -> None:
-    assert "No series has two commits" in over_time.markdown(found(*runs("udit-s", 0.01)), "commits")
+    assert "No series has a figure at two commits" in over_time.markdown(found(*runs("udit-s", 0.01)), "commits")
+
+
+def test_figures_of_zero_and_below_are_drawn_too() -> None:
+    records = runs("dit-xl2", *[0.04] * 12)
+    for run, record in enumerate(records):
+        record["metrics"] = {"kid_mean": (-0.5 if run < 6 else 0.4) + 0.01 * (run % 2), "params_dead": 7 * (run > 8)}
+    kid, dead = over_time.courses(found(*records), "commits", ["kid_mean", "params_dead"])[::-1]
+    assert [len(course.points) for course in (kid, dead)] == [12, 12]
+    ((before, after),) = kid.changes
+    assert (after.first, kid.change(before, after)) == (6, "+0.9")
+    assert [dead.change(*each) for each in dead.changes] == ["+7"]
+    assert over_time.page(found(*records), "commits", ["kid_mean"]).count('class="dot"') == 12
+
+
+def test_what_is_not_drawn_is_said() -> None:
+    unnamed = [bench("udit-s", 0.01, environment={**MACHINE, "commit": ""}) for _ in range(2)]
+    records = [*slower(), *unnamed, bench("dit-s2", 0.01)]
+    records[3] = bench("dit-xl2", None, run=3, environment={**MACHINE, "commit": "c003"})
+    for text in (over_time.markdown(found(*records), "commits"), over_time.page(found(*records), "commits")):
+        assert "Not measured at c003." in text
+        assert "Not drawn: 2 series with a figure at fewer than two commits." in text
+        assert "Left out: 2 of the records, which do not say of which of the commits they are." in text
+    many = runs("dit-xl2", *[0.04] * 160)
+    assert "dit-xl2, time: The latest 150 of 160 commits." in over_time.markdown(found(*many), "commits")
 
 
 def test_a_commit_that_was_measured_again_is_one_point() -> None:

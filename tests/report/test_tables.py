@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import csv
+import io
 import os
+import pickle
 import pty
 import re
 import subprocess
@@ -10,6 +14,7 @@ import sys
 
 import pytest
 
+from dimbench import units
 from dimbench.report import fitting, tables
 from dimbench.report.tables import Table
 
@@ -105,3 +110,50 @@ def test_on_a_real_terminal(wide: list[str], widest: int) -> None:
     lines = [line.rstrip("\r") for line in re.sub(r"\x1b\[[\d;]*m", "", said).splitlines()]
     assert widest - 30 < max(map(len, lines)) <= widest
     assert ("--wide shows all" in said) == (not wide)
+
+
+def as_csv(capsys: pytest.CaptureFixture[str], *shown: Table) -> list[list[str]]:
+    tables.show(shown, "csv")
+    return list(csv.reader(io.StringIO(capsys.readouterr().out)))
+
+
+def test_csv_holds_plain_numbers_and_names_units_above_them(capsys: pytest.CaptureFixture[str]) -> None:
+    time = units.seconds(0.08641)
+    rows = [
+        ("dit", units.exact(6055673856), time.saying(f"{time} ± 1.9 %", (0.085, 0.088)), units.share(693, 1000)),
+        ("udit", units.NOT_COUNTED, units.seconds(2.5e-6, 2).saying("2.5 µs of 1 sample"), ""),
+    ]
+    heading, *below = as_csv(capsys, Table(("model", "MACs", "time", "MFU"), rows))
+    assert heading == ["model", "MACs", "time (s)", "time, low (s)", "time, high (s)", "MFU (share)"]
+    assert below == [["dit", "6055673856", "0.08641", "0.085", "0.088", "0.693"], ["udit", "", "2.5e-06", "", "", ""]]
+
+
+def test_csv_has_intervals_as_two_numbers_and_several_units_in_a_column(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [
+        ("time", units.seconds(2.0), units.between(1.9, 2.1, units.seconds)),
+        ("memory", units.size(5000), units.NOT_MEASURED),
+    ]
+    assert as_csv(capsys, Table(("what", "is", "95 %"), rows)) == [
+        ["what", "is", "is, unit", "95 %, low (s)", "95 %, high (s)"],
+        ["time", "2.0", "s", "1.9", "2.1"],
+        ["memory", "5000", "B", "", ""],
+    ]
+
+
+def test_several_tables_are_parted_in_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    one = Table(("a",), [("b",)])
+    assert as_csv(capsys, one, one) == [["a"], ["b"], [], ["a"], ["b"]]
+
+
+def test_what_neighbours_share_is_said_once_to_the_eye_alone(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [("dit", "256", "a"), ("dit", "256", "b"), ("dit", "512", "c")]
+    table = Table(("family", "px", "name"), rows, said_once=("family", "px"))
+    assert table.grouped() == [["dit", "256", "a"], ["", "", "b"], ["dit", "512", "c"]]
+    assert [line.split() for line in shown(None, table)[3:-1]] == [["dit", "256", "a"], ["b"], ["dit", "512", "c"]]
+    assert as_csv(capsys, table)[2] == ["dit", "256", "b"]
+
+
+def test_an_amount_is_copied_whole() -> None:
+    amount = units.between(1.0, 2.0, units.seconds)
+    for same in (copy.deepcopy(amount), pickle.loads(pickle.dumps(amount))):
+        assert (same, same.number, same.unit, same.ends) == ("1.000 s to 2.000 s", None, "s", (1.0, 2.0))
