@@ -25,7 +25,7 @@ from dimbench.progress import slow_imports_said
 GROUPS = {
     "Count": ("list", "choose", "params", "flops", "cost"),
     "Measure": ("bench", "sweep", "device", "kernels", "doctor"),
-    "Draw and evaluate": ("sample", "fid", "fid-lottery", "stats", "train"),
+    "Draw and evaluate": ("sample", "fid", "fdr", "fid-lottery", "stats", "train"),
     "Compare": ("compare", "calibrate", "frontier", "methods"),
     "Papers": ("table", "audit", "recipes", "plot"),
     "Files": ("report", "merge", "weights"),

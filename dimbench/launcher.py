@@ -20,7 +20,8 @@ from zlib import crc32
 
 from dimbench.errors import UsageError
 
-SPECIAL_STEPS = 0xFFFFFFF0  # Slurm's numbers from here on are those of batch scripts and interactive shells
+SPECIAL_STEPS = [str(0xFFFFFFF0 + k) for k in range(16)]  # Slurm's of batch scripts, interactive shells and the like
+DIGITS = r"\d{1,9}"  # nobody starts more processes
 FIRST_PORT, PORTS = 20_000, 12_000  # below those that the system gives away
 
 
@@ -81,7 +82,7 @@ def _open_mpi(environment: Mapping[str, str]) -> Launch | None:
 
 def _slurm(environment: Mapping[str, str]) -> Launch | None:
     step = environment.get("SLURM_STEP_ID", environment.get("SLURM_STEPID"))
-    if "SLURM_PROCID" not in environment or (step and step.isdecimal() and int(step) >= SPECIAL_STEPS):
+    if "SLURM_PROCID" not in environment or (step and step in SPECIAL_STEPS):
         return None
     if step is None and environment["SLURM_PROCID"] == "0" and "SLURM_JOB_ID" in environment:
         return None  # the script of a batch job
@@ -129,15 +130,15 @@ def _start(environment: Mapping[str, str]) -> str:
 
 def _number(environment: Mapping[str, str], name: str) -> int:
     text = environment.get(name, "")
-    if not text.isdecimal():
-        given = f"{name}={text!r} is no whole number" if text else f"{name} is not set"
+    if not re.fullmatch(DIGITS, text, re.ASCII):
+        given = f"{name}={text[:30]!r} is no whole number below a billion" if text else f"{name} is not set"
         raise UsageError(f"{given}; start the processes with torchrun, srun or mpirun, which set it")
     return int(text)
 
 
 def _first_count(text: str) -> int:
     """ "2(x3),1" -> 2: Slurm's count of tasks on the first machine."""
-    found = re.match(r"\d+", text)
+    found = re.match(DIGITS, text, re.ASCII)
     return int(found[0]) if found else 0
 
 

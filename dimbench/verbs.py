@@ -349,12 +349,13 @@ def fid_task(
 
 
 def fid_shard(
-    tasks: Sequence[OnDisk | Rebuilt | ToDraw], shard: str
+    tasks: Sequence[OnDisk | Rebuilt | ToDraw], shard: str, file: Path | None = None
 ) -> tuple[list[OnDisk | Rebuilt | ToDraw], dict[str, Any]]:
-    """The tasks of part `shard`, i/n, balanced by what their images execute, and what their records say of it.
-    UsageError for images that are there already, which are one row."""
+    """The tasks of part `shard`, i/n, balanced by what their images execute, and what their records say of it; `file`
+    is where those go. UsageError for images that are there already, which are one row."""
     from dimbench.bench import job_shards
     from dimbench.quality.evaluating import ToDraw
+    from dimbench.sampling import ranks
 
     part = job_shards.parse(shard)
     if part.parts == 1:
@@ -366,7 +367,10 @@ def fid_shard(
         costs = [task.predicted for task in drawn]
     mine = part.numbers(costs)
     rows = [row for task in drawn for row in task.rows]
-    return [drawn[number] for number in mine], part.note(rows, [row for number in mine for row in drawn[number].rows])
+    own = [row for number in mine for row in drawn[number].rows]
+    if ranks.here().first:
+        part.said_if_empty(rows, own, file)
+    return [drawn[number] for number in mine], part.note(rows, own)
 
 
 def frontier(

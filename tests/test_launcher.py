@@ -54,6 +54,7 @@ def test_each_launcher_is_understood(environment: dict[str, str], expected: tupl
         ({**STEP, "WORLD_SIZE": "4"}, "WORLD_SIZE=4 and srun started 8"),
         ({**TORCHRUN, "RANK": "8"}, "RANK=8 of 8"),
         ({**TORCHRUN, "WORLD_SIZE": "eight"}, "'eight'"),
+        ({**TORCHRUN, "RANK": "9" * 5000}, "'999999999999999999999999999999' is no whole number below a billion"),
         ({**TORCHRUN, "LOCAL_RANK": "2"}, "number 2 of the 2"),
         ({**STEP, "RANK": "0", "WORLD_SIZE": "1"}, "srun started 8 processes and each is told WORLD_SIZE=1"),
         ({"SLURM_PROCID": "1", "SLURM_LOCALID": "0"}, "SLURM_NTASKS is not set"),

@@ -7,12 +7,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
-from dimbench import presets
+from dimbench import presets, results
 from dimbench.bench.rows import BEST, Row
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.image_size import Resolution
+from dimbench.progress import say
 
 TRAINING = 3  # passes of a training step: forward, and backward to inputs and to weights
 
@@ -40,6 +42,13 @@ class JobShard:
         if self.parts == 1:
             return list(rows)
         return [rows[number] for number in self.numbers([predicted(row) for row in rows])]
+
+    def said_if_empty(self, whole: Sequence[Any], mine: Sequence[Any], file: Path | None) -> None:
+        """Where no row falls to this part, say so and leave its `file`, without records, for `merge`."""
+        if not mine:
+            say(f"dimbench: shard {self.part}/{self.parts} is empty, for there are {len(whole)} rows")
+            if file:
+                results.append([], file)
 
     def note(self, whole: Sequence[Any], mine: Sequence[Any]) -> dict[str, Any]:
         """What a record says of the `whole` that its row is part of, as JSON can hold it, and of the part; nothing

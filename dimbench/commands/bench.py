@@ -108,6 +108,7 @@ def run(
         running.check(rows)
         file = output_file(out)
         mine = part.rows(rows)
+        part.said_if_empty(rows, mine, file)
         ran = running.run(mine, file, **part.note([row.key for row in rows], mine))
     if ran.records:
         show(ran.records, [speed.table(ran.records)], form)

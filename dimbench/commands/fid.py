@@ -126,7 +126,7 @@ def run(
         device=device, weights=weights, autoencoder=autoencoder, random_weights=random_weights, dtype=dtype.value,
         compile=compile, cuda_graph=cuda_graph, methods=options.methods(with_, guide),
     ) for backbone, published in zip_longest(drawn, followed)]  # fmt: skip
-    tasks, note = verbs.fid_shard(tasks, shard)
+    tasks, note = verbs.fid_shard(tasks, shard, file)
     if file is None:
         for task in tasks if ranks.here().first else ():
             options.show_plan(task.name if len(tasks) > 1 else "", task.plan())

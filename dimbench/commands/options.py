@@ -314,7 +314,8 @@ ExtractorName = Annotated[
     typer.Option(
         "--extractor",
         help="Network whose features are compared: digits-classifier, inception-v3-compat, or with their "
-        "weights dinov2-vitl14:FILE (FD-DINOv2) and clip-vit-l14-336:FOLDER (CMMD).",
+        "weights dinov2-vitl14:FILE (FD-DINOv2), clip-vit-l14-336:FOLDER (CMMD) and fdr-...:FOLDER, the five "
+        "others of FDr.",
         show_default="the former for 8 x 8 pixels, else the latter",
     ),
 ]

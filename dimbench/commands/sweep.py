@@ -51,6 +51,7 @@ def run(
     possible = _possible(sweep.rows(models or None, **fixed))
     wanted = part.rows(possible)
     file = output_file(out)
+    part.said_if_empty(possible, wanted, file)
     stored = results.so_far(file)
     device_name = running.device_name(device)
     missing = sweeps.missing(wanted, stored, device_name)

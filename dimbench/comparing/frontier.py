@@ -76,6 +76,7 @@ class Frontier:
         whole = self._asked(plain)
         mine = self._of_shard(plain, whole)
         asked = {texts: {**plain.conditions, **methods.conditions(texts), **shared} for texts in mine}
+        self.shard.said_if_empty(whole, mine, file)
         note = self.shard.note(whole, mine)
         known = _known(plain.backbone.name, results.so_far(file))
         missing = [texts for texts, conditions in asked.items() if keys.key(conditions) not in known]

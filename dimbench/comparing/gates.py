@@ -8,6 +8,7 @@ from enum import StrEnum
 
 from dimbench.errors import UsageError
 from dimbench.names import meant
+from dimbench.quality.protocol import FRECHET
 
 
 class MetricKind(StrEnum):
@@ -60,11 +61,11 @@ METRICS = {
         MetricKind.NOISY, worse=-1, is_time=True
     ),  # mirrors seconds: twice the rows, nothing new
     "peak_bytes": Metric(MetricKind.NOISY, margin=0.05),
+    **{f"{name}{end}": Metric(MetricKind.QUALITY) for name in FRECHET for end in ("", "_mean")},
     "fid": Metric(MetricKind.QUALITY, margin=0.05),  # at FID 2, other seeds alone move it by as much
     "fid_mean": Metric(MetricKind.QUALITY, margin=0.05),
     "fd_dinov2": Metric(MetricKind.QUALITY, margin=1.0),  # some 20 times FID's size
     "fd_dinov2_mean": Metric(MetricKind.QUALITY, margin=1.0),
-    "fd_clip": Metric(MetricKind.QUALITY),
     "cmmd": Metric(MetricKind.QUALITY),
     "kid_mean": Metric(MetricKind.QUALITY),
     "mind": Metric(MetricKind.QUALITY),

@@ -95,10 +95,10 @@ def schedule(
     base = base_betas(noise_schedule, diffusion_steps)
     kept = np.array(kept_timesteps(str(respacing), diffusion_steps), dtype=np.int64) + offset
     if len(kept) < 2:
-        raise UsageError(f"respacing {respacing!r} leaves one step, whose variance is undefined: ask for at least 2")
+        raise UsageError("the variance of a process of 1 step is undefined: ask for at least 2 steps")
     if kept[-1] >= diffusion_steps:
         raise UsageError(
-            f"respacing {respacing!r} with offset {offset} goes beyond {diffusion_steps} steps: ask for fewer"
+            f"{len(kept)} steps, each {offset} higher, go beyond {diffusion_steps} timesteps: ask for fewer steps"
         )
     every = np.cumprod(1.0 - base)
     end = every[offset - 1] if offset else 1.0
@@ -162,7 +162,9 @@ def _strided(count: int, steps: int) -> list[int]:
         kept = range(0, steps, stride)
         if len(kept) == count:
             return list(kept)
-    raise UsageError(f"no integer stride takes exactly {count} of {steps} timesteps: give {count} without ddim")
+    possible = sorted({len(range(0, steps, stride)) for stride in range(1, steps)}, key=lambda n: abs(n - count))
+    nearest = " or ".join(str(n) for n in sorted(possible[:2]))
+    raise UsageError(f"no integer stride takes exactly {count} of {steps} timesteps: ask for {nearest} steps")
 
 
 def _sections(counts: list[int], steps: int) -> list[int]:

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from dimbench.diffusers_networks.loading import quietly
-from dimbench.errors import DimbenchError, reason
+from dimbench.errors import DimbenchError
+from dimbench.quality.pretrained import pretrained
 from dimbench.weights.checkpoints import fingerprint
 
 HOME = "https://huggingface.co/openai/clip-vit-large-patch14-336"
@@ -25,13 +25,7 @@ class CLIPExtractor:
     def __init__(self, weights: Path | None = None, device: str | torch.device = "cpu") -> None:
         if weights is None:
             raise DimbenchError(f"{self.name} needs weights: download {HOME} and give --extractor {self.name}:FOLDER")
-        try:
-            from transformers import CLIPVisionModelWithProjection
-
-            with quietly():  # of the half that looks at texts
-                self.model = CLIPVisionModelWithProjection.from_pretrained(weights, local_files_only=True).eval()
-        except (ImportError, OSError, ValueError, RuntimeError) as error:
-            raise DimbenchError(f"{weights} gives no CLIP ({reason(error)}); download {HOME}") from None
+        self.model = pretrained("CLIPVisionModelWithProjection", weights, "CLIP", HOME)
         self.sha256, self.device = fingerprint(weights), torch.device(device)
         self.model.to(self.device).requires_grad_(False)
         self.side = self.model.config.image_size

@@ -12,6 +12,7 @@ from dimbench.diffusers_networks.loading import quietly
 from dimbench.errors import DimbenchError, UsageError, reason
 from dimbench.quality.clip import HOME
 from dimbench.quality.feature_rows import AT_ONCE, Table
+from dimbench.quality.pretrained import pretrained
 
 SCALE = 100.0  # as text-to-image papers print it; Hessel's own is 2.5
 
@@ -34,11 +35,11 @@ def read_prompts(file: Path) -> list[str]:
 def embedded(texts: list[str], folder: Path, device: str | torch.device = "cpu") -> Tensor:
     """Embeddings (N, D) of length 1 by the text half of the CLIP in a folder that transformers saved; texts are cut at
     the length that it knows. DimbenchError where it is not there."""
+    model = pretrained("CLIPTextModelWithProjection", folder, "CLIP for texts", HOME).to(device)
     try:
-        from transformers import CLIPTextModelWithProjection, CLIPTokenizer
+        from transformers import CLIPTokenizer
 
         with quietly():
-            model = CLIPTextModelWithProjection.from_pretrained(folder, local_files_only=True).eval().to(device)
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
     except Exception as error:  # the library of tokens has errors of its own
         raise DimbenchError(f"{folder} gives no CLIP for texts ({reason(error)}); download {HOME}") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -17,6 +18,7 @@ from dimbench.quality.clip import CLIPExtractor
 from dimbench.quality.digits_classifier import WEIGHTS, load_classifier
 from dimbench.quality.dinov2 import DINOv2Extractor
 from dimbench.quality.inception import InceptionExtractor
+from dimbench.quality.representations import SPACES, Representation
 
 Features = dict[str, Tensor]
 
@@ -69,6 +71,7 @@ EXTRACTORS: dict[str, Callable[[Path | None, str | torch.device], Extractor]] = 
     InceptionExtractor.name: InceptionExtractor,
     DINOv2Extractor.name: DINOv2Extractor,
     CLIPExtractor.name: CLIPExtractor,
+    **{name: partial(Representation, name) for name in SPACES},
 }
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from dimbench import paths, units
+from dimbench import hub, paths, units
 from dimbench.errors import DimbenchError
 from dimbench.progress import doing, say
 from dimbench.quality.networks import SIDE_OF_DIGITS
@@ -271,7 +271,9 @@ def say_first(part: str) -> None:
 def _decoder(name: str) -> str:
     if name in decoding.NAMED:
         return _file(catalog.shared(decoding.NAMED[name]) or paths.weights_folder() / decoding.NAMED[name])
-    return _file(Path(name)) if Path(name).exists() else f"{name}, in the hub's cache"
+    if hub.is_name(name) and not decoding.missing(name):
+        return f"{name}, in the hub's cache"
+    return _file(Path(name))
 
 
 def _file(path: Path) -> str:

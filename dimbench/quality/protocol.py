@@ -13,16 +13,22 @@ from dimbench.conditions import PROTOCOL
 TRAININGS = 0.013
 FINDING = f"below {100 * TRAININGS:.1f} % nothing is a difference between training runs (arXiv 2606.20536)"
 
+FRECHET = {
+    "fid": "FID",
+    "fd_dinov2": "FD-DINOv2",
+    "fd_clip": "FD-CLIP",
+    "fd_convnextv2": "FD-ConvNeXtV2",
+    "fd_dinov2_256": "FD-DINOv2 (256 px)",
+    "fd_clip_256": "FD-CLIP (256 px)",
+    "fd_mae": "FD-MAE",
+    "fd_siglip2": "FD-SigLIP2",
+}
 # How people call them; {n} images.
 METRICS = {
-    "fid": "FID-{n}",
-    "fd_dinov2": "FD-DINOv2-{n}",
-    "fd_clip": "FD-CLIP-{n}",
+    **{name: f"{said}-{{n}}" for name, said in FRECHET.items()},
+    **{f"r{name}": f"r{said}-{{n}}" for name, said in FRECHET.items()},
     "cmmd": "CMMD",
     "clip_score": "CLIP score",
-    "rfid": "rFID-{n}",
-    "rfd_dinov2": "rFD-DINOv2-{n}",
-    "rfd_clip": "rFD-CLIP-{n}",
     "sfid": "sFID-{n}",
     "is_mean": "IS",
     "kid_mean": "KID",
@@ -36,7 +42,7 @@ METRICS = {
     "lpips": "LPIPS",
 }
 
-DISTANCES = ("fid", "fd_dinov2", "fd_clip", "rfid", "rfd_dinov2", "rfd_clip")  # of which a record has one
+DISTANCES = (*FRECHET, *(f"r{name}" for name in FRECHET))  # of which a record has one
 
 
 def distance(metrics: Mapping[str, Any]) -> str:

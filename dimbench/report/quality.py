@@ -8,6 +8,7 @@ from typing import Any
 from dimbench import units
 from dimbench.conditions import PROTOCOL
 from dimbench.papers.reached import Followed
+from dimbench.quality.fdr import PRINTED, Averaged
 from dimbench.quality.protocol import DISTANCES, METRICS, distance, protocol
 from dimbench.report.tables import Table
 from dimbench.results import Record
@@ -152,3 +153,26 @@ def reached(followed: Sequence[Followed]) -> Table:
         "runs (arXiv 2606.20536). The interval is of the draw of the images.",
     )
     return Table(("recipe", "claimed", "FID here", "95 %", "images", "verdict"), rows, notes=notes)
+
+
+def ratios(found: Sequence[Averaged], held_back: str | None) -> list[Table]:
+    """Of each set of images its distances, those of real images, and what the former are of the latter."""
+    return [_ratios(each, held_back) for each in found]
+
+
+def _ratios(found: Averaged, held_back: str | None) -> Table:
+    rows = [(each.extractor, *(_number(n) for n in (each.fd, each.held_back, each.fdr))) for each in found.ratios]
+    mean = f"FDr over {len(rows)}", "", "", _number(found.fdr)
+    notes = [
+        f"{found.model}, {_count(found.images)} images. FDr: the mean of FD in units of real images' (2604.28190)."
+    ]
+    if held_back is None:
+        notes.append(
+            "Real images: ImageNet's validation set beside the paper's statistics of its training set, as the paper "
+            "prints it, of MAE one digit."
+        )
+    if found.missing:
+        notes.append(f"Of the paper's six spaces not here: {', '.join(found.missing)}.")
+    if others := [each.extractor for each in found.ratios if each.extractor not in PRINTED]:
+        notes.append(f"Not of the paper's six: {', '.join(others)}.")
+    return Table(("space", "FD", held_back or "real images", "times"), [*rows, mean], notes=[*notes, *found.warnings])

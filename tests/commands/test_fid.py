@@ -286,6 +286,12 @@ def test_looking_at_images_is_planned_without_what_is_missing(tmp_path: Path) ->
     assert not (tmp_path / "new").exists()
 
 
+def test_an_autoencoder_of_a_name_is_said_to_be_absent_where_it_is_missing() -> None:
+    said = next(verbs.fid_task("sit-xl2", num_images=10, autoencoder="e2e-sdvae").plan())
+    assert "autoencoder    e2e-sdvae, absent\n" in said
+    assert "missing        --autoencoder FOLDER: the autoencoder e2e-sdvae, " in said
+
+
 def test_a_disk_without_room_is_refused_before_drawing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning.shutil, "disk_usage", lambda place: SimpleNamespace(free=100))
     said = refused(1, *SMALL)

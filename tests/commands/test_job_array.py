@@ -50,3 +50,24 @@ def test_the_array_script_measures_every_row_once(tmp_path: Path) -> None:
     assert dimbench("merge", *parts, "--out", tmp_path / "all.jsonl").code == 0
     found = results.read(tmp_path / "all.jsonl")
     assert len(found) == found[0]["details"]["plan_rows"] > last
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("bench", "dit-digits", "--budget", 0.1),
+        ("sweep", "batch", "--model", "dit-digits", "--budget", 0.1),
+        ("fid", "dit-digits", "--steps", 2, "--num-images", 12),
+        ("frontier", "dit-digits", "--steps", 2, "--num-images", 12, "--with", "fora:every=2"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_shard_without_rows_says_so_and_leaves_a_file_to_merge(words: tuple[object, ...], tmp_path: Path) -> None:
+    empty, whole = tmp_path / "20.jsonl", tmp_path / "1.jsonl"
+    ran = dimbench(*words, "--shard", "20/20", "--out", empty)
+    assert (ran.code, empty.read_text()) == (0, "")
+    assert re.search(r"shard 20/20 is empty, for there are \d+ rows", ran.stderr)
+    assert dimbench(*words, "--shard", "20/20", "--out", empty, "--json").code == 0
+    assert dimbench("flops", "dit-s2", "--out", whole).code == 0
+    assert dimbench("merge", whole, empty, "--out", tmp_path / "all.jsonl").code == 0

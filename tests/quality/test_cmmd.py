@@ -74,6 +74,15 @@ def test_a_user_gets_cmmd_beside_the_distance_of_the_same_embeddings(folder: Pat
     assert "gives no CLIP" in refused(1, *asked[:-1], f"clip-vit-l14-336:{tmp_path}")
 
 
+def test_a_folder_without_all_of_its_weights_is_refused(folder: Path, tmp_path: Path) -> None:
+    """transformers would draw the rest at random."""
+    from transformers import CLIPVisionModel
+
+    CLIPVisionModel.from_pretrained(folder).save_pretrained(tmp_path / "half")
+    with pytest.raises(DimbenchError, match=r"gives no CLIP: .* is not in its weights"):
+        CLIPExtractor(tmp_path / "half")
+
+
 def test_without_weights_it_says_where_they_are() -> None:
     with pytest.raises(DimbenchError, match="clip-vit-large-patch14-336"):
         CLIPExtractor()

@@ -143,3 +143,22 @@ def test_places_without_images_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(UsageError, match="neither a folder of pictures nor an npz"):
         open_images(tmp_path / "a.txt")
+
+
+@pytest.mark.parametrize("kind", ["png", "npz"])
+def test_one_pixel_changes_the_listing_of_files_of_equal_names_and_sizes(kind: str, tmp_path: Path) -> None:
+    def listed(images: np.ndarray) -> str:
+        if kind == "npz":
+            np.savez(tmp_path / "images.npz", arr_0=images)
+            return open_images(tmp_path / "images.npz").listing
+        folder = tmp_path / "images"
+        folder.mkdir(exist_ok=True)
+        for number, image in enumerate(images):
+            Image.fromarray(image).save(folder / f"{number}.png", compress_level=0)
+        return open_images(folder).listing
+
+    images = pixels(3, 32)
+    before = listed(images)
+    assert listed(images) == before
+    images[0, 0, 0, 0] ^= 1
+    assert listed(images) != before
