@@ -14,7 +14,7 @@ from typing import Any
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from dimbench import address_space
+from dimbench import address_space, processor
 from dimbench.commands import dialect, root
 from dimbench.errors import DimbenchError, UsageError, is_short_of_memory, reason
 from dimbench.escaping import plain
@@ -34,6 +34,7 @@ COMMANDS = {
     name: "list_models" if name == "list" else name.replace("-", "_") for group in GROUPS.values() for name in group
 }
 SHARED = ("sample", "fid", "stats")  # by the processes of a launcher
+DRAWING = (*SHARED, "fid-lottery", "train")  # long, and no times are taken but by the way
 # For which a twin is a disturbance.
 TIMED = ("bench", "sweep", "device", "compare", "calibrate", "frontier", "kernels")
 _FOLDER = Path(__file__).with_name("commands")
@@ -44,7 +45,10 @@ class OnDemand(TyperGroup):
     """Imports the one command that is asked for; of the others it knows the names, and reads their help."""
 
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        with slow_imports_said(), _among_ranks(next(iter([*ctx._protected_args, *ctx.args]), "")):
+        name = next(iter([*ctx._protected_args, *ctx.args]), "")
+        if name in DRAWING:
+            processor.share_cores()
+        with slow_imports_said(), _among_ranks(name):
             return super().invoke(ctx)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
