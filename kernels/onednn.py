@@ -15,12 +15,28 @@ PLAIN = {Tensor, nn.Parameter}
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
+_torchs = functional.linear
+
+
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b (..., M) of x (..., D), weight (M, D) and bias (M,), as torch.nn.functional.linear gives it; by oneDNN
     where it has to give no gradient and is worth it. It sums all D products one after the other."""
     if _serves(x, weight):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-    return functional.linear(x, weight, bias)
+    return _torchs(x, weight, bias)
+
+
+def gelu_of(layer: nn.Linear, x: Tensor, approximate: str) -> Tensor:
+    """The GELU, its form "tanh" or "none", of what the layer gives; inside of `linear_layers` made by oneDNN as it
+    multiplies, unless somebody watches the layer or took its place."""
+    if functional.linear is linear and _is_bare(layer) and _serves(x, layer.weight):
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "gelu", [], approximate)
+    return functional.gelu(layer(x), approximate=approximate)
+
+
+def _is_bare(layer: nn.Linear) -> bool:
+    watched = layer._forward_hooks or layer._forward_pre_hooks
+    return type(layer) is nn.Linear and "forward" not in vars(layer) and not watched
 
 
 def _serves(x: Tensor, weight: Tensor) -> bool:
@@ -39,14 +55,10 @@ def _serves(x: Tensor, weight: Tensor) -> bool:
 
 @contextmanager
 def linear_layers() -> Iterator[None]:
-    """Inside, the nn.Linear layers of all networks compute by `linear`."""
-
-    def forward(layer: nn.Linear, x: Tensor) -> Tensor:
-        return linear(x, layer.weight, layer.bias)
-
-    own = nn.Linear.forward
-    nn.Linear.forward = forward  # type: ignore[method-assign]
+    """Inside, the linear layers of all networks compute by `linear`."""
+    before = functional.linear
+    functional.linear = linear
     try:
         yield
     finally:
-        nn.Linear.forward = own  # type: ignore[method-assign]
+        functional.linear = before

@@ -8,6 +8,8 @@ from functools import partial
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dimbench.kernels import onednn
+
 
 class Mlp(nn.Module):
     """Linear, GELU (its tanh form unless `exact`), Linear."""
@@ -19,7 +21,7 @@ class Mlp(nn.Module):
         self.approximate = "none" if exact else "tanh"
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(F.gelu(self.fc1(x), approximate=self.approximate))
+        return self.fc2(onednn.gelu_of(self.fc1, x, self.approximate))
 
 
 class GatedMlp(nn.Module):

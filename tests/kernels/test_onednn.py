@@ -9,6 +9,7 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from dimbench.kernels import onednn
+from dimbench.models.udit import Pointwise
 
 pytestmark = pytest.mark.skipif(not onednn.AVAILABLE, reason="this torch was built without oneDNN")
 
@@ -84,14 +85,46 @@ def test_small_products_are_left_to_torch(monkeypatch):
 
 def test_layers_of_any_network_compute_by_it_inside_and_as_before_afterwards():
     network, x = nn.Sequential(nn.Linear(8, 6), nn.GELU(), nn.Linear(6, 4)), torch.randn(5, 8)
+    pointwise, image = Pointwise(8, 6), torch.randn(1, 8, 4, 4)
     with torch.inference_mode():
         plain = network(x)
         with onednn.linear_layers():
             assert "mkldnn::_linear_pointwise" in operators(lambda: network(x))
+            assert "mkldnn::_linear_pointwise" in operators(lambda: pointwise(image))
             assert torch.allclose(network(x), plain, atol=1e-6)
             compiled = torch.compile(network, backend="eager")
             assert "mkldnn::_linear_pointwise" not in operators(lambda: compiled(x))
         assert "mkldnn::_linear_pointwise" not in operators(lambda: network(x))
+
+
+@pytest.mark.parametrize("form", ["tanh", "none"])
+def test_a_gelu_behind_a_layer_is_made_with_it(form):
+    layer, x = nn.Linear(8, 6), 3 * torch.randn(5, 8)
+    with torch.inference_mode():
+        exact = functional.gelu(layer.double()(x.double()), approximate=form)
+        layer.float()
+        assert "aten::gelu" in operators(lambda: onednn.gelu_of(layer, x, form)), "outside"
+        with onednn.linear_layers():
+            assert "aten::gelu" not in operators(lambda: onednn.gelu_of(layer, x, form))
+            assert torch.allclose(onednn.gelu_of(layer, x, form).double(), exact, atol=1e-6)
+
+
+@pytest.mark.parametrize("how", ["watched", "watched before", "replaced", "a class of its own"])
+def test_what_happens_to_a_layer_happens_before_its_gelu(how, monkeypatch):
+    class Zeros(nn.Linear):
+        def forward(self, x):
+            return torch.zeros(len(x), 6)
+
+    layer, x, seen = Zeros(8, 6) if how == "a class of its own" else nn.Linear(8, 6), torch.randn(5, 8), []
+    if how == "replaced":
+        monkeypatch.setattr(layer, "forward", lambda x: torch.zeros(len(x), 6))
+    if how == "watched":
+        layer.register_forward_hook(lambda *_: seen.append("here"))
+    if how == "watched before":
+        layer.register_forward_pre_hook(lambda *_: seen.append("here"))
+    with torch.inference_mode(), onednn.linear_layers():
+        found = onednn.gelu_of(layer, x, "tanh")
+    assert seen == ["here"] if "watched" in how else not found.any()
 
 
 def test_samples_are_drawn_by_it(tmp_path):
