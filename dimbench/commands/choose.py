@@ -18,12 +18,17 @@ def run(
         typer.Argument(
             help="Model names or wildcards, or networks of your own, as in `dimbench flops`.",
             metavar="NAME...",
+            autocompletion=options.begun,
             show_default="with --for, all that have a FID there",
         ),
     ] = None,
     beside: Annotated[
         str | None,
-        typer.Option(help="The model that stands first, which the others are compared with.", show_default="the first"),
+        typer.Option(
+            help="The model that stands first, which the others are compared with.",
+            autocompletion=options.begun,
+            show_default="the first",
+        ),
     ] = None,
     benchmark: Annotated[
         str | None,
