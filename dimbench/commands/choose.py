@@ -83,7 +83,8 @@ def run(
 
     Times are those of records that are there; what nobody measured is called so.
     """
-    shown = [choosing.column(name, "--columns") for name in columns.split(",")] if columns else choosing.COLUMNS
+    wanted = dict.fromkeys(choosing.column(name, "--columns") for name in columns.split(",")) if columns else ()
+    shown = tuple(wanted) or choosing.COLUMNS
     by = choosing.column(sort, "--sort") if sort else None
     if not names and not benchmark:
         raise UsageError("name the models to choose from, such as 'dit-*' udit-s; or give --for imagenet-256")

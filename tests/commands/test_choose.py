@@ -90,6 +90,12 @@ def test_what_cannot_be_chosen() -> None:
     assert "unknown benchmark" in refused(2, "choose", "dit-s2", "--for", "imagenet-257")
 
 
+def test_unlike_sizes_are_said_and_a_column_is_shown_once() -> None:
+    said = dimbench("choose", "policy-pusht", "dit-s2", "--columns", "macs,macs").stdout
+    assert said.count("MACs x") == 1
+    assert "At unlike sizes (policy-pusht 16, dit-s2 256)" in said
+
+
 def test_the_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     ran = dimbench("doctor", "--json")
     assert ran.code == 0, ran.stderr
