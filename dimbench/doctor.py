@@ -254,8 +254,12 @@ def commands() -> Iterator[Symptom]:
     ready = sum(not repeating.needs(recipe) for recipe in recipes.values())
     said = f"runs on digits; published FIDs that can be repeated: {ready} of {len(recipes)}"
     fix = "" if ready else "dimbench doctor --for fid:NAME"
-    for name in ("fid", "frontier"):
+    for name in ("fid", "fid-lottery", "frontier"):
         yield Symptom("commands", name, Health.GOOD if ready else Health.MIND, said, fix)
+    inception = catalog.shared("inception") is not None
+    said = "runs" if inception else "runs on images of 8 x 8 pixels; others need the weights of Inception"
+    fix = "" if inception else "dimbench weights fetch inception"
+    yield Symptom("commands", "stats", Health.GOOD if inception else Health.MIND, said, fix)
     git = shutil.which("git")
     said = "runs" if git else "runs on record files; --run needs git, which is not installed"
     yield Symptom("commands", "compare", Health.GOOD if git else Health.MIND, said, "" if git else "apt install git")
@@ -334,8 +338,9 @@ def _of_count(name: str) -> list[str]:
 
 
 _NEEDS: dict[str, Callable[[str], list[str]]] = {
-    "fid": _of_fid, "frontier": _of_fid, "sample": _of_sample, "bench": _of_bench, "compare": _of_bench,
-    "flops": _of_count, "params": _of_count,
+    "fid": _of_fid, "fid-lottery": _of_fid, "frontier": _of_fid, "sample": _of_sample, "bench": _of_bench,
+    "compare": _of_bench, "calibrate": _of_bench, "flops": _of_count, "params": _of_count, "choose": _of_count,
+    "cost": _of_count,
 }  # fmt: skip
 
 

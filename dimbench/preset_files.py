@@ -7,8 +7,9 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import dimbench
@@ -17,7 +18,7 @@ from dimbench.presets import Checkpoint, Claim, Preset, Recipe
 
 OWN = "dimbench.toml"  # in the current folder
 ENVIRONMENT = "DIMBENCH_PRESETS"
-GROUP = "dimbench.presets"  # of entry points, whose objects are files or folders
+GROUP = "dimbench.presets"  # of entry points, whose objects are files, folders or the modules beside them
 
 _VARIANT = {
     "label": str, "config": dict, "conditions": dict, "resolution": int, "latent_stride": int, "diffusion": dict,
@@ -72,9 +73,28 @@ def places() -> list[Path]:
         if not Path(text).exists():
             raise UsageError(f"there are no presets at {text}; give a .toml file or a folder of such, or leave it out")
         found.append(Path(text))
-    for point in entry_points(group=GROUP):
-        found.append(Path(os.fspath(point.load())))
+    found += map(_offered, entry_points(group=GROUP))
     return list(dict.fromkeys(path.resolve() for path in found))
+
+
+def _offered(point: EntryPoint) -> Path:
+    """What an installed package offers: a path, or the folder of a module. DimbenchError where it offers none."""
+    package = point.dist.name if point.dist else "an installed package"
+    try:
+        offered = point.load()
+        if isinstance(offered, ModuleType):
+            offered = offered.__path__[0] if hasattr(offered, "__path__") else Path(offered.__file__ or "").parent
+        place = Path(offered)
+    except Exception as error:  # whatever a module of others does when it is imported
+        why = reason(error)
+    else:
+        if place.exists():
+            return place
+        why = f"there is no {place}"
+    raise DimbenchError(
+        f"{package} offers presets by the entry point {point.name} = {point.value}, which gives none ({why}); let it "
+        "name a module beside .toml files, or a path, or uninstall the package"
+    )
 
 
 def files(kind: str = "") -> list[Path]:

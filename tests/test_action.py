@@ -106,3 +106,12 @@ def test_what_is_new_has_no_base(repository: Path) -> None:
     codes, work = ran(repository, models="net.py:MyNet more.py:MyNet", base=base)
     assert codes["Measure"] == 0
     assert [record["model"] for record in results.read(work / "dimbench" / "base.jsonl")] == ["net.py:MyNet"]
+    assert codes["Compare"] == 0
+
+
+def test_where_all_is_new_there_is_a_report(repository: Path) -> None:
+    base = git(repository, "rev-parse", "HEAD")
+    (repository / "more.py").write_text(NETWORK.format(size=5))
+    codes, work = ran(repository, models="more.py:MyNet", base=base, rounds="1", bench="--budget 0.1")
+    assert codes == {"Measure": 0, "Compare": 0, "Report": 0}
+    assert "more.py:MyNet" in (work / "dimbench" / "report.md").read_text()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -127,3 +128,49 @@ def test_a_list_in_brackets_is_one_setting() -> None:
     assert presets.split("dico-s,depth=[1, 2],hidden_size=8") == ("dico-s", {"depth": "[1, 2]", "hidden_size": "8"})
     assert presets.split("a\nb,depth=1\n2") == ("a\nb", {"depth": "1\n2"})
     assert presets.chosen(["dico-s,depth=[1,2]"]) == ["dico-s,depth=[1,2]"]
+
+
+def installed(folder: Path, value: str, code: str = "") -> None:
+    """A package as pip leaves it, that offers presets."""
+    about = folder / "offering-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: offering\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[dimbench.presets]\nmine = {value}\n")
+    (folder / "offering").mkdir()
+    (folder / "offering" / "__init__.py").write_text(code)
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [
+        ("offering", ""),
+        ("offering:PLACE", "from pathlib import Path\nPLACE = Path(__file__).parent"),
+        ("offering:PLACE", "import os\nPLACE = os.path.dirname(__file__)"),
+    ],
+    ids=["module", "path", "text"],
+)
+def test_a_package_offers_presets(value: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    installed(tmp_path, value, code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "offering", raising=False)
+    assert preset_files.places()[-1] == tmp_path / "offering"
+
+
+@pytest.mark.parametrize(
+    ("value", "code", "why"),
+    [
+        ("offering:PLACE", "PLACE = '/no/such/presets'", "there is no /no/such/presets"),
+        ("offering:PLACE", "PLACE = 3", "3|int"),
+        ("offering:PLACE", "", "PLACE"),
+        ("offering", "raise OSError('no licence')", "no licence"),
+        ("offered", "", "offered"),
+    ],
+)
+def test_a_package_that_offers_none_is_named(
+    value: str, code: str, why: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed(tmp_path, value, code)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "offering", raising=False)
+    with pytest.raises(DimbenchError, match=rf"^offering offers presets by the entry point mine = {value}, .*({why})"):
+        preset_files.places()

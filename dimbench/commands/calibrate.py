@@ -22,7 +22,8 @@ from dimbench.results import Record
 
 def run(
     name: Annotated[
-        str, typer.Argument(help="The model that is measured against itself.", metavar="NAME")
+        str,
+        typer.Argument(help="The model that is measured against itself.", metavar="NAME", autocompletion=options.begun),
     ] = "dit-digits",
     bench: options.ForBench = "",
     rounds: options.Rounds = 10,

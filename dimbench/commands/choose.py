@@ -18,12 +18,17 @@ def run(
         typer.Argument(
             help="Model names or wildcards, or networks of your own, as in `dimbench flops`.",
             metavar="NAME...",
+            autocompletion=options.begun,
             show_default="with --for, all that have a FID there",
         ),
     ] = None,
     beside: Annotated[
         str | None,
-        typer.Option(help="The model that stands first, which the others are compared with.", show_default="the first"),
+        typer.Option(
+            help="The model that stands first, which the others are compared with.",
+            autocompletion=options.begun,
+            show_default="the first",
+        ),
     ] = None,
     benchmark: Annotated[
         str | None,
@@ -78,7 +83,8 @@ def run(
 
     Times are those of records that are there; what nobody measured is called so.
     """
-    shown = [choosing.column(name, "--columns") for name in columns.split(",")] if columns else choosing.COLUMNS
+    wanted = dict.fromkeys(choosing.column(name, "--columns") for name in columns.split(",")) if columns else ()
+    shown = tuple(wanted) or choosing.COLUMNS
     by = choosing.column(sort, "--sort") if sort else None
     if not names and not benchmark:
         raise UsageError("name the models to choose from, such as 'dit-*' udit-s; or give --for imagenet-256")

@@ -32,7 +32,10 @@ def run(
     names: Annotated[
         list[str] | None,
         typer.Argument(
-            help="The models that draw images, as in `dimbench sample`.", metavar="NAME...", show_default="none"
+            help="The models that draw images, as in `dimbench sample`.",
+            metavar="NAME...",
+            autocompletion=options.begun,
+            show_default="none",
         ),
     ] = None,
     images: Annotated[
@@ -42,6 +45,7 @@ def run(
         str | None,
         typer.Option(
             help="Repeat a published FID, as `dimbench recipes` lists it, or all that a wildcard matches.",
+            autocompletion=options.begun_recipe,
             show_default="none",
         ),
     ] = None,

@@ -22,7 +22,9 @@ Row = tuple[str, ...]
 
 
 def run(
-    pattern: Annotated[str, typer.Argument(help="Name or wildcard, such as 'dit-*'.")] = "*",
+    pattern: Annotated[
+        str, typer.Argument(help="Name or wildcard, such as 'dit-*'.", autocompletion=options.begun)
+    ] = "*",
     family: Annotated[str | None, typer.Option(help="Only this family.", show_default="all")] = None,
     benchmark: Annotated[
         str | None,

@@ -30,6 +30,13 @@ def begun(incomplete: str) -> list[str]:
     return [name for name in presets.all_presets() if name.startswith(incomplete)]
 
 
+def begun_recipe(incomplete: str) -> list[str]:
+    """The recipes whose names begin so."""
+    from dimbench import presets
+
+    return [name for name in presets.recipes() if name.startswith(incomplete)]
+
+
 Names = Annotated[
     list[str],
     typer.Argument(

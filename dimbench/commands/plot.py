@@ -43,6 +43,7 @@ def run(
         typer.Argument(
             help="Only these models: names or wildcards, or networks of your own, as in `dimbench flops`.",
             metavar="MODEL",
+            autocompletion=options.begun,
             show_default="all it has",
         ),
     ] = None,

@@ -22,7 +22,11 @@ from dimbench.report.tables import Table
 
 def run(
     pattern: Annotated[
-        str, typer.Argument(help="Name of recipes or how it begins, or a wildcard, such as 'dit-xl2-*'.")
+        str,
+        typer.Argument(
+            help="Name of recipes or how it begins, or a wildcard, such as 'dit-xl2-*'.",
+            autocompletion=options.begun_recipe,
+        ),
     ] = "*",
     check: Annotated[
         Path | None,

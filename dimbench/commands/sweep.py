@@ -22,7 +22,10 @@ _UNITS = {"resolution": "px", "batch": "images"}
 def run(
     name: Annotated[str | None, typer.Argument(help="A sweep; without it, the list of them.", metavar="SWEEP")] = None,
     models: Annotated[
-        list[str] | None, typer.Argument(help="Models in place of the sweep's.", show_default="as the sweep says")
+        list[str] | None,
+        typer.Argument(
+            help="Models in place of the sweep's.", autocompletion=options.begun, show_default="as the sweep says"
+        ),
     ] = None,
     device: options.Device = "cpu",
     dtype: Annotated[

@@ -277,6 +277,9 @@ def _notes(found: Shortlist, columns: Sequence[str], rows: Sequence[Sequence[str
     notes = [f"x: times the figure of {first.model}."] if len(found.choices) > 1 else []
     if side := _side(found):
         notes.append(f"At {side} pixels; MACs of one pass by rule macs.")
+    elif "px" not in columns:
+        sizes = ", ".join(f"{choice.model} {choice.px}" for choice in found.choices)
+        notes.append(f"At unlike sizes ({sizes}); MACs of one pass by rule macs.")
     if timed and found.conditions:
         notes.append(
             f"Times: medians; {words({name: value for name, value in found.conditions.items() if name not in _SAID})}."

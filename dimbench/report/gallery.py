@@ -356,13 +356,14 @@ def frontier(request: Asked, file: Path, form: str) -> None:
         for panel in groups
     ]
     names = dict.fromkeys(point.group for panel in groups for point in panel.points)
+    drift = " Drift: from the plain run's samples of the same noise." if request.against == "drift" else ""
     around = plots.Frame(
         "Methods: what an image costs and how good it is" if request.against == "fid" else "Methods: cost and drift",
         _COST_OF[request.cost][1],
         tradeoffs.AGAINST[request.against],
         f"{tradeoffs.shared([panel.conditions for panel in groups])} Line: the front, which nothing beats in both. "
         "Numbers: a method's first setting. Hollow: rounded numbers computed as the plain network computes, so that "
-        "their cost means nothing.",
+        f"their cost means nothing.{drift}",
         log_y=request.against == "fid",
     )
     plots.facets(panels, sorted(names, key=lambda name: name != tradeoffs.PLAIN), around, file, form)

@@ -86,20 +86,20 @@ class Table:
 
     def _rich(self) -> None:
         drawn = self.drawn(screen_width())
-        title = [plain(self.title)] if self.title else []
+        title = plain(self.title)
         notes = [plain(note) for note in (*self.notes, drawn.says) if note]
         if not sys.stdout.isatty():
-            print("\n".join([*title, *drawn.lines, *notes]))
+            print("\n".join([title] * bool(title) + [*drawn.lines, *notes]))
             return
         from rich.console import Console
         from rich.text import Text  # of which no part is taken for markup
 
-        screen = Console()
+        screen, width = Console(), shutil.get_terminal_size().columns
         head, body = drawn.lines[: drawn.heading], drawn.lines[drawn.heading :]
-        for lines, style in ((title, "italic"), (head, "bold"), (body, "")):
+        above = list(fitting.wrapped(title, width)) if title else []
+        for lines, style in ((above, "italic"), (head, "bold"), (body, "")):
             if lines:
                 screen.print(Text("\n".join(lines), style), soft_wrap=True)
-        width = shutil.get_terminal_size().columns
         for note in notes:
             screen.print(Text("\n".join(fitting.wrapped(note, width)), "dim"), soft_wrap=True)
 

@@ -16,7 +16,7 @@ from dimbench.report.wording import words
 from dimbench.results import Record
 
 PLAIN = "plain"
-AGAINST = {"fid": "FID (lower is better)", "drift": "relative L2 distance from the plain run's samples"}
+AGAINST = {"fid": "FID (lower is better)", "drift": "drift (relative L2 distance)"}
 _NOT_SAID = ("device", "methods", "kernels", "reference_sha256", "extractor_sha256", "compile", "cuda_graph")
 
 

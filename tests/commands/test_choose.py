@@ -90,6 +90,12 @@ def test_what_cannot_be_chosen() -> None:
     assert "unknown benchmark" in refused(2, "choose", "dit-s2", "--for", "imagenet-257")
 
 
+def test_unlike_sizes_are_said_and_a_column_is_shown_once() -> None:
+    said = dimbench("choose", "policy-pusht", "dit-s2", "--columns", "macs,macs").stdout
+    assert said.count("MACs x") == 1
+    assert "At unlike sizes (policy-pusht 16, dit-s2 256)" in said
+
+
 def test_the_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     ran = dimbench("doctor", "--json")
     assert ran.code == 0, ran.stderr
@@ -99,6 +105,8 @@ def test_the_doctor_says_what_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["files", "inception"]["fix"] == "dimbench weights fetch inception"
     assert found["folders", "cache"]["health"] in ("good", "mind")
     assert "dit-digits" in found["commands", "sample"]["says"]
+    assert found["commands", "stats"]["fix"] == "dimbench weights fetch inception"
+    assert found["commands", "fid-lottery"]["health"] == "mind"
 
 
 def test_what_is_asked_for_decides_the_exit_code() -> None:
@@ -107,6 +115,8 @@ def test_what_is_asked_for_decides_the_exit_code() -> None:
     assert ran.code == 1
     assert "dimbench weights fetch DiT-XL-2-256x256.pt" in ran.stdout
     assert dimbench("doctor", "--for", "fid:dit-xl2-256-cfg1.5").code == 1
+    assert dimbench("doctor", "--for", "fid-lottery:dit-xl2").code == 1
+    assert dimbench("doctor", "--for", "calibrate:dit-s2", "--for", "choose:dit-s2", "--for", "cost:dit-s2").code == 0
     assert "names no model" in refused(2, "doctor", "--for", "fid")
     assert "did you mean fid" in refused(2, "doctor", "--for", "fd:dit-xl2")
 

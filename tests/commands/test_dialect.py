@@ -115,10 +115,22 @@ def test_commands_stand_in_groups() -> None:
     assert all(f" {name} " in page for name in cli.COMMANDS)
 
 
-def test_the_shell_is_told_the_models() -> None:
-    words = {"_DIMBENCH_COMPLETE": "complete_bash", "COMP_WORDS": "dimbench flops dit-xl", "COMP_CWORD": "2"}
-    said = CliRunner().invoke(cli.app, [], env=words, prog_name="dimbench").stdout.split()
-    assert said == [name for name in presets.all_presets() if name.startswith("dit-xl")]
+def told(words: str) -> list[str]:
+    """What the shell is told when the key is pressed behind these words."""
+    known = {"_DIMBENCH_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+    return CliRunner().invoke(cli.app, [], env=known, prog_name="dimbench").stdout.split()
+
+
+@pytest.mark.parametrize(
+    "words", ["flops", "flops dit-s2", "choose", "choose --beside", "fid", "plot gflops-fid", "sweep batch", "list"]
+)
+def test_the_shell_is_told_the_models(words: str) -> None:
+    assert told(f"dimbench {words} dit-xl") == [name for name in presets.all_presets() if name.startswith("dit-xl")]
+
+
+def test_the_shell_is_told_the_recipes() -> None:
+    found = [name for name in presets.recipes() if name.startswith("dit-xl2-512")]
+    assert told("dimbench fid --recipe dit-xl2-512") == told("dimbench recipes dit-xl2-512") == found
 
 
 def test_the_version_names_torch() -> None:

@@ -98,6 +98,14 @@ def test_a_terminal_is_asked_for_its_width(monkeypatch: pytest.MonkeyPatch) -> N
         assert tables.screen_width() is None
 
 
+def test_a_long_title_is_wrapped(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    monkeypatch.setenv("COLUMNS", "40")
+    Table(("a",), [("b",)], "Some words of a title that are more than a narrow screen has room for").show()
+    said = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)
+    assert max(map(len, said.splitlines())) <= 40
+
+
 @pytest.mark.parametrize(("wide", "widest"), [([], 60), (["--wide"], 100)])
 def test_on_a_real_terminal(wide: list[str], widest: int) -> None:
     master, slave = pty.openpty()
