@@ -94,7 +94,12 @@ class Ranks:
         if self.world == 1:
             return iter(items)
         name = f"turns/{self._call()}"
-        return shared_out(items, lambda: int(self.store.add(name, 1)) - 1)
+
+        def take() -> int:
+            with _store_of_others():
+                return int(self.store.add(name, 1)) - 1
+
+        return shared_out(items, take)
 
     @contextmanager
     def once(self, what: str) -> Iterator[bool]:
@@ -271,6 +276,7 @@ def joined() -> Iterator[Ranks]:
         yield _here
         return
     patience = _patience()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or it says in a hundred lines what is said here in one
     with _together():
         store, lasting = _met(found, patience)
     _here = Ranks(found, store, lasting, patience)
