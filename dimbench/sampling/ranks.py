@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from dimbench import __version__, units
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.launcher import Launch, launch
-from dimbench.progress import stepping
+from dimbench.progress import say, stepping
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,44 @@ class Watch:
         return [rank for rank in said if now - self.last[rank][1] > self.patience]
 
 
+@dataclass(frozen=True)
+class Store:
+    """One of torch's, kept at `address`, of which every call ends: its own wait for ever where that machine hangs, and
+    hear no signal meanwhile. Then this process ends."""
+
+    store: Any
+    address: str
+    patience: float
+
+    def add(self, name: str, amount: int) -> int:
+        return int(self._asked(lambda: self.store.add(name, amount)))
+
+    def set(self, name: str, value: str) -> None:
+        self._asked(lambda: self.store.set(name, value))
+
+    def get(self, name: str) -> bytes:
+        return bytes(self._asked(lambda: self.store.get(name)))
+
+    def check(self, names: Sequence[str]) -> bool:
+        return bool(self._asked(lambda: self.store.check(list(names))))
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        alarm = threading.Timer(self.patience, self._give_up)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            return call()
+        finally:
+            alarm.cancel()
+
+    def _give_up(self) -> None:
+        say(
+            f"dimbench: rank 0 on {self.address} has not answered for {units.duration(self.patience)}, the time-out "
+            "($DIMBENCH_PATIENCE, in seconds); what is drawn is kept: end it, and run again to go on"
+        )
+        os._exit(1)
+
+
 @dataclass
 class Ranks:
     """This process among its twins; they meet at `store` and, for what is large, in a group of gloo.
@@ -66,7 +105,7 @@ class Ranks:
     """
 
     launch: Launch = field(default_factory=Launch)
-    store: Any = None
+    store: Any = None  # a Store, but where this process is alone
     lasting: Any = None  # a store that is still there when the launcher starts all of them again
     patience: float = PATIENCE
     calls: int = 0
@@ -97,7 +136,7 @@ class Ranks:
 
         def take() -> int:
             with _store_of_others():
-                return int(self.store.add(name, 1)) - 1
+                return self.store.add(name, 1) - 1
 
         return shared_out(items, take)
 
@@ -279,7 +318,7 @@ def joined() -> Iterator[Ranks]:
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or it says in a hundred lines what is said here in one
     with _together():
         store, lasting = _met(found, patience)
-    _here = Ranks(found, store, lasting, patience)
+    _here = Ranks(found, Store(store, found.address, patience), lasting, patience)
     try:
         _check_alike(_here)
         yield _here
