@@ -15,7 +15,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dimbench import __version__, units
+from dimbench import __version__, results, units
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.launcher import Launch, launch
 from dimbench.progress import say, stepping
@@ -377,11 +377,13 @@ def _check_alike(ranks: Ranks) -> None:
     import torch
 
     versions = {"dimbench": __version__, "torch": torch.__version__, "Python": platform.python_version()}
+    if commit := results.describe_machine()["commit"]:
+        versions["commit"] = commit
     own = sys.argv[1:]
     every = ranks.gathered((own, versions, _gpu(ranks, own)))
     words, first_versions, _ = every[0]
     for rank, (other, theirs, _) in enumerate(every):
-        for name in versions:
+        for name in (name for name in first_versions if name in theirs):
             if theirs[name] != first_versions[name]:
                 raise UsageError(
                     f"rank 0 runs {name} {first_versions[name]} and rank {rank} {theirs[name]}; install the same "
