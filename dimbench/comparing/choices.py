@@ -12,10 +12,11 @@ from dimbench import stats
 from dimbench.comparing.estimate import LEVEL, estimate
 from dimbench.diffusion.process import find_process
 from dimbench.quality.evaluating import ToDraw
+from dimbench.quality.protocol import FRECHET
 from dimbench.results import Record
 from dimbench.sampling.labels import BALANCED, RANDOM
 
-METRICS = ("fid", "kid_mean", "is_mean")
+METRICS = (*FRECHET, "kid_mean", "is_mean")
 SEED = "another seed"
 # Of each way to draw one that is deterministic, or not where it is.
 OTHERWISE = {"ddpm": "ddim", "ddim": "ddpm", "heun2": "sde-euler", "euler": "sde-euler", "sde-euler": "euler"}

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import paths, units
 from dimbench.presets import Recipe
-from dimbench.progress import say
 from dimbench.quality import networks as comparing
 from dimbench.quality import plan as planning
 from dimbench.quality import repeating
@@ -99,8 +98,8 @@ class OnDisk:
         for part in self.plan():
             planning.say_first(part)
         ranks.here().check_same({"images": self.images.listing, **comparison.files})
-        record = _compared(self.images, self.name, comparison, self.claim)
-        return Evaluated([record])
+        with planning.beginning_again("features of images that lie there are not kept"):
+            return Evaluated([_compared(self.images, self.name, comparison, self.claim)])
 
     def finish(self) -> None:
         """Nothing was kept."""
@@ -252,13 +251,9 @@ class ToDraw:
     def _measured(self, ready: drawing.Drawing, comparison: Against) -> Record:
         store = self._store(ready)
         own = store is not None and (ranks.here().first or not self.common)
-        try:
-            with store.claimed() if store and own else nullcontext():
-                evaluation, pixels = self._evaluated(ready, store, comparison)
-        except KeyboardInterrupt:
-            if store is None:
-                say("dimbench: interrupted; --stream keeps no image: the same command begins again")
-            raise
+        kept = store.claimed() if store and own else nullcontext()
+        with kept if store else planning.beginning_again("--stream keeps no image"):
+            evaluation, pixels = self._evaluated(ready, store, comparison)
         if store and own:
             self.stores.append(store)
         conditions = {**ready.conditions, "uint8": uint8_rule(), **comparison.conditions}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
@@ -266,6 +267,16 @@ def say_first(part: str) -> None:
     """A part of a plan on stderr, by the first rank."""
     if ranks.here().first:
         say(part)
+
+
+@contextmanager
+def beginning_again(what: str) -> Iterator[None]:
+    """Inside, `what` is done that keeps nothing, which an interruption says."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        say_first(f"dimbench: interrupted; {what}: the same command begins again")
+        raise
 
 
 def _decoder(name: str) -> str:

@@ -89,7 +89,8 @@ class Rebuilt:
         if self.perceptual:
             files["lpips_sha256"] = self.perceptual.sha256[:16]
         ranks.here().check_same({"images": self.images.listing, **files})
-        evaluation, pixels, likeness = self._evaluated()
+        with planning.beginning_again("rebuilt images are not kept"):
+            evaluation, pixels, likeness = self._evaluated()
         fids = {f"r{own}": evaluation.metrics[own]}
         others = {n: value for n, value in evaluation.metrics.items() if not n.startswith(own)}
         height, width = self.images.size

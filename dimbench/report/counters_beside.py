@@ -34,6 +34,8 @@ def _of_ours(found: ToolCount) -> str:
 
 
 def _missed(probes: Mapping[str, float | None]) -> str:
+    if all(share is None for share in probes.values()):
+        return "every one failed"
     inexact = {kind: share for kind, share in probes.items() if share is None or abs(share - 1) > ALIKE}
     said = (f"{kind} {'failed' if share is None else f'{100 * share:.4g} %'}" for kind, share in inexact.items())
     return ", ".join(said) or "all exact"

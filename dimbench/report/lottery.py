@@ -5,23 +5,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from dimbench import units
+from dimbench.quality.protocol import FRECHET
 from dimbench.report.tables import Table
 from dimbench.results import Record
 
-_NAMES = {"fid": "FID", "kid_mean": "KID", "is_mean": "IS"}
+_NAMES = {**FRECHET, "kid_mean": "KID", "is_mean": "IS"}
 
 
 def table(records: Sequence[Record]) -> Table:
     """A row for each choice: figures on the mean of the seeds, and how far they moved with the 95 % interval."""
     first = records[0]
+    names = [name for name in _NAMES if name in first.metrics or name not in FRECHET]
     rows = [
         (
             record.conditions["choice"], record.conditions["usual"], record.conditions["instead"],
-            *(text for name in _NAMES for text in _moved(record, name)),
+            *(text for name in names for text in _moved(record, name)),
         )
         for record in records
     ]  # fmt: skip
-    columns = ("choice", "usual", "instead", *(text for name in _NAMES.values() for text in (name, f"{name} moved by")))
+    said = [_NAMES[name] for name in names]
+    columns = ("choice", "usual", "instead", *(text for name in said for text in (name, f"{name} moved by")))
     told = first.conditions
     notes = [
         f"{first.model}: {told['num_images']:,} images of {told['steps']} steps, cfg {told['cfg']:g}, "

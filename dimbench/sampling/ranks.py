@@ -6,6 +6,7 @@ import os
 import platform
 import re
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -14,10 +15,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dimbench import __version__, units
+from dimbench import __version__, results, units
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.launcher import Launch, launch
-from dimbench.progress import stepping
+from dimbench.progress import say, stepping
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,6 +59,44 @@ class Watch:
         return [rank for rank in said if now - self.last[rank][1] > self.patience]
 
 
+@dataclass(frozen=True)
+class Store:
+    """One of torch's, kept at `address`, of which every call ends: its own wait for ever where that machine hangs, and
+    hear no signal meanwhile. Then this process ends."""
+
+    store: Any
+    address: str
+    patience: float
+
+    def add(self, name: str, amount: int) -> int:
+        return int(self._asked(lambda: self.store.add(name, amount)))
+
+    def set(self, name: str, value: str) -> None:
+        self._asked(lambda: self.store.set(name, value))
+
+    def get(self, name: str) -> bytes:
+        return bytes(self._asked(lambda: self.store.get(name)))
+
+    def check(self, names: Sequence[str]) -> bool:
+        return bool(self._asked(lambda: self.store.check(list(names))))
+
+    def _asked(self, call: Callable[[], T]) -> T:
+        alarm = threading.Timer(self.patience, self._give_up)
+        alarm.daemon = True
+        alarm.start()
+        try:
+            return call()
+        finally:
+            alarm.cancel()
+
+    def _give_up(self) -> None:
+        say(
+            f"dimbench: rank 0 on {self.address} has not answered for {units.duration(self.patience)}, the time-out "
+            "($DIMBENCH_PATIENCE, in seconds); what is drawn is kept: end it, and run again to go on"
+        )
+        os._exit(1)
+
+
 @dataclass
 class Ranks:
     """This process among its twins; they meet at `store` and, for what is large, in a group of gloo.
@@ -66,7 +105,7 @@ class Ranks:
     """
 
     launch: Launch = field(default_factory=Launch)
-    store: Any = None
+    store: Any = None  # a Store, but where this process is alone
     lasting: Any = None  # a store that is still there when the launcher starts all of them again
     patience: float = PATIENCE
     calls: int = 0
@@ -94,7 +133,12 @@ class Ranks:
         if self.world == 1:
             return iter(items)
         name = f"turns/{self._call()}"
-        return shared_out(items, lambda: int(self.store.add(name, 1)) - 1)
+
+        def take() -> int:
+            with _store_of_others():
+                return self.store.add(name, 1) - 1
+
+        return shared_out(items, take)
 
     @contextmanager
     def once(self, what: str) -> Iterator[bool]:
@@ -271,9 +315,10 @@ def joined() -> Iterator[Ranks]:
         yield _here
         return
     patience = _patience()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or it says in a hundred lines what is said here in one
     with _together():
         store, lasting = _met(found, patience)
-    _here = Ranks(found, store, lasting, patience)
+    _here = Ranks(found, Store(store, found.address, patience), lasting, patience)
     try:
         _check_alike(_here)
         yield _here
@@ -332,11 +377,13 @@ def _check_alike(ranks: Ranks) -> None:
     import torch
 
     versions = {"dimbench": __version__, "torch": torch.__version__, "Python": platform.python_version()}
+    if commit := results.describe_machine()["commit"]:
+        versions["commit"] = commit
     own = sys.argv[1:]
     every = ranks.gathered((own, versions, _gpu(ranks, own)))
     words, first_versions, _ = every[0]
     for rank, (other, theirs, _) in enumerate(every):
-        for name in versions:
+        for name in (name for name in first_versions if name in theirs):
             if theirs[name] != first_versions[name]:
                 raise UsageError(
                     f"rank 0 runs {name} {first_versions[name]} and rank {rank} {theirs[name]}; install the same "

@@ -22,6 +22,7 @@ from dimbench.names import folded
 from dimbench.quality import features, repeating
 from dimbench.quality import plan as planning
 from dimbench.quality.evaluate import evaluate
+from dimbench.quality.networks import Against
 from dimbench.quality.protocol import protocol
 from dimbench.quality.summary import summary_of
 from dimbench.sampling.drawing import Drawing
@@ -78,6 +79,18 @@ def test_an_interrupted_stream_says_that_nothing_is_kept(monkeypatch: pytest.Mon
     ran = dimbench(*SMALL, "--stream")
     assert ran.code == 130
     assert ran.stderr.count("interrupted; --stream keeps no image") == 1
+
+
+def test_interrupted_looking_at_images_says_that_nothing_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Against, "evaluate_images", interrupted)
+    ran = dimbench("fid", "--images", write_folder(tmp_path / "real", nhwc(digit_images("train")[:20])))
+    assert ran.code == 130
+    assert ran.stderr.count("interrupted; features of images that lie there are not kept: the same command begins") == 1
 
 
 def test_a_folder_and_an_npz_give_the_figures_of_their_images(tmp_path: Path) -> None:

@@ -111,6 +111,29 @@ def test_a_rank_that_is_killed_ends_the_others_in_time(tmp_path: Path) -> None:
     assert "rank 1 has ended early (KeyboardInterrupt)" in said
 
 
+@pytest.mark.slow
+def test_the_first_rank_is_killed_and_the_other_says_so(tmp_path: Path) -> None:
+    with tasks(tmp_path, LONG, LONG, DIMBENCH_PATIENCE="3") as (first, second):
+        wait_for(lambda: len(list(tmp_path.glob("run/shards/*.npy"))) > 2, first)
+        first.kill()
+        ((code, _, said),) = ended([second])
+    assert code == 1
+    assert said.splitlines() == [
+        "dimbench: another process of this run ended early or hangs; what is drawn is kept: run again to go on"
+    ]
+
+
+@pytest.mark.slow
+def test_a_first_rank_that_hangs_whole_ends_the_other_in_time(tmp_path: Path) -> None:
+    """It keeps the store, which then answers nobody."""
+    with tasks(tmp_path, LONG, LONG, DIMBENCH_PATIENCE="3") as (first, second):
+        wait_for(lambda: len(list(tmp_path.glob("run/shards/*.npy"))) > 2, first)
+        os.kill(first.pid, signal.SIGSTOP)
+        ((code, _, said),) = ended([second])
+    assert code == 1
+    assert "rank 0 on 127.0.0.1 has not answered for 3 s, the time-out ($DIMBENCH_PATIENCE" in said
+
+
 def test_a_folder_that_not_all_ranks_see_is_found_before_drawing(tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     own = {"SLURM_NTASKS": "2", "MASTER_PORT": "23457"}

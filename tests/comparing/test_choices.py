@@ -11,6 +11,7 @@ from dimbench import verbs
 from dimbench.comparing.choices import choices, measure
 from dimbench.quality.evaluating import ToDraw
 from tests.console import dimbench, refused
+from tests.quality.test_representations import saved
 
 
 def task(name: str = "sit-digits", **settings: object) -> ToDraw:
@@ -58,3 +59,11 @@ def test_a_user_sees_them(tmp_path: Path) -> None:
     lines = (tmp_path / "lottery.jsonl").read_text().splitlines()
     assert [json.loads(line)["conditions"]["choice"] for line in lines][:2] == ["chance", "labels"]
     assert "repeats" in refused(2, *words[:-1], 1)
+
+
+def test_another_extractors_distance_takes_the_place_of_fid(tmp_path: Path) -> None:
+    weights = saved("fdr-convnextv2-b", tmp_path / "weights")
+    words = ["fid-lottery", "dit-digits", "--num-images", 12, "--steps", 2, "--repeats", 2]
+    shown = dimbench(*words, "--extractor", f"fdr-convnextv2-b:{weights}", "--out", tmp_path / "lottery.jsonl").stdout
+    assert "FD-ConvNeXtV2 moved by" in shown
+    assert "FID" not in shown

@@ -34,7 +34,8 @@ def test_what_is_installed_counts_a_network_and_one_product_of_each_kind(monkeyp
     shown = counters_beside.table("dit-digits", found, ["thop"])
     row = next(row for row in shown.rows if row[0] == "fvcore")
     assert "attention 0 %" in row[4]
-    assert next(row for row in shown.rows if row[0] == "broken")[3] == "failed: ValueError: no such thing"
+    broken = next(row for row in shown.rows if row[0] == "broken")
+    assert broken[3:] == ("failed: ValueError: no such thing", "every one failed")
     assert shown.notes[-1] == "Not installed, so not run: thop."
 
 

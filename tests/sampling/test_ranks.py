@@ -102,6 +102,7 @@ class Told(Ranks):
     ("other", "gpus", "said"),
     [
         ({}, ("GPU-a", "GPU-a"), "rank 1 has no GPU of its own but the one of rank 0, GPU-a; start fewer processes"),
+        ({"commit": "0" * 12}, ("GPU-a", "GPU-b"), "rank 0 runs commit ffffffffffff and rank 1 000000000000; install"),
         ({"dimbench": "0.0.9"}, ("GPU-a", "GPU-b"), f"rank 0 runs dimbench {__version__} and rank 1 0.0.9; install"),
         ({"torch": "1.0"}, ("GPU-a", "GPU-b"), "and rank 1 1.0; install the same"),
     ],
@@ -111,6 +112,7 @@ def test_ranks_that_do_not_fit_together_are_named(
 ) -> None:
     monkeypatch.setattr("sys.argv", ["dimbench", "fid", "dit-digits", "--device", "cuda"])
     monkeypatch.setattr(ranks, "_gpu", lambda *_: gpus[0])
+    monkeypatch.setattr(ranks.results, "describe_machine", lambda: {"commit": "f" * 12})
     ranks._check_alike(Told({}, ("GPU-a", "GPU-b")))
     with pytest.raises(UsageError, match=re.escape(said)):
         ranks._check_alike(Told(other, gpus))
