@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import cache
 from typing import TypeVar
 
@@ -18,6 +19,11 @@ _NEAR = 0.5  # how alike a name must be to be offered
 def folded(name: str) -> str:
     """The name without case and separators: DiT-XL/2 and dit_xl2 are one."""
     return "".join(letter for letter in name.lower() if letter.isalnum() or letter in "*?[]!")
+
+
+def is_among(patterns: Sequence[str], *called: str) -> bool:
+    """Whether one of the wildcards matches one of the names of something; where there is none, all is meant."""
+    return not patterns or any(fnmatchcase(folded(name), folded(each)) for name in called for each in patterns)
 
 
 def meant(name: str, known: Iterable[str], otherwise: str, most: int = 4) -> str:

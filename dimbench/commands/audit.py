@@ -17,9 +17,14 @@ from dimbench.progress import track
 
 
 def run(
-    pattern: Annotated[
-        str, typer.Argument(help="Only claims about models, or from tables, of this name or wildcard.")
-    ] = "*",
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Only claims about models, or from tables, of these names or wildcards.",
+            metavar="[NAME...]",
+            show_default="all",
+        ),
+    ] = None,
     tools: Annotated[
         bool,
         typer.Option(
@@ -51,16 +56,18 @@ def run(
     from dimbench.report import audit_table as audit
 
     if tools:
-        _tools(["dit-xl2", "udit-b"] if pattern == "*" else [pattern], form)
+        _tools(names or ["dit-xl2", "udit-b"], form)
         return
-    gathered = claims.gather(pattern)
-    answered = [(sentence, sentence.check()) for sentence in said.sentences(pattern)]
-    speeds, savings, known = said.speeds(pattern), said.savings(pattern), frame.known_records(records)
-    if not (gathered or answered or speeds or savings):
-        raise UsageError(
-            f"no claim matches {pattern!r}; give a model or table as `dimbench list` and `dimbench table` show them, "
-            "or a wildcard"
-        )
+    wanted = names or []
+    for name in wanted:
+        if not any(kind(name) for kind in (claims.gather, said.sentences, said.speeds, said.savings)):
+            raise UsageError(
+                f"no claim matches {name!r}; give a model or table as `dimbench list` and `dimbench table` show them, "
+                "or a wildcard"
+            )
+    gathered = claims.gather(*wanted)
+    answered = [(sentence, sentence.check()) for sentence in said.sentences(*wanted)]
+    speeds, savings, known = said.speeds(*wanted), said.savings(*wanted), frame.known_records(records)
     with writing(to, "--to") if to else nullcontext() as page:
         findings = claims.examine(track(gathered, "counting"))
         if page:

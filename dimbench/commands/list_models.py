@@ -22,9 +22,15 @@ Row = tuple[str, ...]
 
 
 def run(
-    pattern: Annotated[
-        str, typer.Argument(help="Name or wildcard, such as 'dit-*'.", autocompletion=options.begun)
-    ] = "*",
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(
+            help="Names or wildcards, such as 'dit-*'.",
+            metavar="[NAME...]",
+            autocompletion=options.begun,
+            show_default="all",
+        ),
+    ] = None,
     family: Annotated[str | None, typer.Option(help="Only this family.", show_default="all")] = None,
     benchmark: Annotated[
         str | None,
@@ -38,7 +44,7 @@ def run(
     form: options.Format = options.Form.RICH,
 ) -> None:
     """List the registered models by family: their size, what they cost, whose they are and whether weights exist."""
-    found = presets.match([pattern])
+    found = presets.match(names or ["*"])
     if family is not None:
         families = sorted({preset.family for preset in presets.all_presets().values()})
         if family.lower() not in families:

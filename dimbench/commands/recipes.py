@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ from dimbench import presets, results
 from dimbench.commands import options
 from dimbench.commands.emit import show_entries
 from dimbench.errors import UsageError
-from dimbench.names import folded
+from dimbench.names import is_among
 from dimbench.papers import reached
 from dimbench.presets import NOT_STATED, Recipe
 from dimbench.quality import repeating
@@ -21,13 +20,15 @@ from dimbench.report.tables import Table
 
 
 def run(
-    pattern: Annotated[
-        str,
+    names: Annotated[
+        list[str] | None,
         typer.Argument(
-            help="Name of recipes or how it begins, or a wildcard, such as 'dit-xl2-*'.",
+            help="Names of recipes or how they begin, or wildcards, such as 'dit-xl2-*'.",
+            metavar="[NAME...]",
             autocompletion=options.begun_recipe,
+            show_default="all",
         ),
-    ] = "*",
+    ] = None,
     check: Annotated[
         Path | None,
         typer.Option(
@@ -37,14 +38,13 @@ def run(
     form: options.Format = options.Form.RICH,
 ) -> None:
     """List the published FIDs that can be repeated: what is claimed, how it was drawn, and what is missing here."""
-    wanted = folded(pattern)
-    found = {
-        name: recipe
-        for name, recipe in presets.recipes().items()
-        if fnmatchcase(folded(name), wanted) or folded(name).startswith(wanted)
-    }
-    if not found:
-        raise UsageError(f"no recipe matches {pattern!r}; see `dimbench recipes`")
+    known = presets.recipes()
+    found: dict[str, Recipe] = {}
+    for wanted in names or ["*"]:
+        begun = {name: known[name] for name in known if is_among([wanted, f"{wanted}*"], name)}
+        if not begun:
+            raise UsageError(f"no recipe matches {wanted!r}; see `dimbench recipes`")
+        found |= begun
     if check:
         followed = reached.check(found, results.read(check))
         show_entries(

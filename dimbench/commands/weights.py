@@ -63,11 +63,11 @@ def run() -> None:
 
 @app.command("list", cls=Command)
 def list_(
-    pattern: Annotated[str, typer.Argument(help="Name or wildcard of models, shared files or files.")] = "*",
+    names: Some = None,
     form: options.Format = options.Form.RICH,
 ) -> None:
     """List the published files: what for, which FID they must give and how, and whether they are here."""
-    found = catalog.match([pattern])
+    found = catalog.match(names or ["*"])
     columns = ("for", "file", "px", "size", "layout", "FID", "drawn with", "here")
     notes = ("FID: what the authors print, of 50,000 images; drawn with: sampler and steps, guidance, autoencoder.",)
     show_entries(

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from typing import Any
 
 from dimbench import names, presets
@@ -61,8 +60,9 @@ class Finding:
     verdict: ClaimVerdict
 
 
-def gather(pattern: str = "*") -> list[Claimed]:
-    """The claims about models, or from tables, whose name matches the wildcard; case and separators are forgiven.
+def gather(*patterns: str) -> list[Claimed]:
+    """The claims about models, or from tables, whose name one of the wildcards matches, all where there is none; case
+    and separators are forgiven.
     Families by year, those without a network here behind them, surveys last."""
     merged: dict[Any, Claimed] = {}
     for claim in _all_claims():
@@ -70,7 +70,7 @@ def gather(pattern: str = "*") -> list[Claimed]:
         key = (row.model or row.label, row.resolution, claim.quantity, figure.value, figure.place, claim.rule,
                claim.family == SURVEYS)  # fmt: skip
         merged[key] = _joined(merged[key], claim) if key in merged else claim
-    chosen = [claim for claim in merged.values() if _matches(claim, pattern)]
+    chosen = [claim for claim in merged.values() if _matches(claim, patterns)]
     years = {preset.family: preset.year for preset in presets.all_presets().values()}
     return sorted(chosen, key=lambda claim: (claim.family == SURVEYS, years.get(claim.family, math.inf), claim.family))
 
@@ -116,6 +116,5 @@ def _joined(first: Claimed, again: Claimed) -> Claimed:
     return replace(first, row=replace(first.row, second_hand=second_hand), found_in=tuple(places))
 
 
-def _matches(claim: Claimed, pattern: str) -> bool:
-    own = (claim.row.model, claim.row.label, *claim.found_in)
-    return any(fnmatchcase(names.folded(name), names.folded(pattern)) for name in own)
+def _matches(claim: Claimed, patterns: Sequence[str]) -> bool:
+    return names.is_among(patterns, claim.row.model, claim.row.label, *claim.found_in)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from fnmatch import fnmatchcase
-
-from dimbench.names import folded
+from dimbench.names import is_among
 from dimbench.papers import printed as tables
 from dimbench.papers import saved_claims, speed_claims
 from dimbench.papers.saved_claims import SavedClaim
@@ -13,26 +11,22 @@ from dimbench.papers.speed_claims import SpeedClaim
 from dimbench.papers.survey_sentences import SENTENCES
 
 
-def sentences(pattern: str = "*") -> list[Sentence]:
-    """Those about models, or of surveys with a table, whose name matches the wildcard."""
-    return [each for each in (*SENTENCES, *contradictions()) if _matches(pattern, *each.about, *_tables(each.source))]
+def sentences(*patterns: str) -> list[Sentence]:
+    """Those about models, or of surveys with a table, whose name a wildcard matches; all where there is none."""
+    return [each for each in (*SENTENCES, *contradictions()) if is_among(patterns, *each.about, *_tables(each.source))]
 
 
-def speeds(pattern: str = "*") -> list[SpeedClaim]:
-    """Those about models, or from tables, whose name matches the wildcard."""
-    return [each for each in speed_claims.CLAIMS if _matches(pattern, each.fast, each.slow, each.table)]
+def speeds(*patterns: str) -> list[SpeedClaim]:
+    """Those about models, or from tables, whose name one of the wildcards matches; all where there is none."""
+    return [each for each in speed_claims.CLAIMS if is_among(patterns, each.fast, each.slow, each.table)]
 
 
-def savings(pattern: str = "*") -> list[SavedClaim]:
-    """Those about models, or of methods, whose name matches the wildcard."""
-    return [each for each in saved_claims.CLAIMS if _matches(pattern, each.run.model, each.plain, each.paper)]
+def savings(*patterns: str) -> list[SavedClaim]:
+    """Those about models, or of methods, whose name one of the wildcards matches; all where there is none."""
+    return [each for each in saved_claims.CLAIMS if is_among(patterns, each.run.model, each.plain, each.paper)]
 
 
 def _tables(source: str) -> list[str]:
     """The tables of a survey."""
     start = source.partition(" (")[0]
     return [table.name for table in tables.all_tables().values() if table.source.partition(" (")[0] == start]
-
-
-def _matches(pattern: str, *about: str) -> bool:
-    return pattern == "*" or any(fnmatchcase(folded(name), folded(pattern)) for name in about)

@@ -135,3 +135,18 @@ def test_the_shell_is_told_the_recipes() -> None:
 
 def test_the_version_names_torch() -> None:
     assert ", torch 2." in dimbench("--version").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "first"),
+    [
+        ("list dit-s2 sit-s*", "name", {"dit-s2", "sit-s2"}),
+        ("recipes dit-xl2-256-cfg sit-xl2-256*", "name", {"dit-xl2-256-cfg1.5", "sit-xl2-256-ode-cfg1.5"}),
+        ("weights list dit-xl2 sit-xl2", "model", {"dit-xl2", "sit-xl2"}),
+        ("audit ddt-xl2 TaylorSeer", "model", {"ddt-xl2", "dit-xl2"}),
+    ],
+)
+def test_names_are_several_wherever_one_is_taken(words: str, key: str, first: set[str]) -> None:
+    found = {record[key] for record in json.loads(dimbench(*words.split(), "--json").stdout)}
+    assert first <= found, found
+    refused(2, *words.split(), "nosuch")
