@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -15,6 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
 from dimbench.backbone import Backbone, example
+from dimbench.errors import reason
 from dimbench.meta import shapes_only
 
 # How the backward pass may be given the inputs of each block alone, which then runs again.
@@ -46,12 +47,13 @@ def _counter() -> FlopCounterMode:
 @dataclass(frozen=True)
 class StepMacs:
     """Multiply-adds for one image: of a `forward` pass, of a whole step that keeps its activations, and of one by each
-    of the CHECKPOINTED, but for those that do not take effect: without a list of blocks, or within a derivative along a
-    path; and those that torch refuses, such as reentrant ones that share a tensor."""
+    of the CHECKPOINTED, or why it has none: without a list of blocks, within a derivative along a path, or where torch
+    refuses it, such as reentrant ones that share a tensor."""
 
     forward: int
     whole: int
     checkpointed: dict[str, int]
+    not_counted: dict[str, str]
 
 
 Loss = Callable[[nn.Module, Callable[..., Tensor], Tensor, torch.Generator], Tensor]
@@ -79,12 +81,21 @@ def training_step(backbone: Backbone, batch: int = 1, loss: Loss | None = None) 
                 output().sum().backward()
         return int(counter.get_total_flops()) // 2 // batch
 
-    whole, found = step(backward=True), {}
-    for variant in CHECKPOINTED:
-        with suppress(RuntimeError), _checkpointed(blocks, reentrant=variant == "reentrant"):
-            found[variant] = step(backward=True)
-    effective = {variant: macs for variant, macs in found.items() if macs > whole}
-    return StepMacs(step(backward=False), whole, effective)
+    whole = step(backward=True)
+    counted: dict[str, int] = {}
+    not_counted = {} if blocks else dict.fromkeys(CHECKPOINTED, "it has no list of blocks")
+    for variant in CHECKPOINTED if blocks else ():
+        try:
+            with _checkpointed(blocks, reentrant=variant == "reentrant"):
+                macs = step(backward=True)
+        except RuntimeError as error:
+            not_counted[variant] = f"torch refuses it ({reason(error).partition('. ')[0]})"
+            continue
+        if macs > whole:
+            counted[variant] = macs
+        else:
+            not_counted[variant] = "no product is made again"
+    return StepMacs(step(backward=False), whole, counted, not_counted)
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:

@@ -26,7 +26,8 @@ def of_training(found: Backbone, iterations: int, batch: int, gpu: str = "a100-b
         metrics[f"step_macs_{variant}"] = macs
         metrics[f"gpu_days_{variant}"] = gpu_days.days(macs, iterations, batch, ceiling, mfu)
     of = "its loss" if found.diffusion else "its output, for no loss of it is known"
-    return Record("cost", found.name, conditions, metrics, details={"of": of})
+    details = {"of": of, "not_counted": step.not_counted}
+    return Record("cost", found.name, conditions, metrics, details=details)
 
 
 def of_claims() -> list[Record]:

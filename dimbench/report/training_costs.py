@@ -35,10 +35,8 @@ def table(record: Record) -> Table:
         f"MACs: forward and backward of the network for {record.details['of']}, by torch's counter, on shapes; "
         "optimiser, autoencoder and the gradients of scans are not in them.",
     ]
-    if any("step_macs_" + variant not in metrics for variant in _KEPT):
-        why = "checkpoints need a list of blocks, take no effect within a derivative along a path, and torch refuses "
-        why += "reentrant ones whose blocks share a tensor"
-        notes.append(f"Not counted: {why}.")
+    missing = record.details.get("not_counted", {})
+    notes += [f"Not counted: {_KEPT[variant]}: {why}." for variant, why in missing.items()]
     return Table((record.model, "MACs per image and step", "of a forward pass", "GPU-days"), rows, notes=notes)
 
 
