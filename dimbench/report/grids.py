@@ -54,11 +54,15 @@ def compared(rows: Sequence[Compared]) -> Grid:
     """One row per comparison: both figures, the change with its interval against the margin, the verdict in words."""
     same = wording.shared([row.conditions for row in rows])
     columns = ["model", "metric", "change", "verdict", INTERVAL, "margin", "base", "new", "conditions"]
-    cells = [_compared(row, same) for row in rows]
+    measured: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        measured.setdefault((row.model, row.metric), set()).add(row.command)
+    cells = [_compared(row, same, len(measured[row.model, row.metric]) > 1) for row in rows]
     return _without_empty(Grid(columns, cells, note=wording.words(same)))
 
 
-def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
+def _compared(row: Compared, same: Mapping[str, Any], several: bool) -> list[Cell]:
+    """`several` commands measured this metric of the model."""
     interval = margin = ""
     if row.low is not None and row.high is not None:
         ends = (row.low - 1, row.high - 1)
@@ -70,7 +74,7 @@ def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
         verdict = f"{verdict}: {row.reason}"
     return [
         Cell(row.model),
-        Cell(metrics.label(row.metric)),
+        Cell(metrics.label(row.metric) + (f", by {row.command}" if several else "")),
         Cell(change(row), row.ratio, tone(row.outcome)),
         Cell(verdict, str(list(Outcome).index(row.outcome)), tone(row.outcome)),
         Cell(interval, row.low),
