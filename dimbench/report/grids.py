@@ -108,15 +108,25 @@ def tone(outcome: Outcome) -> str:
 
 def measured(findings: Findings) -> list[Grid]:
     """One table per command, a row per model and conditions with its latest figures; of image quality one per
-    protocol, for figures of unlike protocols must not stand in one column."""
+    protocol, for figures of unlike protocols must not stand in one column, and of costs one for each kind."""
     grids = []
     for command, rows in findings.by_command().items():
         alike: dict[str, list[History]] = {}
         for row in rows:
-            title = f"{command}, protocol {quality.protocol(row.conditions)}" if command == "fid" else command
-            alike.setdefault(title, []).append(row)
+            alike.setdefault(_title(row), []).append(row)
         grids += [_measured(command, group, title) for title, group in alike.items()]
     return grids
+
+
+def _title(row: History) -> str:
+    """The command, and of what kind its figures are where it has several."""
+    if row.command == "fid":
+        return f"fid, protocol {quality.protocol(row.conditions)}"
+    kind = next((_COSTS[name] for name in row.latest["metrics"] if name in _COSTS), "") if row.command == "cost" else ""
+    return f"{row.command} {kind}".strip()
+
+
+_COSTS = {"forward_macs": "train", "claimed_days": "claims of GPU-days", "executed_share": "claims of methods"}
 
 
 def _measured(command: str, rows: Sequence[History], title: str) -> Grid:
