@@ -27,6 +27,7 @@ _NO_FIGURE = (
     "size unknown",
     "not checkable",
     "not seen",
+    "not printed",
 )
 _wide: ContextVar[bool] = ContextVar("wide", default=False)
 
