@@ -130,14 +130,15 @@ def per_cent(part: float) -> Amount:
 
 
 _SCALES = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, **{prefix: float(size) for size, prefix in _PREFIXES}}
+_FEW = re.compile(r" of \d+ samples?$")
 _READ = re.compile(r"([+-]?\d[\d,]*\.?\d*)(?: ([µnm]s|[kMGTP])?\S*)?(?: ± ([\d.]+) %)?")
 
 
 def bounds(text: str) -> tuple[float, float] | None:
     """The least and the greatest number that a figure of ours says: "2.00 ms ± 1.0 %" -> (0.00198, 0.00202), "6.06 G"
-    -> (6.06e9, 6.06e9); None where it says none."""
+    -> (6.06e9, 6.06e9); None where it says none, or one of too few samples."""
     found = _READ.match(text)
-    if not found:
+    if not found or _FEW.search(text):
         return None
     middle = float(found[1].replace(",", "")) * _SCALES.get(found[2], 1.0)
     half = abs(middle) * float(found[3] or 0) / 100

@@ -27,8 +27,9 @@ class KeptRounds:
         self.file = paths.cache_folder() / "rounds" / f"{key}.jsonl"
         self._rounds = self._read()
         if self._rounds:
-            said = f"{len(self._rounds)} finished rounds of the same comparison, which did not end, are in {self.file}"
-            print(f"dimbench: {said}; going on from there", file=sys.stderr)
+            many = "1 finished round" if len(self._rounds) == 1 else f"{len(self._rounds)} finished rounds"
+            said = f"going on from {many} of the same comparison, which did not end, in {self.file}"
+            print(f"dimbench: {said}", file=sys.stderr)
 
     def get(self, again: bool, model: str, number: int) -> Round | None:
         return self._rounds.get((again, model, number))

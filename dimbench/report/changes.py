@@ -94,9 +94,12 @@ def _equal(changes: Sequence[Change]) -> list[str]:
 
 
 def _names(changes: Sequence[Change]) -> list[str]:
-    """What each change is of: the model, and the conditions in which it differs from other rows of that model."""
+    """What each change is of: the model, the command where several measured the same of it, and the conditions in which
+    it differs from other rows of that model."""
+    commands: dict[tuple[str, str], set[str]] = {}
     seen: dict[tuple[str, str], dict[str, set[str]]] = {}
     for change in changes:
+        commands.setdefault((change.pair.model, change.pair.metric), set()).add(change.pair.command)
         values = seen.setdefault((change.pair.command, change.pair.model), {})
         for name, value in change.pair.conditions.items():
             values.setdefault(name, set()).add(repr(value))
@@ -104,7 +107,8 @@ def _names(changes: Sequence[Change]) -> list[str]:
     for change in changes:
         values = seen[change.pair.command, change.pair.model]
         varying = [f"{n} {v}" for n, v in change.pair.conditions.items() if len(values[n]) > 1]
-        names.append(", ".join([change.pair.model, *varying]))
+        several = len(commands[change.pair.model, change.pair.metric]) > 1
+        names.append(", ".join([change.pair.model, *([change.pair.command] if several else []), *varying]))
     return names
 
 

@@ -369,7 +369,7 @@ def _slower(record: Raw, quickest: Raw) -> str:
     here, there = reading(record, "seconds"), reading(quickest, "seconds")
     name, other = record["model"], quickest["model"]
     if not here or not there or not here.order(there):
-        return f"whether {name} is slower than {other} these intervals do not tell"
+        return f"{name} may or may not be slower than {other}: these intervals do not tell"
     times = here.value / there.value
     said = f"{units.rate(times, 2)} x slower" if times >= 1.1 else f"{units.share(times - 1, 1)} slower"
     ratio = _over(record["metrics"].get("macs"), quickest["metrics"].get("macs"))

@@ -75,7 +75,12 @@ def _compared(findings: Findings) -> list[Section]:
         place = list(grid.columns).index("verdict")
         columns = [*grid.columns[:place], f"\u2212{reach:.0%} to +{reach:.0%}", *grid.columns[place:]]
         cells = [[*line[:place], _strip(row, reach), *line[place:]] for row, line in zip(rows, grid.rows, strict=True)]
-        sections.append(Section("Compared", html.paragraphs([_STRIPS]) + _table(Grid(columns, cells, note=grid.note))))
+        sections.append(
+            Section(
+                "Compared",
+                Markup('<p class="drawn">{}</p>').format(_STRIPS) + _table(Grid(columns, cells, note=grid.note)),
+            )
+        )
     if equal:
         sections.append(
             Section(f"Exact metrics unchanged ({len(equal)})", _table(summary.compared(equal)), folded=True)

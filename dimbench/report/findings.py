@@ -48,6 +48,7 @@ class Compared:
     difference. `environments` are those of base and new."""
 
     model: str
+    command: str
     conditions: Raw
     metric: str
     outcome: Outcome
@@ -187,7 +188,15 @@ def _comparison(record: Raw) -> Compared:
         verdict += ", confirmed" if outcome is _IF_CONFIRMED[verdict] else ", not confirmed"
     reason = str(details.get("reason") or "; ".join(record.get("warnings", ())))
     return Compared(
-        model, record["conditions"], metric, outcome, verdict, **numbers, reason=reason, environments=environments
+        model,
+        str(details.get("of", "")),
+        record["conditions"],
+        metric,
+        outcome,
+        verdict,
+        **numbers,
+        reason=reason,
+        environments=environments,
     )
 
 

@@ -54,11 +54,15 @@ def compared(rows: Sequence[Compared]) -> Grid:
     """One row per comparison: both figures, the change with its interval against the margin, the verdict in words."""
     same = wording.shared([row.conditions for row in rows])
     columns = ["model", "metric", "change", "verdict", INTERVAL, "margin", "base", "new", "conditions"]
-    cells = [_compared(row, same) for row in rows]
+    measured: dict[tuple[str, str], set[str]] = {}
+    for row in rows:
+        measured.setdefault((row.model, row.metric), set()).add(row.command)
+    cells = [_compared(row, same, len(measured[row.model, row.metric]) > 1) for row in rows]
     return _without_empty(Grid(columns, cells, note=wording.words(same)))
 
 
-def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
+def _compared(row: Compared, same: Mapping[str, Any], several: bool) -> list[Cell]:
+    """`several` commands measured this metric of the model."""
     interval = margin = ""
     if row.low is not None and row.high is not None:
         ends = (row.low - 1, row.high - 1)
@@ -70,7 +74,7 @@ def _compared(row: Compared, same: Mapping[str, Any]) -> list[Cell]:
         verdict = f"{verdict}: {row.reason}"
     return [
         Cell(row.model),
-        Cell(metrics.label(row.metric)),
+        Cell(metrics.label(row.metric) + (f", by {row.command}" if several else "")),
         Cell(change(row), row.ratio, tone(row.outcome)),
         Cell(verdict, str(list(Outcome).index(row.outcome)), tone(row.outcome)),
         Cell(interval, row.low),
@@ -104,15 +108,25 @@ def tone(outcome: Outcome) -> str:
 
 def measured(findings: Findings) -> list[Grid]:
     """One table per command, a row per model and conditions with its latest figures; of image quality one per
-    protocol, for figures of unlike protocols must not stand in one column."""
+    protocol, for figures of unlike protocols must not stand in one column, and of costs one for each kind."""
     grids = []
     for command, rows in findings.by_command().items():
         alike: dict[str, list[History]] = {}
         for row in rows:
-            title = f"{command}, protocol {quality.protocol(row.conditions)}" if command == "fid" else command
-            alike.setdefault(title, []).append(row)
+            alike.setdefault(_title(row), []).append(row)
         grids += [_measured(command, group, title) for title, group in alike.items()]
     return grids
+
+
+def _title(row: History) -> str:
+    """The command, and of what kind its figures are where it has several."""
+    if row.command == "fid":
+        return f"fid, protocol {quality.protocol(row.conditions)}"
+    kind = next((_COSTS[name] for name in row.latest["metrics"] if name in _COSTS), "") if row.command == "cost" else ""
+    return f"{row.command} {kind}".strip()
+
+
+_COSTS = {"forward_macs": "train", "claimed_days": "claims of GPU-days", "executed_share": "claims of methods"}
 
 
 def _measured(command: str, rows: Sequence[History], title: str) -> Grid:

@@ -38,11 +38,15 @@ _LABELS = {
     "gpu_days_none": "GPU-days, all kept",
     "gpu_days_reentrant": "GPU-days, reentrant",
     "gpu_days_non-reentrant": "GPU-days, non-reentrant",
+    "claimed_days": "GPU-days as printed",
+    "executed_share": "MACs of the plain run, executed",
+    "printed_share": "of the plain run, as printed",
 }
 _UNITS = {"seconds": "s", "bytes": "B", "macs": "MACs", "flops": "FLOPs", "params": "parameters", "joules": "J"}
 # without a unit
 _LESS = (*_FRECHET, "sfid", "cmmd", "kid_mean", "mind", "lpips", "share_of_plain", "time_of_plain", "drift")
 _MORE = ("mfu", "is_mean", "clip_score", "precision", "recall", "precision_vgg", "recall_vgg", "psnr", "ssim")
+_NEEDS = "needs_"  # the share of a device's ceiling that a claim takes for granted
 EXACT = ("MACs", "FLOPs", "parameters")  # units that are counted
 
 
@@ -55,6 +59,8 @@ def shown(command: str, metrics: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def label(name: str) -> str:
     """ "peak_bytes" -> "peak bytes"; abbreviations as the field writes them."""
+    if name.startswith(_NEEDS):
+        return f"needed of the ceiling of {name.removeprefix(_NEEDS)}"
     return _LABELS.get(name, name.replace("_", " "))
 
 
@@ -85,6 +91,10 @@ def text(name: str, value: float | None, full: bool = False, digits: int = units
 
 def absent(name: str) -> str:
     """What stands where there is no figure."""
+    if name.startswith(_NEEDS):
+        return "not checkable"
+    if name == "printed_share":
+        return "not printed"
     return units.NOT_COUNTED if unit(name) in EXACT or name.startswith("gpu_days") else units.NOT_MEASURED
 
 
@@ -98,7 +108,7 @@ def amount(name: str, value: float, full: bool = False, digits: int = units.DIGI
             return units.size(int(value))
         case counted if counted in EXACT:
             return units.exact(int(value)) if full else units.short(value)
-        case _ if name == "mfu" or name.endswith("_share"):
+        case _ if name == "mfu" or name.endswith("_share") or name.startswith(_NEEDS):
             return units.share(value, 1)
         case _:
             return units.decimal(value, f".{digits}g") if abs(value) < units.LONG else units.short(value)

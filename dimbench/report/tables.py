@@ -27,6 +27,7 @@ _NO_FIGURE = (
     "size unknown",
     "not checkable",
     "not seen",
+    "not printed",
 )
 _wide: ContextVar[bool] = ContextVar("wide", default=False)
 
@@ -134,7 +135,7 @@ class Table:
         if not amounts:
             return [(name, list(cells))]
         units_of = list(dict.fromkeys(amount.unit for amount in amounts))
-        unit = f" ({units_of[0]})" if len(units_of) == 1 and units_of[0] else ""
+        unit = f" ({units_of[0]})" if len(units_of) == 1 and units_of[0] not in ("", name) else ""
         parts: list[tuple[str, list[Plain]]] = []
         if len(amounts) < len(cells) or any(amount.number is not None for amount in amounts):
             values = [_number(cell) for cell in cells]

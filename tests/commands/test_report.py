@@ -84,6 +84,18 @@ def test_costs_of_training_are_said_in_words(tmp_path: Path) -> None:
     assert "| model | MACs of a forward pass | MACs of a step, all kept | GPU-days, all kept |" in text
     assert "| mine | 1.00 G | not counted | not counted |" in text
     assert "ceiling 156.00 T MACs/s, mfu 0.4" in text
+    claims = [
+        Record("cost", "dit-xl2", {"resolution": 256}, {"claimed_days": 950, "needs_v100-fp32": 0.9897}),
+        Record("cost", "dit-xl2", {"resolution": 256, "steps": 50}, {"executed_share": 0.26, "printed_share": 0.28}),
+        Record("cost", "dit-s2", {"resolution": 256, "steps": 50}, {"executed_share": 0.3, "printed_share": None}),
+    ]
+    results.append(claims, file)
+    text = dimbench("report", file).stdout
+    assert "| model | GPU-days as printed | needed of the ceiling of v100-fp32 |" in text
+    assert "| dit-xl2 | 950 | 99.0 % |" in text
+    assert "| dit-xl2 | 26.0 % | 28.0 % |" in text
+    assert "| dit-s2 | 30.0 % | not printed |" in text
+    assert "not measured" not in text
 
 
 def test_only_the_better_figure_is_bold_and_fid_says_its_images(tmp_path: Path) -> None:

@@ -26,6 +26,13 @@ def test_rows_are_told_apart_by_the_conditions_that_vary() -> None:
     assert table.notes[1] == "Conditions: device cpu, device_name a processor, threads 1."
 
 
+def test_rows_of_two_commands_are_told_apart() -> None:
+    sides = [[entry(macs=macs), {**entry(macs=macs), "command": "flops"}] for macs in (1000, 2500)]
+    found, _ = pairs.of_files(*sides)
+    rows = changes.table(judge(found, {}, [None] * len(found)), []).rows
+    assert {row[0] for row in rows if row[1] == "macs"} == {"dit-digits, bench", "dit-digits, flops"}
+
+
 def test_cells() -> None:
     found = judged(rounds(1.2))
     seconds = found[2]

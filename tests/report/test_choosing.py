@@ -85,7 +85,8 @@ def test_which_is_faster_is_said_where_the_intervals_tell() -> None:
     assert faster([quick, slow]) == f"{said})."
     assert faster([{**quick, "warnings": ["hot"]}, slow]) == f"{said}; mind what is said of them above)."
     assert "slower than dit-s2 with 2 x the MACs (" in faster([quick, timed("udit-s", 0.0155, macs=12e9)])
-    assert "do not tell" in faster([quick, timed("udit-s", 0.0102)])
+    unsure = "udit-s may or may not be slower than dit-s2: these intervals do not tell."
+    assert faster([quick, timed("udit-s", 0.0102)]) == unsure
     assert "do not tell" in faster([timed("dit-s2", 0.01, half=0.7), slow])
     assert faster([quick]) == ""
     assert faster([quick, timed("udit-s", 0.016, batch=4)]) == ""

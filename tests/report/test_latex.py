@@ -49,7 +49,8 @@ def test_the_best_is_bold_and_what_intervals_do_not_tell_from_it() -> None:
 @pytest.mark.parametrize(
     ("text", "found"),
     [("2.00 ms ± 1.0 %", (0.00198, 0.00202)), ("6.06 G", (6.06e9,) * 2), ("1,021", (1021,) * 2),
-     ("1.06 GB", (1.06e9,) * 2), ("71.3 %", (71.3,) * 2), ("not measured", None)],
+     ("1.06 GB", (1.06e9,) * 2), ("71.3 %", (71.3,) * 2), ("not measured", None),
+     ("220 ms" + units.of_samples(1), None)],
 )  # fmt: skip
 def test_what_a_figure_says_is_read_back(text: str, found: tuple[float, float] | None) -> None:
     assert units.bounds(text) == (found and pytest.approx(found))

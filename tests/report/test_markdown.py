@@ -79,6 +79,14 @@ def test_the_same_rows_are_folded_and_every_other_one_is_not() -> None:
     assert open_rows.count("\n| ") == 2 + 7
 
 
+def test_what_two_commands_counted_is_told_apart() -> None:
+    rows = [exact("changed", 1000, 2500) for _ in range(2)]
+    rows[1]["details"] = {**rows[1]["details"], "of": "flops"}
+    text = render(*rows)
+    assert "| MACs, by bench |" in text
+    assert "| MACs, by flops |" in text
+
+
 def test_a_long_table_is_folded_and_cut() -> None:
     text = render(*(bench(batch=batch) for batch in range(1, markdown.MOST_ROWS + 11)))
     assert f"<summary>Measured by bench ({markdown.MOST_ROWS + 10})</summary>" in text

@@ -113,7 +113,7 @@ def test_advice_is_said_once_for_all_rows() -> None:
         "Wait:",
         "  a 256 px batch 1: the load was 9; the ratio was 1: 2",
         "  b 256 px batch 1: the load was 8",
-        "whether b is slower than a these intervals do not tell.",
+        "b may or may not be slower than a: these intervals do not tell.",
     ]
 
 

@@ -148,6 +148,10 @@ def test_csv_has_intervals_as_two_numbers_and_several_units_in_a_column(capsys: 
     ]
 
 
+def test_a_share_is_not_called_one_twice(capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_csv(capsys, Table(("share",), [(units.share(1, 4),)])) == [["share"], ["0.25"]]
+
+
 def test_several_tables_are_parted_in_csv(capsys: pytest.CaptureFixture[str]) -> None:
     one = Table(("a",), [("b",)])
     assert as_csv(capsys, one, one) == [["a"], ["b"], [], ["a"], ["b"]]
