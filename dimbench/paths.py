@@ -14,8 +14,8 @@ _CACHE, _DATA = ".cache", ".local/share"
 
 
 def results_folder() -> Path:
-    """Records of measurements: $DIMBENCH_RESULTS, else results/ in the current folder where it is there, else one of
-    the user's."""
+    """Records of measurements, and pictures that nobody named a place for: $DIMBENCH_RESULTS, else results/ in the
+    current folder where it is there, else one of the user's."""
     asked, here = os.environ.get("DIMBENCH_RESULTS"), Path("results")
     return Path(asked) if asked else here if here.is_dir() else _users_results()
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import image_size, names
+from dimbench import image_size, names, paths
 from dimbench.commands import options
 from dimbench.commands.emit import show_rows, writing
 from dimbench.errors import UsageError
@@ -50,7 +50,12 @@ def run(
     set_: options.Settings = None,
     inputs: options.Inputs = None,
     to: Annotated[
-        Path | None, typer.Option(help="The picture, .png, .svg or .pdf.", metavar="FILE", show_default="NAME.png")
+        Path | None,
+        typer.Option(
+            help="The picture, .png, .svg or .pdf.",
+            metavar="FILE",
+            show_default="NAME.png in ./results or the user's own folder",
+        ),
     ] = None,
     resolution: options.Resolution = None,
     cost: Annotated[
@@ -85,7 +90,7 @@ def run(
         raise UsageError(f"--cost {cost} is no choice of {name}; leave it out")
     if against and draw is not gallery.frontier:
         raise UsageError(f"--against {against} is a choice of frontier, and {name} was asked for; leave it out")
-    file = to or Path(f"{name}.png")
+    file = to or paths.results_folder() / f"{name}.png"
     ending = file.suffix.removeprefix(".").lower()
     if ending not in ENDINGS:
         raise UsageError(f"--to {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")

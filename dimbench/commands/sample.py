@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,7 +26,8 @@ def run(
         Path | None,
         typer.Option(
             help="A name in .png for one sheet with all images, or a folder for one file or many.",
-            show_default="samples.png; the folder samples for voxels and the like; for several models samples/NAME",
+            show_default="samples.png in ./results or the user's own folder; there samples/NAME for voxels and such "
+            "and for several models",
         ),
     ] = None,
     kind: Annotated[
@@ -111,7 +111,7 @@ def _places(names: list[str], to: Path | None) -> list[Path | None]:
         return [to]
     if to and folder.is_sheet(to):
         raise UsageError(f"--to {to} is one sheet, and {len(names)} models were given; give a folder")
-    return [(to or Path("samples")) / re.sub(r"[^\w.,=+-]+", "-", name) for name in names]
+    return [to / folder.file_name(name) if to else folder.usual_folder(name) for name in names]
 
 
 def _check_place(to: Path, kind: folder.ImageFormat | None) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dimbench import presets
+from dimbench import paths, presets
 from dimbench.commands import options
 from dimbench.commands.emit import emit, output_file
 from dimbench.errors import DimbenchError, UsageError
@@ -37,7 +37,7 @@ def run(
         Path | None,
         typer.Option(
             help="File for the averaged weights; the checkpoint lies beside it.",
-            show_default="checkpoints/NAME.safetensors",
+            show_default="checkpoints/NAME.safetensors in ./results or the user's own folder",
         ),
     ] = None,
     half: Annotated[bool, typer.Option("--half", help="Write the averaged weights in float16.")] = False,
@@ -47,14 +47,18 @@ def run(
 ) -> None:
     """Train a model on the embedded digits; run again after an interruption and it goes on to the bit."""
     if name == "digits-classifier":
-        record = _classifier(seed, to or Path("checkpoints/digits-classifier.safetensors"))
+        record = _classifier(seed, to or _usual(name))
     else:
         preset = _trainable(name)
         recipe = {"steps": steps, "batch": batch, "lr": lr, "ema": ema, "seed": seed}
-        record = _train(preset, recipe, save_every, to or Path(f"checkpoints/{preset.name}.safetensors"), half)
+        record = _train(preset, recipe, save_every, to or _usual(preset.name), half)
     shown = ("-" if value is None else f"{value:g}" for value in record.metrics.values())
     rows = [(record.model, *shown, record.details["file"])]
     emit([record], [Table(("model", *record.metrics, "weights"), rows)], output_file(out), form)
+
+
+def _usual(name: str) -> Path:
+    return paths.results_folder() / "checkpoints" / f"{name}.safetensors"
 
 
 def _trainable(name: str) -> Preset:
@@ -113,7 +117,7 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path,
         "loss": sum(recent) / len(recent) if recent else None,
         "seconds_per_step": (perf_counter() - started) / taken if taken else None,
     }
-    return Record("train", preset.name, {**recipe, "kernels": kernels}, metrics, details={"file": out.name})
+    return Record("train", preset.name, {**recipe, "kernels": kernels}, metrics, details={"file": str(out)})
 
 
 def _begin(training: Training, checkpoint: Path) -> None:
@@ -156,5 +160,5 @@ def _classifier(seed: int, out: Path) -> Record:
         model = train_classifier(seed, on_step=lambda step, loss: progress(step, f"loss {loss:.4f}"))
     save_classifier(model, out)
     return Record(
-        "train", "digits-classifier", {"seed": seed}, {"accuracy": accuracy(model)}, details={"file": out.name}
+        "train", "digits-classifier", {"seed": seed}, {"accuracy": accuracy(model)}, details={"file": str(out)}
     )

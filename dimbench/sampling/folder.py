@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -12,7 +13,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from dimbench import units
+from dimbench import paths, units
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.progress import stepping
 from dimbench.results import Record
@@ -92,11 +93,21 @@ def is_sheet(place: Path) -> bool:
     return place.suffix.lower() == ".png"
 
 
+def usual_folder(name: str) -> Path:
+    """Where the samples of a network lie, among the user's results, where nobody said it."""
+    return paths.results_folder() / "samples" / file_name(name)
+
+
+def file_name(name: str) -> str:
+    """A network's name as that of a folder."""
+    return re.sub(r"[^\w.,=+-]+", "-", name)
+
+
 def place_of(backbone: Backbone, to: Path | None, form: ImageFormat) -> Path:
-    """Where samples go: `to`, or samples.png, or the folder samples where they are no pictures. UsageError where they
-    would have to be."""
+    """Where samples go: `to`, or the user's samples.png, or the usual folder where they are no pictures. UsageError
+    where they would have to be."""
     pictures = draws_pictures(backbone)
-    found = to or Path("samples.png" if pictures else "samples")
+    found = to or (paths.results_folder() / "samples.png" if pictures else usual_folder(backbone.name))
     if not pictures and (is_sheet(found) or form is ImageFormat.PNG):
         given = f"--to {found}" if is_sheet(found) else f"--as {form}"
         raise UsageError(

@@ -75,7 +75,7 @@ def test_labels_are_taken_in_turn(tmp_path: Path) -> None:
         (["--steps", 2, "--labels", "11"], "label 11"),
         (["--steps", 2, "--labels", "a"], "--labels 'a'"),
         (["--steps", 1001], "1001"),
-        (["--steps", 1], "one step"),
+        (["--steps", 1], "of 1 step"),
         (["--steps", 2, "--cfg", 0.5], "guidance 0.5"),
         (["--steps", 2, "--sampler", "magic"], "unknown sampler 'magic'"),
         (["--steps", 2, "--out", "a.jpg"], "a.jpg"),
@@ -225,10 +225,24 @@ def test_a_network_trained_without_labels_draws_without(name: str, label: int) -
     assert request.label_rule(0) == label
 
 
+@pytest.mark.parametrize("words", ["sample dit-digits --steps 2 --num-images 2", "plot gflops-fid dit-s2 dit-b2"])
+def test_nothing_is_written_here_unasked(words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, here = tmp_path / "own", tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    monkeypatch.setenv("DIMBENCH_RESULTS", str(place))
+    ran = dimbench(*words.split())
+    assert ran.code == 0, ran.stderr
+    assert not list(here.iterdir())
+    (picture,) = place.glob("*.png")
+    assert str(picture) in " ".join((ran.stdout + ran.stderr).split())
+
+
 def test_several_models_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DIMBENCH_RESULTS", str(tmp_path))
     ran = dimbench("sample", "dit-digits", "j?t-digits", "--steps", 2, "--num-images", 2, "--as", "png", "--json")
     assert [record["model"] for record in json.loads(ran.stdout)] == ["dit-digits", "jit-digits"]
-    assert [len(list(Path("samples", name).glob("*.png"))) for name in ("dit-digits", "jit-digits")] == [2, 2]
+    folders = [tmp_path / "samples" / name for name in ("dit-digits", "jit-digits")]
+    assert [len(list(folder.glob("*.png"))) for folder in folders] == [2, 2]
     assert "one sheet" in refused(2, "sample", "dit-digits", "sit-digits", "--to", "a.png")
     assert "cannot fit 2 models" in refused(2, "sample", "dit-digits", "sit-digits", "--weights", "w.pt")
