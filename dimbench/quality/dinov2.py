@@ -87,10 +87,12 @@ class DINOv2Extractor:
     def __init__(self, weights: Path | None = None, device: str | torch.device = "cpu") -> None:
         if weights is None:
             raise DimbenchError(f"{self.name} needs weights: download {HOME} and give --extractor {self.name}:FILE")
+        if not weights.is_file():
+            raise DimbenchError(f"{weights} is no file that could give {self.name}; download {HOME}, and give it")
         self.sha256, self.device = digest(weights), torch.device(device)
         state = next(read_weights(weights, ("pos_embed",))).state
-        if "pos_embed" not in state:
-            raise DimbenchError(f"{weights} is no ViT of DINOv2: it has no pos_embed; download {HOME}")
+        if "pos_embed" not in state or state["pos_embed"].ndim != 3:
+            raise DimbenchError(f"{weights} is no ViT of DINOv2: it has no pos_embed (1, N, D); download {HOME}")
         self.model = VisionTransformer(_size(state))
         fill(self.model, state)
         self.model.to(self.device).eval().requires_grad_(False)

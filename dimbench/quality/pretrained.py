@@ -12,6 +12,8 @@ from dimbench.errors import DimbenchError, reason
 def pretrained(network: str, folder: Path, what: str, home: str) -> Any:
     """The class `network` of transformers with the weights in a folder. DimbenchError where it holds no such network,
     or not all of it: transformers itself would draw what is missing at random."""
+    if not folder.is_dir():  # transformers would take it for a name on the hub
+        raise DimbenchError(f"{folder} is no folder that could give {what}; download {home}, and give where it lies")
     try:
         import transformers
 

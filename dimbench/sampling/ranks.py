@@ -315,7 +315,7 @@ def joined() -> Iterator[Ranks]:
         yield _here
         return
     patience = _patience()
-    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # or it says in a hundred lines what is said here in one
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # or it says in a hundred lines what is said here in one
     with _together():
         store, lasting = _met(found, patience)
     _here = Ranks(found, Store(store, found.address, patience), lasting, patience)

@@ -62,7 +62,7 @@ def test_texts_have_embeddings_of_length_one_of_their_own(folder: Path) -> None:
     assert torch.allclose(found[0], found[2])
     assert not torch.allclose(found[0], found[1])
     assert embedded(["a cat " * 50], folder).isfinite().all()
-    with pytest.raises(DimbenchError, match="gives no CLIP for texts"):
+    with pytest.raises(DimbenchError, match="no folder that could give CLIP for texts"):
         embedded(["a"], folder / "absent")
 
 

@@ -103,5 +103,11 @@ def test_another_file_and_another_name_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(3)}, tmp_path / "other.pth")
     with pytest.raises(DimbenchError, match="no ViT of DINOv2"):
         create_extractor("dinov2-vitl14", tmp_path / "other.pth")
+    torch.save({"pos_embed": torch.ones(3, 4)}, tmp_path / "flat.pth")
+    with pytest.raises(DimbenchError, match="no ViT of DINOv2"):
+        create_extractor("dinov2-vitl14", tmp_path / "flat.pth")
+    for place in (tmp_path, tmp_path / "nothing.pth"):
+        with pytest.raises(DimbenchError, match="is no file that could give dinov2-vitl14"):
+            create_extractor("dinov2-vitl14", place)
     with pytest.raises(UsageError, match="dinov2-vitl14"):
         create_extractor("dinov2")

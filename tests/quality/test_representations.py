@@ -84,5 +84,7 @@ def test_a_folder_of_another_network_is_refused_and_none_is_asked_for(name: str,
     other = "fdr-mae-l" if name != "fdr-mae-l" else "fdr-convnextv2-b"
     with pytest.raises(DimbenchError, match=f"gives no {name}"):
         create_extractor(name, saved(other, tmp_path))
+    with pytest.raises(DimbenchError, match=f"is no folder that could give {name}"):
+        create_extractor(name, tmp_path / "nothing")
     with pytest.raises(DimbenchError, match=f"give --extractor {name}:FOLDER"):
         create_extractor(name)
