@@ -17,6 +17,7 @@ from dimbench.layers.attention import SelfAttention
 from dimbench.weights.checkpoints import fill, read_weights
 
 HOME = "https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth"
+SHA256 = "d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428"  # of that file of 1,217,586,395 bytes
 SIDE, PATCH, HEAD = 224, 14, 64
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 OFFSET = 0.1  # that the authors add to the grid before they interpolate positions
@@ -90,6 +91,7 @@ class DINOv2Extractor:
         if not weights.is_file():
             raise DimbenchError(f"{weights} is no file that could give {self.name}; download {HOME}, and give it")
         self.sha256, self.device = digest(weights), torch.device(device)
+        self.doubt = "" if self.sha256 == SHA256 else _of_others(weights, self.sha256)
         state = next(read_weights(weights, ("pos_embed",))).state
         if "pos_embed" not in state or state["pos_embed"].ndim != 3:
             raise DimbenchError(f"{weights} is no ViT of DINOv2: it has no pos_embed (1, N, D); download {HOME}")
@@ -99,6 +101,13 @@ class DINOv2Extractor:
 
     def features(self, images: Tensor) -> dict[str, Tensor]:
         return {"pool": self.model(_prepared(images).to(self.device)).cpu()}
+
+
+def _of_others(weights: Path, sha256: str) -> str:
+    return (
+        f"{weights.name} is not the file of DINOv2's authors (its SHA-256 begins with {sha256[:8]}, not {SHA256[:8]}): "
+        "figures by it compare with no published ones."
+    )
 
 
 def _size(state: dict[str, Tensor]) -> VisionSize:

@@ -29,7 +29,8 @@ class Extractor(Protocol):
     "pool" (N, D) are the features that FID, KID, precision and recall compare; "logits" (N, K), where there are any,
     give the Inception Score; "spatial" (N, S), where there are any, sFID; "vgg" (N, V) a second precision and recall.
     `sha256` is that of the weights, `resize` says what is done to images of another size, `distance` what the Frechet
-    distance of these features is called in a record.
+    distance of these features is called in a record. One that also takes other weights than its authors' has a `doubt`,
+    a sentence on those that it was given, "" where there is none.
     """
 
     name: str

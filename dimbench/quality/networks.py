@@ -166,6 +166,7 @@ class Against:
         self.extractor = (replace(networks, extractor=DIGITS) if self.shrink else networks).open(device)
         self.reference = references.held_back_digits() if self.shrink or reference is None else reference
         self.warnings = self.reference.check(self.extractor, side if self.shrink else size)
+        self.warnings += filter(None, [getattr(self.extractor, "doubt", "")])
         self.prompts, self.texts = networks.prompts, networks.texts(device)
         if isinstance(self.extractor, WithVGG) and not self.reference.has_vgg:
             self.extractor = self.extractor.extractor

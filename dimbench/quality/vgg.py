@@ -30,7 +30,7 @@ class WithVGG:
         from torch_fidelity.feature_extractor_vgg16 import FeatureExtractorVGG16
 
         self.name, self.sha256, self.resize = extractor.name, extractor.sha256, extractor.resize
-        self.distance = extractor.distance
+        self.distance, self.doubt = extractor.distance, getattr(extractor, "doubt", "")
         self.extractor, self.device = extractor, torch.device(device)
         self.vgg = FeatureExtractorVGG16("vgg16", ["fc2_relu"], feature_extractor_weights_path=str(weights))
         self.vgg.to(self.device)

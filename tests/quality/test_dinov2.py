@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.files import digest
+from dimbench.quality import dinov2
 from dimbench.quality.dinov2 import DINOv2Extractor, VisionSize, VisionTransformer, _prepared
 from dimbench.quality.features import create_extractor
 from tests.commands.test_fid import records
@@ -84,6 +86,12 @@ def test_pictures_are_resized_by_pillow_and_normalised() -> None:
         (0.485, 0.229), (0.456, 0.224), (0.406, 0.225))], rel=1e-5)  # fmt: skip
 
 
+def test_the_authors_file_is_known_by_its_hash(weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "is not the file of DINOv2's authors" in DINOv2Extractor(weights).doubt
+    monkeypatch.setattr(dinov2, "SHA256", digest(weights))
+    assert not DINOv2Extractor(weights).doubt
+
+
 @pytest.mark.slow
 def test_a_user_gets_a_distance_of_its_own_name(weights: Path, tmp_path: Path) -> None:
     drawn, real = write_folder(tmp_path / "drawn", pixels(30, 16) // 2), write_folder(tmp_path / "real", pixels(30, 16))
@@ -93,6 +101,7 @@ def test_a_user_gets_a_distance_of_its_own_name(weights: Path, tmp_path: Path) -
     assert found["metrics"]["fd_dinov2"] > 0
     assert "is_mean" not in found["metrics"]
     assert found["conditions"]["extractor"] == "dinov2-vitl14"
+    assert any("compare with no published ones" in warning for warning in found["warnings"])
     shown = dimbench(*asked).stdout
     assert "FD-DINOv2-30" in shown
     assert " FID-30" not in shown
