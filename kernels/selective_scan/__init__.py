@@ -13,7 +13,7 @@ from dimbench.kernels.backends import Backends, Example, Size, torch_operator
 
 __all__ = ["backends", "example", "selective_scan"]
 
-backends = Backends(__name__, ("mamba-ssm", "cpu", "triton", "reference"))
+backends = Backends(__name__, ("cpu", "mamba-ssm", "triton", "reference"))
 
 
 def selective_scan(
