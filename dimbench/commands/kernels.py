@@ -135,7 +135,8 @@ def _time(operator: Backends, size: Size, names: Sequence[str], conditions: dict
 
     example = operator.example(size)
     backward = conditions["pass"] == "backward"
-    calls = (operators.backward_calls if backward else operators.forward_calls)(example, names)
+    usual = operator.backend_for(*example.inputs)
+    calls = operators.backward_calls(example, names) if backward else operators.forward_calls(example, names, usual)
     what, rounds = f"{operator.operator} at L {size.length}", conditions["rounds"]
     with stepping(what, rounds) as progress, torch.inference_mode(not backward):
         seconds = pairs.alternate(calls, rounds, operators.clock(size.device), on_round=lambda k: progress(k + 1))
