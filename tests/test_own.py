@@ -227,6 +227,9 @@ def test_images_of_a_file_that_changed_are_not_taken_for_its_own(file: Path) -> 
     assert dimbench(*words).code == 0
     file.write_text(file.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
     assert "holds images of another run (code" in refused(1, *words)
+    part = "\nimport functools\n\npart = functools.partial(MyNet, width=8)\n"
+    file.write_text(file.read_text(encoding="utf-8") + part, encoding="utf-8")
+    assert dimbench(words[0], "my_model.py:part", *words[2:-1], "of-part").code == 0
 
 
 @pytest.mark.parametrize(
