@@ -39,13 +39,14 @@ class Source:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_package(place)
         self.text = f"{Path(place).resolve()}:{name}" if place.endswith(".py") else text
         self.name = f"{Path(place).name if place.endswith('.py') else place}:{name}"
-        self.factory = _member(module, place, name)
+        self.module, self.factory = module, _member(module, place, name)
         self.inputs: Callable[..., Any] | None = getattr(module, "inputs", None) if place.endswith(".py") else None
 
     @property
     def sha256(self) -> str:
         """Of the file that holds it."""
-        return hashlib.sha256(Path(inspect.getfile(self.factory)).read_bytes()).hexdigest()
+        plain = inspect.isclass(self.factory) or inspect.isfunction(self.factory)  # no partial, which knows no file
+        return hashlib.sha256(Path(inspect.getfile(self.factory if plain else self.module)).read_bytes()).hexdigest()
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The factory's arguments, texts turned into what its signature asks for."""

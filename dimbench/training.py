@@ -151,7 +151,8 @@ class Training:
             return False
         if changed:
             raise DimbenchError(
-                f"{path} was made with another {', '.join(changed)}; give the same, or delete it to start over"
+                f"{path} was made with another {', '.join(changed)}; give the same, another --to, or delete it to "
+                "start over"
             )
         self.average = {name: state["ema"][name] for name in self.average}
         self.step = state["step"]

@@ -220,6 +220,18 @@ def test_a_folder_of_images_is_of_one_process(file: Path) -> None:
     assert "--process flow has no meaning for dit-s8" in refused(2, "flops", "dit-s8", "--process", "flow")
 
 
+def test_images_of_a_file_that_changed_are_not_taken_for_its_own(file: Path) -> None:
+    words = ("sample", "my_model.py:MyNet", "--resolution", 32, "--steps", 2, "--num-images", 1, "--random-weights",
+             "--process", "flow", "--as", "latents", "--to", "drawn")  # fmt: skip
+    assert dimbench(*words).code == 0
+    assert dimbench(*words).code == 0
+    file.write_text(file.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    assert "holds images of another run (code" in refused(1, *words)
+    part = "\nimport functools\n\npart = functools.partial(MyNet, width=8)\n"
+    file.write_text(file.read_text(encoding="utf-8") + part, encoding="utf-8")
+    assert dimbench(words[0], "my_model.py:part", *words[2:-1], "of-part").code == 0
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [

@@ -26,8 +26,8 @@ def run(
         Path | None,
         typer.Option(
             help="A name in .png for one sheet with all images, or a folder for one file or many.",
-            show_default="samples.png in ./results or the user's own folder; there samples/NAME for voxels and such "
-            "and for several models",
+            show_default="samples.png in ./results or the user's own folder; there samples/NAME for voxels and such, "
+            "for several models and with --as",
         ),
     ] = None,
     kind: Annotated[
@@ -69,10 +69,10 @@ def run(
     found = options.backbones(names, resolution, set_, inputs, process, frames, fetch, not random_weights)
     if weights and len(found) > 1:
         raise UsageError(f"--weights {weights} cannot fit {len(found)} models; give one model")
-    if to or (kind and len(found) == 1):
-        _check_place(to or Path("samples.png"), kind)
+    if to:
+        _check_place(to, kind)
     records: list[Record] = []
-    for backbone, place in zip(found, _places([each.name for each in found], to), strict=True):
+    for backbone, place in zip(found, _places([each.name for each in found], to, kind), strict=True):
         asked: dict[str, Any] = {
             "form": kind or folder.ImageFormat.NPZ,
             "num_images": num_images,
@@ -105,9 +105,10 @@ def run(
             show(records, [_table(records)], form)
 
 
-def _places(names: list[str], to: Path | None) -> list[Path | None]:
-    """Where the images of each go: those of several models into a folder of their own."""
-    if len(names) == 1:
+def _places(names: list[str], to: Path | None, kind: folder.ImageFormat | None) -> list[Path | None]:
+    """Where the images of each go: those of several models, and files that were asked for, into a folder of their
+    own."""
+    if len(names) == 1 and (to or not kind):
         return [to]
     if to and folder.is_sheet(to):
         raise UsageError(f"--to {to} is one sheet, and {len(names)} models were given; give a folder")

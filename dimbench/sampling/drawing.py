@@ -141,6 +141,12 @@ class Drawing:
         }
 
     @property
+    def _code(self) -> dict[str, str]:
+        """The file of a network of the user's own: edited, it draws others by the same weights."""
+        sha256 = getattr(getattr(self.backbone, "maker", None), "sha256", None)
+        return {"code": sha256[:16]} if sha256 else {}
+
+    @property
     def _drawn_as_ours(self) -> bool:
         """Whether the model's name says how it is drawn, as it does of every network of ours."""
         preset = self.backbone.preset
@@ -198,7 +204,7 @@ class Drawing:
 
         from dimbench.sampling.shards import Shards
 
-        identity = {"model": self.backbone.name, **self.conditions}
+        identity = {"model": self.backbone.name, **self.conditions, **self._code}
         identity.pop("num_images")
         shape = (3, *self.request.size) if self.request.decodes else self.backbone.state
         dtype = torch.float32 if self.request.numbers else torch.uint8

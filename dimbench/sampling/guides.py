@@ -22,18 +22,19 @@ TRAINED_ON = ("process", "path", "prediction")  # what decides how an output is 
 
 def opened(method: Autoguidance, guided: Backbone, network: nn.Module) -> tuple[Backbone, nn.Module]:
     """The guide with its weights, where and in what numbers `network` is; shapes alone where that is none but shapes.
-    UsageError for one that draws other samples or is told other classes, or that has no weights."""
+    A network of which nobody says how it was trained is read as the guided one. UsageError for one that draws other
+    samples or is told other classes, or that has no weights."""
     try:
         found = find(method.guide, guided.conditions.get("resolution"))
     except UsageError as error:
         raise UsageError(f"--with {method} names no guide that is known: {error}") from None
-    if found.state != guided.state or found.classes != guided.classes:
+    if (found.state, _classes(found)) != (guided.state, _classes(guided)):  # whatever no class is: it is not asked
         raise UsageError(
             f"--with {method}: {found.name} draws {found.state} of {_classes(found)}, and {guided.name} {guided.state} "
             f"of {_classes(guided)}; give a guide of the same samples"
         )
     ours, theirs = ({name: each.diffusion.get(name) for name in TRAINED_ON} for each in (guided, found))
-    if ours != theirs:
+    if found.diffusion and ours != theirs:
         unlike = next(name for name in TRAINED_ON if ours[name] != theirs[name])
         raise UsageError(
             f"--with {method}: {found.name} was trained on another {unlike} ({theirs[unlike]}) than {guided.name} "

@@ -238,6 +238,15 @@ def test_nothing_is_written_here_unasked(words: str, tmp_path: Path, monkeypatch
     assert str(picture) in " ".join((ran.stdout + ran.stderr).split())
 
 
+def test_files_that_are_asked_for_lie_in_the_usual_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIMBENCH_RESULTS", str(tmp_path))
+    few = ("--steps", 2, "--num-images", 2)
+    for name, form, file in (("dit-digits", "png", "000001.png"), ("policy-pusht", "npz", "samples.npz")):
+        assert dimbench("sample", name, *few, "--as", form, "--random-weights").code == 0
+        assert (tmp_path / "samples" / name / file).is_file()
+    assert "no pictures, and --as png" in refused(2, "sample", "policy-pusht", *few, "--as", "png", "--random-weights")
+
+
 def test_several_models_have_a_folder_each(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DIMBENCH_RESULTS", str(tmp_path))
     ran = dimbench("sample", "dit-digits", "j?t-digits", "--steps", 2, "--num-images", 2, "--as", "png", "--json")

@@ -43,7 +43,7 @@ def test_a_run_that_diverges_keeps_its_last_good_state_and_its_advice_works() ->
     assert all(torch.isfinite(tensor).all() for tensor in state["model"].values())
     again = refused(1, *WORDS, "--lr", TOO_HIGH)
     assert said.splitlines()[-1] == again.splitlines()[-1]  # the bar before it shows seconds
-    assert "another lr" in refused(1, *WORDS, "--lr", 10 * TOO_HIGH)
+    assert "another lr; give the same, another --to" in refused(1, *WORDS, "--lr", 10 * TOO_HIGH)
     assert "starting over" in done(*WORDS, "--lr", 1e-3).stderr
     weights = Path("w.safetensors").read_bytes()
     Path("w.ckpt").unlink()

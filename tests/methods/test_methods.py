@@ -7,6 +7,7 @@ import dataclasses
 import math
 from contextlib import nullcontext
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 import torch
@@ -535,6 +536,18 @@ def test_a_guide_has_settings_of_its_own() -> None:
     assert count("dit-digits", 7, "autoguidance:guide=dit-digits,depth=2") == alone + guide
     with pytest.raises(UsageError, match="fora has no setting 'depth'"):
         methods.parse(["fora:every=2,depth=2"])
+
+
+def test_a_network_of_ones_own_guides(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n"
+        "    def __init__(self, side: int = 1):\n        super().__init__()\n"
+        "        self.label, self.last = nn.Embedding(1001, 4), nn.Conv2d(4, 4, side, padding=side // 2)\n"
+        "    def forward(self, x, t, y):\n        return self.last(x + self.label(y)[:, :, None, None])\n"
+    )
+    guide = f"autoguidance:guide={tmp_path / 'net.py'}:Net,side=3"
+    steps, pixels = 4, 32**2
+    assert count("dit-s2", steps, guide) - count("dit-s2", steps, cfg=1.0) == steps * 4 * 4 * 3**2 * pixels
 
 
 @pytest.mark.parametrize(
