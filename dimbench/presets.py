@@ -254,6 +254,14 @@ def of(text: str) -> Preset | None:
     return None if is_foreign(text) else find(split(text)[0])
 
 
+def file_of(text: str) -> Path | None:
+    """The file that a network of the user's own stands in, FILE.py:NAME by itself or in its preset; None of others."""
+    preset = of(text)
+    named = preset.backbone if preset else split(text)[0]
+    place = named.rpartition(":")[0] or named
+    return Path(place) if place.endswith(".py") else None
+
+
 def one(pattern: str) -> str:
     """The only name that `chosen` finds for it; UsageError where there are several."""
     found = chosen([pattern])

@@ -63,14 +63,14 @@ def measure(row: Row, on_progress: OnProgress, command: Command = CHILD) -> Reco
 
     chosen, trials = best_batch.search(attempt)
     record = _run(replace(row, batch=chosen or 1), on_progress, command)
-    details = {**record.details, "row": row.key, "trials": [asdict(trial) for trial in trials]}
+    details = {**record.details, "row": row.identity, "trials": [asdict(trial) for trial in trials]}
     return replace(record, details=details)
 
 
 def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
     known: dict[str, Any] = {"model": row.model, "conditions": {**row.key, "device_name": None}, "metrics": {}}
     known["conditions"].pop("model")
-    details = {"row": row.key}
+    details = {"row": row.identity}
     limit = START + (COMPILING if row.compile else 0.0) + PATIENCE * row.budget
     deadline = monotonic() + limit
     with _child(row, command) as child:
@@ -104,7 +104,9 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
 def unmeasured(row: Row, known: dict[str, Any], why: Doubt) -> Record:
     """The record of a row that there is no time of."""
     metrics = {**dict.fromkeys(_UNMEASURED), **known["metrics"]}
-    return with_doubts(Record("bench", known["model"], known["conditions"], metrics, details={"row": row.key}), [why])
+    return with_doubts(
+        Record("bench", known["model"], known["conditions"], metrics, details={"row": row.identity}), [why]
+    )
 
 
 def with_doubts(record: Record, found: Sequence[Doubt]) -> Record:

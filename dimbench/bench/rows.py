@@ -11,6 +11,7 @@ from typing import Any
 from dimbench import presets
 from dimbench.bench import hardware
 from dimbench.errors import UsageError
+from dimbench.files import digest
 from dimbench.image_size import Resolution
 
 BEST = "best"
@@ -55,6 +56,12 @@ class Row:
         key = {name: value for name, value in asdict(self).items() if name not in ("budget", "methods")}
         key["inputs"] = list(self.inputs)
         return {**key, "methods": list(self.methods)} if self.methods else key
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Its key and, of a network of the user's own, the file that it stands in: edited, it is another row."""
+        file = presets.file_of(self.model)
+        return {**self.key, "code": digest(file)[:16]} if file and file.is_file() else self.key
 
     @property
     def title(self) -> str:

@@ -55,13 +55,13 @@ def records_of(rows: Sequence[Row], records: Iterable[Mapping[str, Any]], device
     for record in records:
         if record["command"] == "bench" and record["conditions"].get("device_name") == device_name:
             found[_text(record.get("details", {}).get("row"))] = record
-    return [found[text] for row in rows if (text := _text(row.key)) in found]
+    return [found[text] for row in rows if (text := _text(row.identity)) in found]
 
 
 def missing(rows: Sequence[Row], records: Iterable[Mapping[str, Any]], device_name: str) -> list[Row]:
     """The rows without a record of this device; one that was too big for it has a record, too."""
     done = {_text(record["details"]["row"]) for record in records_of(rows, records, device_name)}
-    return [row for row in rows if _text(row.key) not in done]
+    return [row for row in rows if _text(row.identity) not in done]
 
 
 def _text(key: Mapping[str, Any] | None) -> str:

@@ -78,13 +78,17 @@ class Frontier:
         asked = {texts: {**plain.conditions, **methods.conditions(texts), **shared} for texts in mine}
         self.shard.said_if_empty(whole, mine, file)
         note = self.shard.note(whole, mine)
-        known = _known(plain.backbone.name, results.so_far(file))
+        known = _known(plain, results.so_far(file))
         missing = [texts for texts, conditions in asked.items() if keys.key(conditions) not in known]
         if len(missing) < len(asked):
             say(f"dimbench: {len(asked) - len(missing)} of {len(asked)} rows are in {file}")
         new: dict[str, Record] = {}
         if missing:
-            folder = paths.cache_folder() / "frontier" / _digest([plain.backbone.name, plain.conditions, shared, note])
+            folder = (
+                paths.cache_folder()
+                / "frontier"
+                / _digest([plain.backbone.name, plain.conditions, plain.code, shared, note])
+            )
             lanes = self._lanes(plain, [PLAIN, *(texts for texts in missing if texts)], folder)
             self._draw(lanes, set(missing), device)
             finished = [texts for texts in missing if texts in lanes]
@@ -92,7 +96,7 @@ class Frontier:
                 for done, texts in enumerate(finished):
                     progress(done, _said(texts))
                     record = _record(lanes, texts, plain, comparison, asked[texts])
-                    record = replace(record, details={**record.details, **note})
+                    record = replace(record, details={**record.details, **plain.code, **note})
                     results.append([record], file)
                     new[keys.key(asked[texts])] = record
                 progress(len(finished))
@@ -301,9 +305,14 @@ def _summary(name: str, series: Sequence[float]) -> dict[str, float | None]:
     return {name: stats.median(series), f"{name}_low": low, f"{name}_high": high}
 
 
-def _known(model: str, records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The frontier's records of the model by their conditions, the newest of each."""
-    of_model = [each for each in records if each["command"] == "frontier" and each["model"] == model]
+def _known(plain: Drawing, records: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The frontier's records of the model as it is now, by their conditions, the newest of each."""
+    of_model = [
+        each
+        for each in records
+        if (each["command"], each["model"]) == ("frontier", plain.backbone.name)
+        and each["details"].get("code") == plain.code.get("code")
+    ]
     return {keys.key(record["conditions"]): record for record in of_model}
 
 

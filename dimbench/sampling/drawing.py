@@ -141,7 +141,7 @@ class Drawing:
         }
 
     @property
-    def _code(self) -> dict[str, str]:
+    def code(self) -> dict[str, str]:
         """The file of a network of the user's own: edited, it draws others by the same weights."""
         sha256 = getattr(getattr(self.backbone, "maker", None), "sha256", None)
         return {"code": sha256[:16]} if sha256 else {}
@@ -204,7 +204,7 @@ class Drawing:
 
         from dimbench.sampling.shards import Shards
 
-        identity = {"model": self.backbone.name, **self.conditions, **self._code}
+        identity = {"model": self.backbone.name, **self.conditions, **self.code}
         identity.pop("num_images")
         shape = (3, *self.request.size) if self.request.decodes else self.backbone.state
         dtype = torch.float32 if self.request.numbers else torch.uint8

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ def record(row: Row, device_name: str = "here", **changes: Any) -> dict[str, Any
     return {
         "command": "bench",
         "conditions": {"device_name": device_name},
-        "details": {"row": row.key},
+        "details": {"row": row.identity},
         **changes,
     }
 
@@ -35,6 +36,17 @@ def test_every_sweep_is_runnable_on_a_gpu(name: str) -> None:
         plan.check(row)
     for model, resolution in {(row.model, row.resolution) for row in rows}:
         example.of(presets.find(model).config, resolution)
+
+
+def test_a_network_of_ones_own_is_measured_again_once_its_file_is_edited(tmp_path: Path) -> None:
+    file = tmp_path / "my_model.py"
+    file.write_text("from torch.nn import Linear\n")
+    rows = [Row(f"{file}:Linear,in_features=4"), Row("dit-s2")]
+    records = [record(row) for row in rows]
+    assert sweeps.missing(rows, records, "here") == []
+    file.write_text("from torch.nn import Linear  # otherwise\n")
+    assert sweeps.missing(rows, records, "here") == rows[:1]
+    assert presets.file_of("dit-s2") is presets.file_of("torchvision.models:vgg11") is None
 
 
 def test_all_sweeps_are_listed_by_name() -> None:

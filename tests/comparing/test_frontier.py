@@ -13,6 +13,7 @@ import torch
 from dimbench.comparing import frontier
 from dimbench.comparing.drift import Drift
 from dimbench.report import tradeoffs
+from dimbench.sampling.drawing import Drawing
 from tests.console import dimbench, refused
 
 SMALL = ["dit-digits", "--steps", 4, "--num-images", 16, "--batch", 8]
@@ -55,6 +56,9 @@ def test_what_is_stored_is_not_drawn_again(tmp_path: Path, monkeypatch: pytest.M
     assert len(rows(*SMALL, "--with", "fora:every=3", "--out", file)) == 2
     assert len(drawn) == 4, "a new row has a plain run of its own to stand beside"
     assert len(file.read_text().splitlines()) == 3
+    monkeypatch.setattr(Drawing, "code", {"code": "edited"})
+    assert len(rows(*SMALL, "--with", "fora:every=2", "--out", file)) == 2
+    assert len(drawn) > 4, "a network whose file was edited is another one"
 
 
 def test_an_interrupted_round_is_drawn_anew_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
