@@ -13,8 +13,9 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from dimbench import methods, paths
+from dimbench import methods, paths, presets
 from dimbench.errors import UsageError
+from dimbench.files import digest
 from dimbench.progress import doing, stepping
 from dimbench.sampling import decoding
 from dimbench.sampling.request import Request
@@ -142,9 +143,12 @@ class Drawing:
 
     @property
     def code(self) -> dict[str, str]:
-        """The file of a network of the user's own: edited, it draws others by the same weights."""
-        sha256 = getattr(getattr(self.backbone, "maker", None), "sha256", None)
-        return {"code": sha256[:16]} if sha256 else {}
+        """The files of networks of the user's own, of a guide too: edited, they draw others by the same weights."""
+        own = getattr(getattr(self.backbone, "maker", None), "sha256", "")
+        models = [getattr(method, method.names_model) for method in self.settings.methods if method.names_model]
+        guides = [digest(file) for file in map(presets.file_of, models) if file]
+        code = " ".join(sha256[:16] for sha256 in (own, *guides) if sha256)
+        return {"code": code} if code else {}
 
     @property
     def _drawn_as_ours(self) -> bool:
