@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import dimbench as api
-from dimbench import backbone, methods, presets
+from dimbench import backbone, presets
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.foreign import quoted
 from dimbench.own import Own
-from dimbench.sampling.drawing import Drawing
 from tests.console import dimbench, refused
 
 CODE = """
