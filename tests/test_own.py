@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
 import dimbench as api
-from dimbench import backbone, presets
+from dimbench import backbone, methods, presets
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.foreign import quoted
 from dimbench.own import Own
+from dimbench.sampling.drawing import Drawing
 from tests.console import dimbench, refused
 
 CODE = """
@@ -230,6 +232,18 @@ def test_images_of_a_file_that_changed_are_not_taken_for_its_own(file: Path) -> 
     part = "\nimport functools\n\npart = functools.partial(MyNet, width=8)\n"
     file.write_text(file.read_text(encoding="utf-8") + part, encoding="utf-8")
     assert dimbench(words[0], "my_model.py:part", *words[2:-1], "of-part").code == 0
+
+
+def test_the_file_of_a_guide_decides_images_too(file: Path) -> None:
+    def code() -> dict[str, str]:
+        settings = SimpleNamespace(methods=methods.parse([f"autoguidance:guide={file}:MyNet,width=8"]))
+        seen = SimpleNamespace(backbone=backbone.find("dit-s2"), settings=settings)
+        return vars(Drawing)["code"].fget(seen)
+
+    before = code()
+    assert before == code() != {}
+    file.write_text(file.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    assert before != code()
 
 
 @pytest.mark.parametrize(
