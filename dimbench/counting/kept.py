@@ -32,7 +32,7 @@ SOURCES = (
     "names.py", "own.py", "preset_files.py", "presets.py",
     *(f"counting/{name}.py" for name in ("bill", "costs", "lines", "parameters", "products", "rules", "summed")),
     "diffusers_networks/*.py", "diffusion/convention.py", "diffusion/flow.py",
-    "layers/*.py", "models/__init__.py", "kernels/backends.py", "kernels/*/__init__.py",
+    "layers/*.py", "models/__init__.py", "kernels/backends.py", "kernels/onednn.py", "kernels/*/__init__.py",
 )  # fmt: skip
 OF_DIFFUSERS = ("presets/shared/autoencoders.toml",)
 # What decides besides what a run executes.
