@@ -98,7 +98,8 @@ def test_a_rank_that_hangs_is_named_and_what_is_drawn_is_kept(tmp_path: Path) ->
     assert "rank 1 on" in said
     assert "done nothing for 3" in said
     assert "DIMBENCH_PATIENCE" in said
-    assert len(list(tmp_path.glob("run/shards/*.npy"))) == 19, "all but what the one had in hand is drawn"
+    drawn = len(list(tmp_path.glob("run/shards/*.npy")))
+    assert drawn in (19, 20), "all but what the one had in hand, which is none between two batches, is drawn"
 
 
 @pytest.mark.slow
