@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import hashlib
 import importlib
 import importlib.util
-import inspect
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,7 +14,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from dimbench import hub, names
+from dimbench import hub, names, own_code
 from dimbench.arguments import typed
 from dimbench.errors import DimbenchError, UsageError, is_short_of_memory
 
@@ -39,14 +37,13 @@ class Source:
         module = _import_file(Path(place)) if place.endswith(".py") else _import_package(place)
         self.text = f"{Path(place).resolve()}:{name}" if place.endswith(".py") else text
         self.name = f"{Path(place).name if place.endswith('.py') else place}:{name}"
-        self.module, self.factory = module, _member(module, place, name)
+        self.place, self.factory = place, _member(module, place, name)
         self.inputs: Callable[..., Any] | None = getattr(module, "inputs", None) if place.endswith(".py") else None
 
     @property
-    def sha256(self) -> str:
-        """Of the file that holds it."""
-        plain = inspect.isclass(self.factory) or inspect.isfunction(self.factory)  # no partial, which knows no file
-        return hashlib.sha256(Path(inspect.getfile(self.factory if plain else self.module)).read_bytes()).hexdigest()
+    def code(self) -> str | None:
+        """What own_code.digest_of says of it."""
+        return own_code.digest_of(self.place)
 
     def settings(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """The factory's arguments, texts turned into what its signature asks for."""

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from dimbench import names
+from dimbench import names, own_code
 from dimbench.errors import UsageError
 
 NOT_STATED = "not stated"  # the decoder of a recipe that names none
@@ -254,12 +254,12 @@ def of(text: str) -> Preset | None:
     return None if is_foreign(text) else find(split(text)[0])
 
 
-def file_of(text: str) -> Path | None:
-    """The file that a network of the user's own stands in, FILE.py:NAME by itself or in its preset; None of others."""
+def code_of(text: str) -> str | None:
+    """SHA-256 of the code of a network of the user's own, by itself or in its preset; None of others."""
     preset = of(text)
     named = preset.backbone if preset else split(text)[0]
     place = named.rpartition(":")[0] or named
-    return Path(place) if place.endswith(".py") else None
+    return None if preset and preset.is_native else own_code.digest_of(place)
 
 
 def one(pattern: str) -> str:

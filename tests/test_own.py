@@ -229,6 +229,11 @@ def test_images_of_a_file_that_changed_are_not_taken_for_its_own(file: Path) -> 
     assert dimbench(*words).code == 0
     file.write_text(file.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
     assert "holds images of another run (code" in refused(1, *words)
+    (file.parent / "beside.py").write_text("x = 1\n", encoding="utf-8")
+    file.write_text(file.read_text(encoding="utf-8") + "\nimport beside\n", encoding="utf-8")
+    assert dimbench(*words[:-1], "with-beside").code == 0
+    (file.parent / "beside.py").write_text("x = 2\n", encoding="utf-8")
+    assert "holds images of another run (code" in refused(1, *words[:-1], "with-beside")
     part = "\nimport functools\n\npart = functools.partial(MyNet, width=8)\n"
     file.write_text(file.read_text(encoding="utf-8") + part, encoding="utf-8")
     assert dimbench(words[0], "my_model.py:part", *words[2:-1], "of-part").code == 0

@@ -11,7 +11,6 @@ from typing import Any
 from dimbench import presets
 from dimbench.bench import hardware
 from dimbench.errors import UsageError
-from dimbench.files import digest
 from dimbench.image_size import Resolution
 
 BEST = "best"
@@ -59,9 +58,9 @@ class Row:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """Its key and, of a network of the user's own, the file that it stands in: edited, it is another row."""
-        file = presets.file_of(self.model)
-        return {**self.key, "code": digest(file)[:16]} if file and file.is_file() else self.key
+        """Its key and, of a network of the user's own, the code that it consists of: edited, it is another row."""
+        code = presets.code_of(self.model)
+        return {**self.key, "code": code[:16]} if code else self.key
 
     @property
     def title(self) -> str:

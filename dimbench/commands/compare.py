@@ -81,7 +81,7 @@ def run(
         models = [presets.anywhere(name) for name in presets.chosen(names)]
         file = output_file(out)
         with outcome.sides(ref, new, a or "", b or "", bench) as measured:
-            kept = KeptRounds(measured, budget, seed)
+            kept = KeptRounds(measured, budget, seed, *map(presets.code_of, models))
             runner = partial(checkouts.bench, budget=budget)
             found = outcome.of_sides(measured, models, rules, rounds, runner, seed, kept)
     failed = failing(found.changes, gates, fail_on is FailOn.UNCLEAR)

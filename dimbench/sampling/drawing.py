@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import methods, paths, presets
 from dimbench.errors import UsageError
-from dimbench.files import digest
 from dimbench.progress import doing, stepping
 from dimbench.sampling import decoding
 from dimbench.sampling.request import Request
@@ -143,11 +142,10 @@ class Drawing:
 
     @property
     def code(self) -> dict[str, str]:
-        """The files of networks of the user's own, of a guide too: edited, they draw others by the same weights."""
-        own = getattr(getattr(self.backbone, "maker", None), "sha256", "")
+        """That of networks of the user's own, of a guide too: edited, it draws others by the same weights."""
+        own = getattr(getattr(self.backbone, "maker", None), "code", None)
         models = [getattr(method, method.names_model) for method in self.settings.methods if method.names_model]
-        guides = [digest(file) for file in map(presets.file_of, models) if file]
-        code = " ".join(sha256[:16] for sha256 in (own, *guides) if sha256)
+        code = " ".join(sha256[:16] for sha256 in (own, *map(presets.code_of, models)) if sha256)
         return {"code": code} if code else {}
 
     @property

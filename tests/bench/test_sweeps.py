@@ -46,7 +46,7 @@ def test_a_network_of_ones_own_is_measured_again_once_its_file_is_edited(tmp_pat
     assert sweeps.missing(rows, records, "here") == []
     file.write_text("from torch.nn import Linear  # otherwise\n")
     assert sweeps.missing(rows, records, "here") == rows[:1]
-    assert presets.file_of("dit-s2") is presets.file_of("torchvision.models:vgg11") is None
+    assert presets.code_of("dit-s2") is presets.code_of("torchvision.models:vgg11") is None
 
 
 def test_all_sweeps_are_listed_by_name() -> None:
