@@ -17,10 +17,19 @@ from torch import Tensor, nn
 from dimbench.diffusion.process import Process, mean_loss
 from dimbench.errors import DimbenchError, UsageError, plain, reason
 from dimbench.files import replacing
+from dimbench.kernels import backends
 from dimbench.weights.checkpoints import check_kinds, mismatches, shapes
 from dimbench.weights.unpickling import read_pickle
 
-_FIELDS: Mapping[str, type] = {"step": int, "recipe": dict, "model": Mapping, "ema": Mapping, "opt": Mapping}
+_FIELDS: Mapping[str, type] = {
+    "step": int,
+    "recipe": dict,
+    "kernels": dict,
+    "model": Mapping,
+    "ema": Mapping,
+    "opt": Mapping,
+}
+_GO_ON = "give the --kernel of those steps, or another --to to start over"
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")  # what AdamW keeps of each parameter
 
 OnStep = Callable[[int, float], None]
@@ -74,11 +83,14 @@ class Training:
         parameters = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
         self.step = 0
+        self.kernels: dict[str, str] = {}
+        """The backend of each operator in the steps done."""
 
     def advance(self, images: Tensor, labels: Tensor) -> float:
         """Take one step on a batch drawn from the data (N, C, h, w) with labels (N,); return its loss.
 
-        DivergedError, and nothing is changed, where that or a gradient is not finite.
+        DivergedError, and nothing is changed, where that or a gradient is not finite; UsageError where other kernels
+        would run than before, which round otherwise.
         """
         generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + self.step)
         torch.manual_seed(
@@ -88,9 +100,14 @@ class Training:
         y = labels[chosen]
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.lr_at(self.step)
-        loss = mean_loss(
-            self.process, self.model, lambda x, t, **form: self.model(x, t, y, **form), images[chosen], generator
-        )
+        with backends.watch() as kernels:
+            loss = mean_loss(
+                self.process, self.model, lambda x, t, **form: self.model(x, t, y, **form), images[chosen], generator
+            )
+        if self.kernels not in ({}, kernels):
+            before, now = (", ".join(f"{name}={used[name]}" for name in kernels) for used in (self.kernels, kernels))
+            raise UsageError(f"the steps done so far ran on {before}, the next would on {now}; {_GO_ON}")
+        self.kernels = kernels
         value = loss.item()
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
@@ -119,6 +136,7 @@ class Training:
         state = {
             "step": self.step,
             "recipe": asdict(self.recipe),
+            "kernels": self.kernels,
             "model": self.model.state_dict(),
             "ema": self.average,
             "opt": self.optimiser.state_dict(),
@@ -155,7 +173,7 @@ class Training:
                 "start over"
             )
         self.average = {name: state["ema"][name] for name in self.average}
-        self.step = state["step"]
+        self.step, self.kernels = state["step"], state["kernels"]
         return True
 
     def _check(self, state: Mapping[Any, Any]) -> list[str]:
@@ -163,6 +181,8 @@ class Training:
         for name, kind in _FIELDS.items():
             if not isinstance(state.get(name), kind) or isinstance(state[name], bool):
                 raise ValueError(f"its {name!r} is a {type(state.get(name)).__name__}, not a {kind.__name__}")
+        if not all(isinstance(text, str) for pair in state["kernels"].items() for text in pair):
+            raise ValueError("its kernels are no names")
         own = asdict(self.recipe)
         if changed := [name for name, value in own.items() if state["recipe"].get(name) != value]:
             return changed

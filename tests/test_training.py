@@ -12,6 +12,7 @@ from dimbench import presets
 from dimbench.data import digits
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
+from dimbench.kernels import backends
 from dimbench.training import DivergedError, Training, TrainingRecipe
 
 SMALL = {"hidden_size": 32, "depth": 1, "num_heads": 2}
@@ -44,6 +45,24 @@ def test_a_resumed_run_is_the_same_to_the_bit(name: str, tmp_path: Path) -> None
     for name_, tensor in whole.model.state_dict().items():
         assert torch.equal(tensor, second.model.state_dict()[name_]), name_
         assert torch.equal(whole.average[name_], second.average[name_]), name_
+
+
+def test_a_run_goes_on_with_the_kernels_it_began_with(tmp_path: Path) -> None:
+    first = start("dimsum-digits")
+    advance(first, 1)
+    first.save(tmp_path / "run.ckpt")
+    second = start("dimsum-digits")
+    second.resume(tmp_path / "run.ckpt")
+    before = {name: tensor.clone() for name, tensor in second.model.state_dict().items()}
+    with (
+        backends.use("reference"),
+        pytest.raises(
+            UsageError, match=r"done so far ran on .*selective_scan=cpu.* on .*=reference; give the --kernel"
+        ),
+    ):
+        advance(second, 1)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in second.model.state_dict().items())
+    advance(second, 1)
 
 
 def test_seeds_decide_the_run() -> None:
@@ -156,6 +175,7 @@ NAN = float("nan")
 DAMAGE: dict[str, Any] = {
     "step": [None, "2", 2.0, -1, 13, True, 10**30, torch.tensor(2), [2]],
     "recipe": [None, [], "x", {}, {"lr": "x"}, 3],
+    "kernels": [None, "cpu", {1: "cpu"}, {"selective_scan": 2}],
     "model": [None, [], {}, {"x": 1}, {"pos_embed": torch.ones(1)}, lambda m: {**m, "pos_embed": "x"}],
     "ema": [None, [], {}, lambda m: {**m, "pos_embed": m["pos_embed"] * NAN}, lambda m: {**m, "more": torch.ones(1)}],
     "opt": [
@@ -197,7 +217,7 @@ def test_damaged_checkpoints_are_refused_in_a_sentence(tmp_path: Path, field: st
     assert all(torch.equal(tensor, before[name]) for name, tensor in fresh.model.state_dict().items())
 
 
-@pytest.mark.parametrize("field", ["step", "recipe", "model", "ema", "opt"])
+@pytest.mark.parametrize("field", ["step", "recipe", "kernels", "model", "ema", "opt"])
 def test_checkpoints_without_a_field_are_refused(tmp_path: Path, field: str) -> None:
     start("dit-digits").save(tmp_path / "run.ckpt")
     state = torch.load(tmp_path / "run.ckpt")

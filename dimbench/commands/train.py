@@ -75,7 +75,6 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path,
     from dimbench import backbone
     from dimbench.data import digits
     from dimbench.diffusion.process import find_process
-    from dimbench.kernels import backends
     from dimbench.training import DivergedError, Training, TrainingRecipe
 
     settings = TrainingRecipe(**recipe)  # type: ignore[arg-type]
@@ -88,10 +87,7 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path,
         _begin(training, checkpoint)
         images, labels = digits.load("train")
         started, first, losses = perf_counter(), training.step, []
-        with (
-            stepping(f"training {preset.name}", settings.steps, training.step) as progress,
-            backends.watch() as kernels,
-        ):
+        with stepping(f"training {preset.name}", settings.steps, training.step) as progress:
             try:
                 while training.step < settings.steps:
                     losses.append(training.advance(images, labels))
@@ -117,7 +113,7 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path,
         "loss": sum(recent) / len(recent) if recent else None,
         "seconds_per_step": (perf_counter() - started) / taken if taken else None,
     }
-    return Record("train", preset.name, {**recipe, "kernels": kernels}, metrics, details={"file": str(out)})
+    return Record("train", preset.name, {**recipe, "kernels": training.kernels}, metrics, details={"file": str(out)})
 
 
 def _begin(training: Training, checkpoint: Path) -> None:
