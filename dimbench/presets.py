@@ -273,7 +273,7 @@ def one(pattern: str) -> str:
 def meant_for(what: Any, told: Any, among: Sequence[Any]) -> Any:
     """What of the inputs or process `told` is meant for `what`: nothing where it is one of ours, which knows its own,
     beside others that are not."""
-    return () if _is_ours(what) and not all(map(_is_ours, among)) else told
+    return type(told)() if _is_ours(what) and not all(map(_is_ours, among)) else told
 
 
 def _is_ours(what: Any) -> bool:

@@ -179,28 +179,30 @@ def bench(
     *,
     file: Path | None = None,
     resolution: Resolution | None = None,
+    process: str | None = None,
     **row: Any,
 ) -> Records:
     """Seconds of one call, of a training step or of a whole run, memory and rates, each row in a process of its own.
 
-    `row` holds fields of bench.rows.Row, such as batch, dtype, device, steps, budget. A module in hand is measured in
-    this process. Records are appended to `file` as they come. DimbenchError where a row fails, after the others.
+    `process` is as `sample` takes it; `row` holds fields of bench.rows.Row, such as batch, dtype, device, steps,
+    budget. A module in hand is measured in this process. Records are appended to `file` as they come. DimbenchError
+    where a row fails, after the others.
     """
     from dimbench.bench import running
     from dimbench.bench.rows import Row
 
     records, meant = Records(), _meant(what)
     for each in meant:
-        given = presets.meant_for(each, inputs, meant)
+        given, trained_on = (presets.meant_for(each, told, meant) for told in (inputs, process))
         if isinstance(each, str):
-            rows = [Row(each, resolution, inputs=tuple(given), **row)]
+            rows = [Row(each, resolution, inputs=tuple(given), process=trained_on, **row)]
             running.check(rows)
             ran = running.run(rows, file)
             ran.raise_failures()
             records += ran.records
         else:
-            found = _found(each, resolution, given)
-            records.append(running.here(Row(found.name, **row), found, file))
+            found = _found(each, resolution, given, trained_on)
+            records.append(running.here(Row(found.name, process=trained_on, **row), found, file))
     return records
 
 

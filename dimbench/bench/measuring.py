@@ -127,6 +127,7 @@ class Measuring:
             "guided": row.cfg,
             "decoded": row.decode,
             "weights": weights_of(row, self.subject) or "random",
+            **({"process": row.process} if row.process else {}),
             **methods.conditions(row.methods),
         }
 

@@ -18,10 +18,10 @@ BEST = "best"
 
 @dataclass(frozen=True)
 class Row:
-    """`model` is a text that backbone.find takes, with `inputs` as it takes them; `batch` a number of images or "best";
-    `mode` inference, train or, for whole sampling runs of `steps`, sample; `sampler` None is the model's own;
-    `decode`: as the autoencoder of its latents does, whose weights are of chance; `weights` None are those that the
-    model's name means, if any and not `random_weights`; `methods` texts that methods.parse takes; `budget` in
+    """`model` is a text that backbone.find takes, with `inputs` and `process` as it takes them; `batch` a number of
+    images or "best"; `mode` inference, train or, for whole sampling runs of `steps`, sample; `sampler` None is the
+    model's own; `decode`: as the autoencoder of its latents does, whose weights are of chance; `weights` None are those
+    that the model's name means, if any and not `random_weights`; `methods` texts that methods.parse takes; `budget` in
     seconds."""
 
     model: str
@@ -40,6 +40,7 @@ class Row:
     weights: str | None = None
     sampler: str | None = None
     inputs: tuple[str, ...] = ()
+    process: str | None = None
     methods: tuple[str, ...] = ()
     frames: int | None = None
     random_weights: bool = False
@@ -52,9 +53,9 @@ class Row:
     @property
     def key(self) -> dict[str, Any]:
         """What makes it the row it is; how long one looks does not."""
-        key = {name: value for name, value in asdict(self).items() if name not in ("budget", "methods")}
-        key["inputs"] = list(self.inputs)
-        return {**key, "methods": list(self.methods)} if self.methods else key
+        added = {"process": self.process, "methods": list(self.methods)}  # later than the first records
+        key = {name: value for name, value in asdict(self).items() if name != "budget" and name not in added}
+        return {**key, "inputs": list(self.inputs), **{name: value for name, value in added.items() if value}}
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -77,9 +78,11 @@ def rows(models: Sequence[str], axes: Mapping[str, Sequence[Any]], **fixed: Any)
     found = []
     for model in models:
         preset = presets.of(model)
-        inputs = presets.meant_for(model, fixed.get("inputs", ()), models)
+        told: dict[str, Any] = {
+            name: presets.meant_for(model, fixed[name], models) for name in ("inputs", "process") if name in fixed
+        }
         for values in product(*axes.values()):
-            settings = {**fixed, "inputs": inputs, **dict(zip(axes, values, strict=True))}
+            settings = {**fixed, **told, **dict(zip(axes, values, strict=True))}
             settings["resolution"] = settings.get("resolution") or (preset.resolution if preset else None)
             found.append(Row(model=model, **settings))
     return found

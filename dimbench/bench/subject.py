@@ -62,7 +62,7 @@ class Cost:
 
 def found(row: Row) -> Backbone:
     """The backbone of a row."""
-    return backbone.find(row.model, row.resolution, inputs=row.inputs, frames=row.frames)
+    return backbone.find(row.model, row.resolution, inputs=row.inputs, process=row.process, frames=row.frames)
 
 
 def weights_of(row: Row, subject: Backbone) -> str | None:

@@ -86,6 +86,12 @@ def _examine(claim: Claimed) -> Finding:
     return Finding(claim, *compare.counted(claim.figure, claim.quantity, claim.row))
 
 
+def printed_by(family: str) -> str:
+    """How the field writes the family that a paper is about."""
+    known = any(preset.family == family for preset in presets.all_presets().values())
+    return presets.family_label(family) if known else family
+
+
 def preset_file(family: str) -> str:
     """Where the claims of a family's own paper lie."""
     return f"presets/{family}.toml"
@@ -117,4 +123,4 @@ def _joined(first: Claimed, again: Claimed) -> Claimed:
 
 
 def _matches(claim: Claimed, patterns: Sequence[str]) -> bool:
-    return names.is_among(patterns, claim.row.model, claim.row.label, *claim.found_in)
+    return names.is_among(patterns, claim.row.model, claim.row.label, printed_by(claim.family), *claim.found_in)

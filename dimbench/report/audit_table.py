@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from dimbench import presets, units
-from dimbench.papers.claims import SURVEYS, Claimed, Finding
+from dimbench.papers.claims import SURVEYS, Claimed, Finding, printed_by
 from dimbench.papers.verdicts import VerdictKind
 from dimbench.report.tables import Table
 
@@ -43,7 +43,7 @@ def title(family: str) -> str:
     papers = {preset.family: preset.paper for preset in presets.all_presets().values()}
     if family == SURVEYS:
         return "Surveys: figures about other people's networks"
-    return f"{presets.family_label(family)}: {papers[family]}" if family in papers else family
+    return f"{printed_by(family)}: {papers[family]}" if family in papers else family
 
 
 def tables(findings: Sequence[Finding]) -> list[Table]:

@@ -94,7 +94,11 @@ def _varies(records: Sequence[Record], name: str) -> bool:
 
 
 def _condition(record: Record, name: str) -> str:
-    value = pixels(record.conditions) if name == "resolution" else record.conditions.get(name)
+    value, side = record.conditions.get(name), pixels(record.conditions)
+    if name == "resolution":
+        value = side or record.conditions.get("inputs")
+    elif name == "inputs" and side is None:
+        value = None  # said in its place
     if value is None:
         return ""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)

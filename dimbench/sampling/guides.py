@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dimbench import presets
 from dimbench.backbone import Backbone, created, find
 from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
@@ -22,10 +23,11 @@ TRAINED_ON = ("process", "path", "prediction")  # what decides how an output is 
 
 def opened(method: Autoguidance, guided: Backbone, network: nn.Module) -> tuple[Backbone, nn.Module]:
     """The guide with its weights, where and in what numbers `network` is; shapes alone where that is none but shapes.
-    A network of which nobody says how it was trained is read as the guided one. UsageError for one that draws other
-    samples or is told other classes, or that has no weights."""
+    A network of which nobody says how it was trained, or what it is called with, is read as the guided one. UsageError
+    for one that draws other samples or is told other classes, or that has no weights."""
+    inputs = guided.conditions.get("inputs", "").split() if presets.is_foreign(method.guide) else ()
     try:
-        found = find(method.guide, guided.conditions.get("resolution"))
+        found = find(method.guide, guided.conditions.get("resolution"), inputs=inputs)
     except UsageError as error:
         raise UsageError(f"--with {method} names no guide that is known: {error}") from None
     if (found.state, _classes(found)) != (guided.state, _classes(guided)):  # whatever no class is: it is not asked

@@ -167,7 +167,10 @@ def image_record(
     how = {"sampler": settings.sampler, "steps": settings.steps, "guided": settings.guided, "decoded": decoded}
     if settings.methods:
         how["methods"] = list(map(str, settings.methods))
-        plain = image_cost(backbone, replace(settings, methods=()), decoded, images, fill).macs(rule)
+        try:
+            plain = image_cost(backbone, replace(settings, methods=()), decoded, images, fill).macs(rule)
+        except UsageError:  # what a second network guides cannot always guide itself
+            plain = 0
         metrics["share_of_plain"] = macs / plain if plain else None
         metrics |= named(found.by_numbers)
     details = {**of_pass.details, "text_encoders": _texts(backbone)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from math import prod
 from typing import Any
 
@@ -160,7 +160,10 @@ class Run(nn.Module):
     def _halves(self, noise: SampleNoise) -> tuple[Any, Any, Any]:
         """A guided call in its parts, as methods.guiding.Guided has them."""
         given = cast(self.backbone.given(noise.rows, noise.device), self.dtype)
-        both = stacked(given, cast(self.backbone.given(noise.rows, noise.device, null=True), self.dtype))
+
+        @cache
+        def both() -> Given:  # a guide takes the place of the half that is told no class, which not all have
+            return stacked(given, cast(self.backbone.given(noise.rows, noise.device, null=True), self.dtype))
 
         def combine(
             x: Tensor,
@@ -174,7 +177,7 @@ class Run(nn.Module):
             return combined(told, untold, t, self._scale if scale is None else scale, count or x.shape[1])
 
         def halves(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            told, untold = self._called(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+            told, untold = self._called(torch.cat([x, x]), torch.cat([t, t]), both()).chunk(2)
             return told, untold
 
         return lambda x, t: self._called(x, t, given), halves, combine
@@ -188,7 +191,7 @@ class Run(nn.Module):
         """(x, t) -> output for what these rows are given, guided where the settings say so."""
         rows, device = noise.rows, noise.device
         given = cast(self.backbone.given(rows, device), self.dtype)
-        if not self.settings.guided:
+        if not self.settings.guided or self.guide is not None:
             return lambda x, t: self._called(x, t, given)
         both = stacked(given, cast(self.backbone.given(rows, device, null=True), self.dtype))
         scale = self._scale
@@ -233,7 +236,7 @@ def check(settings: Settings, process: Process, backbone: Backbone) -> None:
     process.check(settings.sampler, settings.steps)
     if settings.cfg < 1:
         raise UsageError(f"guidance {settings.cfg:g} is below 1; give 1 for none or more")
-    if settings.guided:
+    if settings.guided and not any(method.names_model for method in settings.methods):
         backbone.given([0], "meta", null=True)
     for method in settings.methods:
         if isinstance(method, Guiding) and not settings.guided:
