@@ -43,7 +43,7 @@ PROCESSES: dict[str, tuple[str, ...]] = {
     "mean-flow": (), "improved-mean-flow": (),
 }  # fmt: skip
 """What [diffusion] may name, with the settings that each cannot be without."""
-_SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float}
+_SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float, "with": list}
 _SAMPLED = ("sampler", "steps", "cfg")  # what whoever repeats a FID must know
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
 _ENTRY: dict[str, type] = {

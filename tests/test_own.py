@@ -247,7 +247,14 @@ def test_a_guide_stands_in_for_no_class_and_is_called_as_the_guided(file: Path) 
     guided = ("my_model.py:MyNet", *given, "--steps", 2, "--num-images", 1, "--weights", "8.pt")
     assert "is told 'no class'" in refused(2, "sample", *guided, "--cfg", 2)
     guide = "my_model.py:MyNet,width=4"
-    assert dimbench("sample", *guided, "--cfg", 2, "--guide", f"{guide}:4.pt", "--to", "drawn").code == 0
+    drawn = ("sample", *guided, "--cfg", 2, "--guide", f"{guide}:4.pt", "--to", "drawn")
+    assert dimbench(*drawn).code == 0
+    torch.save({name: 2 * tensor for name, tensor in torch.load("4.pt").items()}, "4.pt")
+    assert "holds images of another run (guide_weights" in refused(1, *drawn)
+    assert "no weights of" in refused(2, *drawn[:-3], guide, "--to", "of-none")
+    dry = [*drawn[:-3], guide, "--to", "dry"]
+    dry[dry.index("--weights") : dry.index("8.pt") + 1] = ["--random-weights"]
+    assert dimbench(*dry).code == 0
     words = ("--cfg", "--with", f"autoguidance:guide={guide},weights=4.pt", "--json")
     (record,) = json.loads(dimbench("flops", *guided[:7], *words).stdout)
     found = record["metrics"]

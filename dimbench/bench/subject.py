@@ -189,7 +189,8 @@ def _training(row: Row, subject: Backbone, model: nn.Module, batch: int) -> Subj
 def settings(row: Row, subject: Backbone) -> Settings:
     """How a row of sampling runs is sampled; the scale of guidance does not change the work."""
     assert row.steps is not None
-    return settings_of(subject, row.sampler, row.steps, 1.5 if row.cfg else 1.0, row.methods)
+    how = settings_of(subject, row.sampler, row.steps, 1.5 if row.cfg else 1.0, row.methods)
+    return replace(how, dry=weights_of(row, subject) is None)
 
 
 def check_run(row: Row, subject: Backbone) -> None:

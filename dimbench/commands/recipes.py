@@ -78,7 +78,7 @@ def _said(missing: list[str]) -> str:
 
 def _how(sampling: Any) -> str:
     decoder = sampling.get("autoencoder", f"decoder {NOT_STATED}").removeprefix("sd-vae-") or "pixels"
-    return f"{sampling['sampler']} {sampling['steps']}, {decoder}"
+    return ", ".join([f"{sampling['sampler']} {sampling['steps']}", decoder, *sampling.get("with", ())])
 
 
 def _plain(recipe: Recipe) -> dict[str, Any]:

@@ -31,7 +31,7 @@ from dimbench.quality.evaluating import ToDraw, uint8_rule
 from dimbench.quality.networks import DIGITS
 from dimbench.quality.protocol import protocol
 from dimbench.results import Record
-from dimbench.sampling import run
+from dimbench.sampling import guides, run
 from dimbench.sampling.drawing import Drawing
 from dimbench.sampling.image_cost import ImageCost, image_cost, named, traced
 from dimbench.sampling.request import DRY, refuse_if_missing
@@ -75,7 +75,7 @@ class Frontier:
         shared = {**machine, "uint8": uint8_rule(), **comparison.conditions}
         whole = self._asked(plain)
         mine = self._of_shard(plain, whole)
-        asked = {texts: {**plain.conditions, **methods.conditions(texts), **shared} for texts in mine}
+        asked = {texts: {**plain.conditions, **_methods(texts, plain), **shared} for texts in mine}
         self.shard.said_if_empty(whole, mine, file)
         note = self.shard.note(whole, mine)
         known = _known(plain, results.so_far(file))
@@ -190,6 +190,10 @@ def _round(lane: _Lane, turn: int, device: devices.Device) -> None:
     seconds = timing.one_call(lambda: drawn.append(_drawn(ready, rows)), device.clock)
     lane.times.write(turn, torch.tensor([[seconds, device.probe.peak()]], dtype=torch.float64))
     lane.store.write(turn, drawn[0])
+
+
+def _methods(texts: Texts, plain: Drawing) -> dict[str, Any]:
+    return {**methods.conditions(texts), **guides.fingerprints(methods.parse(texts), plain.backbone)}
 
 
 def _predicted(plain: Drawing, texts: Texts) -> float:

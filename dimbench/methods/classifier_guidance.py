@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ClassifierGuidance(Method):
     """Dhariwal & Nichol 2021: each step of a Gaussian process is moved along `scale` times the gradient of the
-    log-probability that a classifier of noised images gives the class. `weights` is the classifier's checkpoint, or
-    "random" for a run that is timed or dry."""
+    log-probability that a classifier of noised images gives the class. `weights` is the classifier's checkpoint;
+    left out, the published one if it was fetched, or "random" for a run that is timed or dry."""
 
     scale: float = 1.0
     weights: str = ""

@@ -105,4 +105,4 @@ def best_fid(model: str, benchmark: str | None = None) -> BestFid | None:
 
 def _drawn(how: Mapping[str, Any]) -> str:
     sampler = f"{how['sampler']} {how['steps']}, " if {"sampler", "steps"} <= how.keys() else ""
-    return f"{sampler}cfg {how['cfg']:g}"
+    return ", ".join([f"{sampler}cfg {how['cfg']:g}", *how.get("with", ())])

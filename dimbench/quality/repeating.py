@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from dimbench import presets
 from dimbench.presets import Recipe
 from dimbench.quality import networks
 from dimbench.sampling import decoding
@@ -30,6 +31,9 @@ def needs(
     name = (request and request.autoencoder) or _autoencoder(recipe)
     if name and (absent := decoding.missing(name)):
         missing["autoencoder"] = absent[0]
+    classifier = catalog.classifier_of(presets.find(recipe.model).family, recipe.resolution)
+    if any(text.startswith("classifier:") for text in _with(recipe)) and not catalog.shared(classifier):
+        missing["classifier"] = f"the classifier of noised images, by `dimbench weights fetch {classifier}`"
     if not (reference or catalog.shared(networks.statistics_name((recipe.resolution,) * 2, recipe.data))):
         missing["reference"] = networks.absent_reference((recipe.resolution,) * 2, recipe.data)
     if not (inception or catalog.shared("inception")):
@@ -49,6 +53,7 @@ def request(recipe: Recipe, given: Request) -> Request:
         steps=recipe.sampling["steps"],
         cfg=recipe.sampling["cfg"],
         sampler=recipe.sampling["sampler"],
+        methods=_with(recipe),
         labels="random",
         weights=given.weights or (None if given.random_weights else here or named),
         autoencoder=given.autoencoder or (None if given.random_weights else _autoencoder(recipe) or None),
@@ -63,6 +68,10 @@ def doubts(recipe: Recipe, drawn: Request) -> list[str]:
     if "autoencoder" in recipe.sampling and drawn.autoencoder not in (None, _autoencoder(recipe)):
         said.append(f"The claim is with the autoencoder {_autoencoder(recipe)}, this with {drawn.autoencoder}.")
     return said
+
+
+def _with(recipe: Recipe) -> tuple[str, ...]:
+    return tuple(recipe.sampling.get("with", ()))
 
 
 def _autoencoder(recipe: Recipe) -> str:

@@ -38,7 +38,8 @@ class Drawing:
         self.request = request
         self.batch = request.batch if request.extendable else min(request.batch, request.num_images)
         self.label_rule = request.label_rule
-        self.backbone, self.settings, self.process = settled(request)
+        self.backbone, settings, self.process = settled(request)
+        self.settings = replace(settings, dry=request.random_weights)
         with doing(f"building {self.backbone.name}"):
             self.model = backbone.created(self.backbone)
         self.weights_notes: list[str] = []
@@ -55,7 +56,8 @@ class Drawing:
         request = replace(self.request, methods=tuple(texts), latents=True)
         other = copy(self)
         other.request, other.autoencoder = request, None
-        other.settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg, request.methods)
+        settings = settings_of(self.backbone, request.sampler, request.steps, request.cfg, request.methods)
+        other.settings = replace(settings, dry=request.random_weights)
         run.check(other.settings, self.process, self.backbone)
         other.batches = other._batches()
         return other
@@ -138,7 +140,14 @@ class Drawing:
             **({"kernels": self.kernels} if self.kernels else {}),
             **({} if self._drawn_as_ours else {"process": dict(self.backbone.diffusion)}),
             **methods.conditions(self.request.methods),
+            **self.guide_weights,
         }
+
+    @cached_property
+    def guide_weights(self) -> dict[str, str]:
+        from dimbench.sampling import guides
+
+        return guides.fingerprints(self.settings.methods, self.backbone)
 
     @property
     def code(self) -> dict[str, str]:

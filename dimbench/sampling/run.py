@@ -35,7 +35,7 @@ ADAPTIVE = "dopri5"  # chooses its steps by what the network says
 class Settings:
     """What decides a sample besides the network: `guided_channels` 0 guides all channels, `cfg` 1 switches guidance
     off; `guided_interval` are the arguments of guidance.within, None where guidance acts at all times. `methods` are
-    applied in their order."""
+    applied in their order; in a `dry` run second networks whose weights are not here stay as they were made."""
 
     sampler: str
     steps: int
@@ -43,6 +43,7 @@ class Settings:
     guided_channels: int = 0
     guided_interval: Mapping[str, Any] | None = None
     methods: tuple[Method, ...] = ()
+    dry: bool = False
 
     @property
     def guided(self) -> bool:
@@ -78,9 +79,9 @@ class Run(nn.Module):
         self.toward: nn.Module | None = None
         for method in settings.methods:
             if isinstance(method, Autoguidance):
-                self.guided_by, self.guide = guides.opened(method, backbone, network)
+                self.guided_by, self.guide = guides.opened(method, backbone, network, settings.dry)
             if isinstance(method, ClassifierGuidance):
-                self.toward = guides.toward_class(method, backbone, network)
+                self.toward = guides.toward_class(method, backbone, network, settings.dry)
 
     def forward(self, noise: SampleNoise) -> Tensor:
         x = self.sample(noise)

@@ -86,6 +86,11 @@ def _hint(pattern: str) -> str:
     return names.meant(pattern, known, "see `dimbench weights list`")
 
 
+def classifier_of(family: str, side: int) -> str:
+    """What the classifier that guides a family's images is called as a shared purpose, whether there is one or not."""
+    return f"{family}-classifier-{side}"
+
+
 def shared(name: str) -> Path | None:
     """The one file of a shared purpose, or the folder of its files, where all are here; else None."""
     if name not in presets.shared_files():

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from dimbench import backbone, paths, presets, results, verbs
+from dimbench import backbone, methods, paths, presets, results, verbs
 from dimbench.files import digest
 from dimbench.names import folded
 from dimbench.quality import features, repeating
@@ -440,7 +440,8 @@ def test_a_recipe_can_be_followed(recipe: presets.Recipe) -> None:
 
     preset = presets.find(recipe.model)
     find_process(preset.diffusion).check(recipe.sampling["sampler"], recipe.sampling["steps"])
-    assert set(recipe.sampling) == {"sampler", "steps", "cfg", "autoencoder"}
+    assert set(recipe.sampling) - {"with"} == {"sampler", "steps", "cfg", "autoencoder"}
+    assert all(map(str, methods.parse(recipe.sampling.get("with", ()))))
     assert recipe.sampling["cfg"] >= 1
     assert all(math.isfinite(float(figure)) for figure in (recipe.fid, *recipe.also.values()))
     assert all(file in preset.checkpoints and file.resolution == recipe.resolution for file in recipe.files)

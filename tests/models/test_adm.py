@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from dimbench import backbone
+from dimbench import backbone, paths, presets
 from dimbench.backbone import Backbone
 from dimbench.counting.bill import trace
 from dimbench.counting.parameters import count
@@ -19,9 +20,14 @@ from dimbench.diffusion.process import find_process
 from dimbench.errors import UsageError
 from dimbench.meta import shapes_only
 from dimbench.models import adm
+from dimbench.presets import Published, Shared
+from dimbench.quality import repeating
+from dimbench.sampling import guides
 from dimbench.sampling.image_cost import image_cost, settings_of
+from dimbench.sampling.request import Request
 from dimbench.sampling.run import Run
 from dimbench.sampling.sample_noise import SampleNoise
+from dimbench.weights import catalog
 from tests import example
 from tests import golden_data as golden
 from tests.models import relatives
@@ -251,3 +257,27 @@ def test_a_classifier_that_is_not_there_is_refused(guided: Backbone) -> None:
     ):
         with pytest.raises(UsageError, match=said):
             image_cost(found, settings_of(found, None, 2, 1.0, ["classifier"]), decoded=False)
+
+
+def test_a_published_classifier_is_found_once_it_was_fetched(
+    guided: Backbone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = guides.classifier_of(guided)
+    assert name == "adm-classifier-8"
+    file = Published(file="8x8_classifier.pt", layout="state dict")
+    monkeypatch.setattr(presets, "shared_files", lambda: {name: Shared(name, "", (file,))})
+    monkeypatch.setattr(paths, "weights_folder", lambda: tmp_path)
+    judge = golden.fill(adm.classifier(guided.config))  # type: ignore[attr-defined]
+    torch.save(judge.state_dict(), tmp_path / file.file)
+    found = runs(guided, "classifier").toward
+    assert found is not None
+    assert all(torch.equal(a, b) for a, b in zip(found.classifier.parameters(), judge.parameters(), strict=True))
+
+
+def test_the_authors_figures_are_drawn_by_their_classifiers() -> None:
+    recipe = presets.find_recipe("adm-512-512-classifier-cfg1")
+    found = backbone.find("adm-512")
+    drawn = repeating.request(recipe, Request(backbone=found, num_images=1, steps=1))
+    assert drawn.methods == ("classifier:scale=4.0",)
+    assert "weights fetch adm-classifier-512" in repeating.needs(recipe)["classifier"]
+    assert [entry.owner for entry in catalog.match(["adm-classifier-512"])] == [guides.classifier_of(found)]
