@@ -138,7 +138,7 @@ def _row(record: Record) -> tuple[str, ...]:
         str(record.conditions["num_images"]),
         record.conditions["sampler"],
         str(record.conditions["steps"]),
-        "none" if calls is None else str(calls),
+        "none" if calls is None else f"{calls:g}",
         units.duration(record.metrics["seconds"] or 0),
         record.details["file"],
     )

@@ -28,13 +28,13 @@ def numbered(ready: Drawing, here: Ranks, store: Shards | None, common: bool) ->
     with following(ready, here, len(known), store if common else None) as on_batches:
         for index, images in drawn(ready, here, absent, store, on_batches):
             yield index, images[: _count(ready, index)]
-    _add_up(ready.drawn, here)
 
 
 def drawn(
     ready: Drawing, here: Ranks, absent: Sequence[int], store: Shards | None, on_batches: OnBatches
 ) -> Iterator[tuple[int, Tensor]]:
-    """Of the batches to draw those that fall to this rank, with their numbers; ends when all have drawn theirs."""
+    """Of the batches to draw those that fall to this rank, with their numbers; ends when all have drawn theirs, and
+    then `ready.drawn` is what all have."""
     taken: list[int] = []
 
     def turns() -> Iterator[int]:
@@ -46,6 +46,7 @@ def drawn(
         yield taken[place], images
     here.wait()
     on_batches(len(taken))
+    _add_up(ready.drawn, here)
 
 
 @contextmanager
@@ -81,6 +82,6 @@ def _kept(ready: Drawing, here: Ranks, store: Shards | None, common: bool) -> li
 def _add_up(own: Drawn, here: Ranks) -> None:
     """Make what this rank drew what all have drawn; the seconds are those of the slowest."""
     every = here.gathered(own)
-    own.network_calls = next((each.network_calls for each in every if each.network_calls is not None), None)
-    own.fresh, own.seconds = sum(each.fresh for each in every), max(each.seconds for each in every)
+    own.fresh, own.calls = sum(each.fresh for each in every), sum(each.calls for each in every)
+    own.seconds = max(each.seconds for each in every)
     own.decode_seconds = sum(each.decode_seconds for each in every)
