@@ -227,7 +227,7 @@ class ToDraw:
         plan = self._plan()
         planning.say_first(plan.known())
         comparison, ready = self.comparison(), drawing.Drawing(self.request)
-        ranks.here().check_same({**ready.conditions, **comparison.files})
+        ranks.here().check_same({**ready.conditions, **ready.code, **comparison.files})
         planning.say_first(self._how_long(plan, ready, comparison))
         if self.keep:
             planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))

@@ -73,7 +73,7 @@ def fill(folder: Path, request: Request, form: ImageFormat) -> Filled | None:
             raise DimbenchError(
                 f"what is written to {folder.absolute().parent} is not seen by all ranks; give a --to that all share"
             )
-        here.check_same(ready.conditions)
+        here.check_same({**ready.conditions, **ready.code})
         store = ready.store(folder)
         with store.claimed() if here.first else nullcontext():
             absent = here.agree(lambda: _absent(ready, store, form))
