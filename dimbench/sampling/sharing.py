@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from dimbench.sampling.drawing import Drawing
@@ -49,16 +49,9 @@ def drawn(
     _add_up(ready.drawn, here)
 
 
-@contextmanager
-def following(ready: Drawing, here: Ranks, first: int, store: Shards | None) -> Iterator[OnBatches]:
-    """The first rank's bar of images; each step that is told is a sign of life, too."""
-    with ready.following(first, store, here.world) if here.first else nullcontext(silent) as bar:
-
-        def on_batches(done: float) -> None:
-            here.beat()
-            bar(done)
-
-        yield on_batches
+def following(ready: Drawing, here: Ranks, first: int, store: Shards | None) -> AbstractContextManager[OnBatches]:
+    """The first rank's bar of images."""
+    return ready.following(first, store, here.world) if here.first else nullcontext(silent)
 
 
 def _count(ready: Drawing, index: int) -> int:

@@ -109,6 +109,13 @@ def test_a_rank_that_hangs_is_named_and_what_is_drawn_is_kept(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_who_draws_a_sheet_alone_shows_that_it_goes_on(tmp_path: Path) -> None:
+    words = ("sample", "dit-digits", "--steps", 50, "--num-images", 400, "--batch", 10, "--to", "sheet.png")
+    with tasks(tmp_path, words, words, DIMBENCH_PATIENCE="2") as both:
+        assert [code for code, *_ in ended(both)] == [0, 0]
+
+
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_others_in_time(tmp_path: Path) -> None:
     with tasks(tmp_path, LONG, LONG, DIMBENCH_PATIENCE="3") as (first, second):
         wait_for(lambda: len(list(tmp_path.glob("run/shards/*.npy"))) > 2, first)
