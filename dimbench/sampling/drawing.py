@@ -234,7 +234,7 @@ class Drawing:
             on_batches(len(absent))
 
     def draw(self, indices: Iterable[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
-        """The images of whole batches, kept in `store`; `drawn` follows. Each step is a sign of life for other ranks."""
+        """The images of whole batches, kept in `store`; `drawn` follows. Each step is a sign of life."""
 
         def on_step(done: float) -> None:
             ranks.here().beat()
