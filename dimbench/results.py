@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -29,6 +30,7 @@ _PARTS = {"command": str, "model": str, "conditions": dict, "metrics": dict, "en
 _OPTIONAL = {"samples": dict, "details": dict, "warnings": list}
 _MEASURED = "give a .jsonl file that a measuring command wrote"
 _BEYOND = 1e30  # no count, time, size or distance in SI units comes near
+_CODE = (".py", ".cpp", ".h", ".toml", ".tsv")  # how names of files end that decide what dimbench does
 _DEEPEST = 8  # levels of lists and objects in a part
 # How names begin of what there is no less of than none.
 _COUNTED = (
@@ -67,7 +69,8 @@ def _version(package: str) -> str | None:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout this code runs from, with + where it was changed; None outside a checkout."""
+    """The commit of the checkout this code runs from, where it was changed with + and what tells its `code` from that
+    of other changes; None outside a checkout."""
     root = Path(__file__).parent.parent
     if not (root / ".git").exists():
         return None
@@ -78,7 +81,24 @@ def _commit() -> str | None:
         return None
     head = next((line.split()[2][:12] for line in said if line.startswith("# branch.oid")), None)
     changed = not all(line.startswith("#") for line in said)
-    return head and head + "+" * changed
+    return head and head + (f"+{code()}" if changed else "")
+
+
+@cache
+def code() -> str:
+    """The first digits of the SHA-256 of all that is imported or read of dimbench, as it lies on disk."""
+    package = Path(__file__).parent
+    beside = [package.parent / name for name in ("kernels", "presets") if not (package / name).is_dir()]
+    files = {
+        path.relative_to(package if place == package else package.parent).as_posix(): path
+        for place in (package, *beside)
+        for path in place.rglob("*")
+        if path.suffix in _CODE
+    }
+    whole = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        whole.update(f"{name} {path.stat().st_size}\n".encode() + path.read_bytes())
+    return whole.hexdigest()[:8]
 
 
 @dataclass(frozen=True)

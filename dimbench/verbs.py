@@ -242,14 +242,16 @@ def sample_plan(
     form: str = "npz",
     resolution: Resolution | None = None,
     process: str | None = None,
+    planned_ranks: int | None = None,
     **request: Any,
 ) -> Iterator[str]:
-    """What `sample` with these arguments would need, part by part: first what is known before anything is loaded."""
+    """What `sample` with these arguments would need, by `planned_ranks` where others run, part by part: first what is
+    known before anything is loaded."""
     from dimbench.quality import plan
     from dimbench.sampling import folder
 
     place, asked = _to_draw(what, to, inputs, form, resolution, process, request)
-    return plan.of_sample(place, asked, folder.ImageFormat(form))
+    return plan.of_sample(place, asked, folder.ImageFormat(form), planned_ranks)
 
 
 def _to_draw(
@@ -333,9 +335,9 @@ def fid_task(
     if rebuilt_by and images:
         from dimbench.quality.rebuilding import Rebuilt
 
-        return Rebuilt(Path(images), rebuilt_by, reference, networks, device)
+        return Rebuilt(Path(images), rebuilt_by, reference, networks, device, planned_ranks)
     if what is None:
-        return OnDisk(Path(images) if images else None, reference, networks, device)
+        return OnDisk(Path(images) if images else None, reference, networks, device, planned_ranks)
     backbone = _found(what, resolution, inputs, process)
     settings = {"steps": 250, "batch": 125, **request}
     asked = Request(backbone=backbone, num_images=num_images or 0, device=device, **settings)

@@ -122,7 +122,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--images", type=int, default=2000)
-    parser.add_argument("--large", type=int, default=20_000)
+    parser.add_argument("--large", type=int, default=50_000)
     given = parser.parse_args()
     rounds = [
         (seconds_of(1, given.images), seconds_of(2, given.images), at_once(given.images)) for _ in range(given.rounds)

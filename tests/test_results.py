@@ -196,3 +196,22 @@ def test_units() -> None:
         "12.35 s", "37.01 ms", "98.77 µs", "15.00 ns",
     ]  # fmt: skip
     assert [units.change(ratio) for ratio in (1.1234, 0.9, 0.9999)] == ["+12.3 %", "-10.0 %", "+0.0 %"]
+
+
+def test_two_changes_of_one_commit_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "dimbench" / "results.py"
+    module.parent.mkdir()
+    module.write_text("a = 1\n")
+    git = ("git", "-c", "user.name=a", "-c", "user.email=a@b", "-C", str(tmp_path))
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "first"]):
+        subprocess.run([*git, *words], check=True)
+    monkeypatch.setattr(results, "__file__", str(module))
+    said = []
+    for text in ("a = 1\n", "a = 2\n", "a = 3\n", "a = 2\n"):
+        module.write_text(text)
+        results.code.cache_clear()
+        said.append(results._commit() or "")
+    results.code.cache_clear()
+    clean, second, third, again = said
+    assert clean == second.partition("+")[0] == third.partition("+")[0]
+    assert again == second != third

@@ -23,7 +23,7 @@ FIXED = ("steps", "cfg", "sampler", "labels", "resolution", "extractor", "with_"
 DRAWING = (
     "steps", "cfg", "sampler", "num_images", "labels", "seed", "repeats", "batch", "resolution", "dtype", "compile",
     "cuda_graph", "weights", "autoencoder", "stream", "random_weights", "kernel",
-    "with_", "guide", "for_ranks",
+    "with_", "guide",
 )  # fmt: skip
 
 
@@ -88,10 +88,7 @@ def run(
         bool, typer.Option("--stream", help="Keep no image on disk; an interrupted run then begins again.")
     ] = False,
     plan: options.Plan = False,
-    for_ranks: Annotated[
-        int | None,
-        typer.Option("--ranks", min=1, help="With --plan: of so many ranks.", show_default="those that run"),
-    ] = None,
+    for_ranks: options.ForRanks = None,
     shard: options.Shard = "1/1",
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
@@ -112,8 +109,7 @@ def run(
         raise UsageError(f"--lpips {lpips} is for what an autoencoder makes of --images; give both, or leave it out")
     if prompts and (not images or autoencoder):
         raise UsageError(f"--prompts {prompts} is for --images that were drawn from texts; give those, or leave it out")
-    if for_ranks and not plan:
-        raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")
+    options.check_ranks(for_ranks, plan)
     file = None if plan else output_file(out)
     followed = _followed(recipe, ctx) if recipe else []
     asked = (resolution, set_, inputs, process, frames, fetch, not random_weights)
@@ -167,5 +163,5 @@ def _given(ctx: typer.Context, names: Sequence[str]) -> str | None:
     for name in names:
         source = ctx.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
-            return name.strip("_").removeprefix("for_").replace("_", "-")
+            return name.strip("_").replace("_", "-")
     return None

@@ -207,6 +207,9 @@ Threads = Annotated[
     typer.Option(min=1, max=MOST_THREADS, help="Threads of the CPU.", show_default="torch's choice, all cores"),
 ]
 Plan = Annotated[bool, typer.Option("--plan", help="Only print what it would need: files, time, disk.")]
+ForRanks = Annotated[
+    int | None, typer.Option("--ranks", min=1, help="With --plan: of so many ranks.", show_default="those that run")
+]
 Shard = Annotated[
     str,
     typer.Option(
@@ -344,3 +347,9 @@ Vgg = Annotated[
         show_default="those fetched, beside Inception",
     ),
 ]
+
+
+def check_ranks(for_ranks: int | None, plan: bool) -> None:
+    """Raise UsageError where ranks are to be planned for and nothing is planned."""
+    if for_ranks and not plan:
+        raise UsageError(f"--ranks {for_ranks} is only planned for; give --plan, or start them with torchrun or srun")

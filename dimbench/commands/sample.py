@@ -57,6 +57,7 @@ def run(
     random_weights: options.RandomWeights = False,
     kernel: options.Kernel = None,
     plan: options.Plan = False,
+    for_ranks: options.ForRanks = None,
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
@@ -65,6 +66,7 @@ def run(
 
     Several GPUs or machines share the work: torchrun --nproc-per-node N -m dimbench sample NAME ... --device cuda.
     """
+    options.check_ranks(for_ranks, plan)
     file = None if plan else output_file(out)
     found = options.backbones(names, resolution, set_, inputs, process, frames, fetch, not random_weights)
     if weights and len(found) > 1:
@@ -93,7 +95,8 @@ def run(
         }
         if file is None:
             if ranks.here().first:
-                options.show_plan(backbone.name if len(found) > 1 else "", verbs.sample_plan(backbone, place, **asked))
+                whose = backbone.name if len(found) > 1 else ""
+                options.show_plan(whose, verbs.sample_plan(backbone, place, planned_ranks=for_ranks, **asked))
             continue
         record = verbs.sample(backbone, place, **asked)
         with ranks.here().once(f"record {len(records)}") as mine:
@@ -138,7 +141,7 @@ def _row(record: Record) -> tuple[str, ...]:
         str(record.conditions["num_images"]),
         record.conditions["sampler"],
         str(record.conditions["steps"]),
-        "none" if calls is None else str(calls),
+        "none" if calls is None else f"{calls:g}",
         units.duration(record.metrics["seconds"] or 0),
         record.details["file"],
     )

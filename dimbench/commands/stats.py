@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dimbench import units
+from dimbench import paths, units
 from dimbench.commands import options
 from dimbench.commands.emit import show_rows
 from dimbench.errors import UsageError
@@ -33,6 +33,7 @@ def run(
     inception: options.Inception = None,
     vgg: options.Vgg = None,
     plan: options.Plan = False,
+    for_ranks: options.ForRanks = None,
     form: options.Format = options.Form.RICH,
 ) -> None:
     """Make a reference of real images that `fid --reference` takes: statistics, features, and what made them."""
@@ -40,6 +41,7 @@ def run(
     from dimbench.quality.images import open_images
     from dimbench.quality.references import write_reference
 
+    options.check_ranks(for_ranks, plan)
     if to.suffix.lower() != ".npz":
         raise UsageError(f"--to {to} is not an npz; give a name that ends in .npz")
     found = open_images(images)
@@ -47,7 +49,8 @@ def run(
     here = ranks.here()
     if plan:
         if here.first:
-            options.show_plan("", planning.looking(found, networks.missing, batch, lambda: (networks.open(device), 0)))
+            opened = lambda: (networks.open(device), 0)  # noqa: E731
+            options.show_plan("", planning.looking(found, networks.missing, batch, opened, for_ranks))
         return
     requests.refuse_if_missing(f"a reference of {images}", networks.missing)
     if here.first:
@@ -55,7 +58,8 @@ def run(
     planning.say_first(planning.of_images(found))
     network = networks.open(here.device(device))
     here.check_same({"images": found.listing, "extractor_sha256": network.sha256[:16]})
-    planning.say_first(planning.of_looking(found, 0, network, batch))
+    common = here.all_see(paths.cache_folder())
+    planning.say_first(planning.of_looking(found, 0, network, batch, common=common))
     summary = comparing.summarised(found, network, features, batch, here)
     if not here.first:
         return

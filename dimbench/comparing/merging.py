@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dimbench import conditions, results
+from dimbench.bench import job_shards
+from dimbench.errors import DimbenchError, UsageError
 
 MADE_BY = ("dimbench", "commit", "torch")  # what must be alike in records that stand side by side
 
@@ -27,15 +29,30 @@ def merged(files: Sequence[Path]) -> Merged:
     """What the files hold together. DimbenchError for a file that holds no records."""
     found = Merged()
     for file in files:
-        found.records += results.read(file)
+        read = results.read(file)
+        if any("plan" in record.get("details", {}) and not _is_sound(record["details"]) for record in read):
+            raise DimbenchError(f"{file} says of a row what no shard is; run that shard again")
+        found.records += read
     found.faults = [*_doubled(found.records), *_of_other_versions(found.records)]
-    plans: dict[str, list[Read]] = defaultdict(list)
+    plans: dict[tuple[str, int], list[Read]] = defaultdict(list)
     for record in found.records:
-        if "plan" in record.get("details", {}):
-            plans[record["details"]["plan"]].append(record)
+        if "plan" in (details := record.get("details", {})):
+            plans[details["plan"], details["plan_rows"]].append(record)
     for records in plans.values():
         found.faults += _missing(records)
     return found
+
+
+def _is_sound(details: Read) -> bool:
+    """Whether they say of the shard what JobShard notes."""
+    rows = [details.get(name) for name in ("shard_rows", "plan_rows")]
+    if not isinstance(details["plan"], str) or not all(type(count) is int and count > 0 for count in rows):
+        return False
+    try:
+        job_shards.parse(str(details.get("shard")))
+    except UsageError:
+        return False
+    return True
 
 
 def _said(record: Read) -> str:
@@ -96,7 +113,17 @@ def _missing(records: Sequence[Read]) -> list[str]:
     ]
     if sum(planned.values()) < whole:
         count = int(parts.pop())
-        absent = [f"{part}/{count}" for part in range(1, count + 1) if f"{part}/{count}" not in planned]
+        every = range(1, count + 1)
+        absent = [part for part in every if f"{part}/{count}" not in planned] or every
         left = whole - sum(planned.values())
-        faults.append(f"of {whole} rows {left} are in no file; run --shard {' and --shard '.join(absent)}")
+        which = f"i/{count} for i in {_spans(absent)}" if len(absent) > 1 else f"{absent[0]}/{count}"
+        faults.append(f"of {whole} rows {left} are in no file; run --shard {which}")
     return faults
+
+
+def _spans(numbers: Sequence[int]) -> str:
+    """[2, 3, 4, 7] -> "2-4,7", as an array of jobs is written."""
+    ends = [k for k, number in enumerate(numbers) if number + 1 not in numbers[k + 1 : k + 2]]
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    spans = ((numbers[start], numbers[end]) for start, end in zip(starts, ends, strict=True))
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in spans)

@@ -61,7 +61,14 @@ class Evaluated:
 class OnDisk:
     """Images that are there already, in a folder or an npz; without a place, real training digits. They are opened."""
 
-    def __init__(self, place: Path | None, reference: Path | None, networks: Networks, device: str) -> None:
+    def __init__(
+        self,
+        place: Path | None,
+        reference: Path | None,
+        networks: Networks,
+        device: str,
+        planned_ranks: int | None = None,
+    ) -> None:
         from dimbench.quality.images import digit_images, open_images
         from dimbench.quality.provenance import claimed
 
@@ -70,6 +77,7 @@ class OnDisk:
         self.claim = claimed(place) if place else None
         height, width = self.images.size
         self.networks, self.device = networks.found((height, width)), device
+        self.planned_ranks, self.common = planned_ranks, True
         self.reference, self.missing = reference, self.networks.missing
         self.networks.check_prompts(self.images.count)
         if (height, width) != (comparing.SIDE_OF_DIGITS,) * 2:
@@ -90,11 +98,12 @@ class OnDisk:
         def opened() -> tuple[Extractor, int]:
             return self.comparison.extractor, self.comparison.reference.images_to_read
 
-        return planning.looking(self.images, self.missing, comparing.AT_ONCE, opened)
+        return planning.looking(self.images, self.missing, comparing.AT_ONCE, opened, self.planned_ranks, self.common)
 
     def run(self) -> Evaluated:
         """The record of the images, in each rank."""
         comparison = self.comparison  # what does not fit is said alone
+        self.common = ranks.here().all_see(paths.cache_folder())
         for part in self.plan():
             planning.say_first(part)
         ranks.here().check_same({"images": self.images.listing, **comparison.files})
@@ -205,6 +214,7 @@ class ToDraw:
             comparison.widths if comparison else comparing.WIDTHS.get(self.networks.extractor or "", {}),
             paths.cache_folder(),
             self.common,
+            self.repeats,
         )
 
     def comparison(self) -> Against:
@@ -227,7 +237,7 @@ class ToDraw:
         plan = self._plan()
         planning.say_first(plan.known())
         comparison, ready = self.comparison(), drawing.Drawing(self.request)
-        ranks.here().check_same({**ready.conditions, **comparison.files})
+        ranks.here().check_same({**ready.conditions, **ready.code, **comparison.files})
         planning.say_first(self._how_long(plan, ready, comparison))
         if self.keep:
             planning.check_disk(self.repeats * planning.bytes_on_disk(self.request))

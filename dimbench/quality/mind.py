@@ -11,7 +11,8 @@ from dimbench.quality.feature_rows import AT_ONCE, Table
 from dimbench.sampling.ranks import ALONE, Ranks
 
 DIRECTIONS, SEED = 1000, 2020  # as torch-fidelity has them
-TOGETHER = 250  # directions at once
+TOGETHER = 250  # directions at once, of many features fewer
+PROJECTIONS = 2_500_000  # of features on directions, held at once
 
 
 def monge_distance(generated: Table, reference: Table, here: Ranks = ALONE) -> float:
@@ -27,8 +28,9 @@ def monge_distance(generated: Table, reference: Table, here: Ranks = ALONE) -> f
     )
     directions = normalize(torch.randn(DIRECTIONS, x.shape[1], generator=generator), dim=1)
     apart = torch.zeros(DIRECTIONS, dtype=torch.float64)
-    for start in here.share(range(0, DIRECTIONS, TOGETHER)):
-        some = slice(start, start + TOGETHER)
+    together = max(1, min(TOGETHER, PROJECTIONS // n))
+    for start in here.share(range(0, DIRECTIONS, together)):
+        some = slice(start, start + together)
         apart[some] = (_along(directions[some], x) - _along(directions[some], y)).square().mean(dim=0)
     here.total(apart)
     return 3 * x.shape[1] * apart.mean().item()

@@ -13,7 +13,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING
 
 from dimbench import hub, paths, units
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.progress import doing, say
 from dimbench.quality.networks import SIDE_OF_DIGITS
 from dimbench.quality.spread import Spread
@@ -23,6 +23,8 @@ from dimbench.sampling.request import Request
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dimbench.quality.features import Extractor
     from dimbench.quality.images import Images
 
@@ -86,10 +88,15 @@ def features_seconds(
     extractor: Extractor, size: tuple[int, int], batch: int, clock: Clock = perf_counter
 ) -> tuple[float, int]:
     """Seconds for the features of a batch of images of `size`, and how many images were tried."""
+    return _seconds(lambda n: extractor.features(_blank(n, extractor, size)), batch, clock)
+
+
+def _blank(n: int, extractor: Extractor, size: tuple[int, int]) -> Tensor:
+    """As many images of `size`, or as the extractor takes them."""
     import torch
 
     seen = size if extractor.resize != "none" else (SIDE_OF_DIGITS, SIDE_OF_DIGITS)
-    return _seconds(lambda n: extractor.features(torch.zeros(n, 3, *seen, dtype=torch.uint8)), batch, clock)
+    return torch.zeros(n, 3, *seen, dtype=torch.uint8)
 
 
 def of_images(images: Images, missing: Sequence[str] = ()) -> str:
@@ -99,28 +106,46 @@ def of_images(images: Images, missing: Sequence[str] = ()) -> str:
 
 
 def looking(
-    images: Images, missing: Sequence[str], batch: int, opened: Callable[[], tuple[Extractor, int]]
+    images: Images,
+    missing: Sequence[str],
+    batch: int,
+    opened: Callable[[], tuple[Extractor, int]],
+    planned_ranks: int | None = None,
+    common: bool = True,
 ) -> Iterator[str]:
-    """The whole plan of that; `opened` gives the extractor, and how many real images it looks at besides."""
+    """The whole plan of that; `opened` gives the extractor, and how many real images it looks at besides. The rest as
+    of_looking."""
     yield of_images(images, missing)
     if not missing:
         extractor, to_read = opened()
-        yield of_looking(images, to_read, extractor, batch)
+        yield of_looking(images, to_read, extractor, batch, planned_ranks, common)
 
 
 @doing("measuring a step")
-def of_looking(images: Images, to_read: int, extractor: Extractor, batch: int, clock: Clock = perf_counter) -> str:
-    """How long it takes by this extractor, which is tried."""
+def of_looking(
+    images: Images,
+    to_read: int,
+    extractor: Extractor,
+    batch: int,
+    planned_ranks: int | None = None,
+    common: bool = True,
+    clock: Clock = perf_counter,
+) -> str:
+    """How long it takes by this extractor, which is tried, by `planned_ranks` where others run; `common` says whether
+    they share the cache."""
     seconds, tried = features_seconds(extractor, images.size, batch, clock)
-    whole = (images.count + to_read) / batch * seconds
+    widths = {kind: found.shape[1] for kind, found in extractor.features(_blank(1, extractor, images.size)).items()}
+    count = planned_ranks or ranks.here().world
+    spread = Spread(count, images.count, batch, 0, widths, paths.cache_folder(), common)
+    batches = spread.most if count > 1 else images.count / batch
+    whole = (batches + to_read / batch / count) * seconds
     rows: list[tuple[str, str]] = []
     if to_read:
         rows.append(("real images", f"{to_read:,} to look at"))
     rows.append(("features", f"{extractor.name}"))
-    rows.append(
-        ("time", f"about {units.duration(whole)}: {units.duration(seconds)} per batch of {batch} ({_tried(tried)})")
-    )
-    return _lines(rows)
+    each = f"{units.duration(seconds)} per batch of {batch} ({_tried(tried)})"
+    rows.append(("time", f"about {units.duration(whole)}{_by(count)}: {each}"))
+    return _lines([*rows, *(spread.rows() if count > 1 else ())])
 
 
 def _seconds(work: Callable[[int], object], batch: int, clock: Clock, least: int = 1) -> tuple[float, int]:
@@ -220,12 +245,18 @@ class Plan:
         if calls is None:
             return f"not known before: {step.says}"
         to_read = images_to_read / self.request.batch / spread.ranks
-        by = f" by {spread.ranks} ranks as fast as this machine" if spread.ranks > 1 else ""
-        return f"about {units.duration(step.seconds(self.repeats * spread.most, to_read, calls))}{by}: {step.says}"
+        took = units.duration(step.seconds(self.repeats * spread.most, to_read, calls))
+        return f"about {took}{_by(spread.ranks)}: {step.says}"
 
 
-def of_sample(to: Path, request: Request, form: folder.ImageFormat) -> Iterator[str]:
-    """What drawing into `to` takes: first what is known before anything is loaded."""
+def of_sample(to: Path, request: Request, form: folder.ImageFormat, planned_ranks: int | None = None) -> Iterator[str]:
+    """What drawing into `to` takes, by `planned_ranks` where others run: first what is known before anything is
+    loaded."""
+    sheet = folder.is_sheet(to)
+    if sheet and planned_ranks:
+        raise UsageError(
+            f"--ranks {planned_ranks} is for a folder, and one process draws the sheet {to}; give --to FOLDER"
+        )
     settled(request)
     weights = None if request.random_weights else request.checkpoint
     plan = Plan(request, [("weights", weights)] if weights else [], request.missing())
@@ -235,7 +266,6 @@ def of_sample(to: Path, request: Request, form: folder.ImageFormat) -> Iterator[
     if not plan.missing:
         store.check()
     step = measured_step(ready, None, alone=bool(plan.missing))
-    sheet = folder.is_sheet(to)
     takes = units.size(folder.needed(ready, store, again=not sheet))
     disk = f"{takes} in {place}" + (" while it runs" if sheet else f", once as shards and once as {form}")
     there = min(ready.shards, store.done())
@@ -243,7 +273,10 @@ def of_sample(to: Path, request: Request, form: folder.ImageFormat) -> Iterator[
         yield _lines([("there", f"{there:,} of {ready.shards:,} batches, which are not drawn again")])
     left = (ready.shards - there) * ready.batch
     yield plan.measured(
-        step, 0, Spread(1 if sheet else ranks.here().world, left, ready.batch, 0, None, place, True), disk
+        step,
+        0,
+        Spread(1 if sheet else planned_ranks or ranks.here().world, left, ready.batch, 0, None, place, True),
+        disk,
     )
 
 
@@ -303,3 +336,7 @@ def _lines(rows: Sequence[tuple[str, str]]) -> str:
 
 def _tried(images: int) -> str:
     return f"measured on {images} image{'s' * (images > 1)}"
+
+
+def _by(ranks: int) -> str:
+    return f" by {ranks} ranks as fast as this machine" if ranks > 1 else ""

@@ -69,7 +69,10 @@ class Cloud:
     def squared_distances(self, which: slice | Tensor, others: Cloud) -> Tensor:
         """(n, M) in float64."""
         a = self.rows(which)
-        products = torch.cat([a @ others.rows(part).T for part in others.slices(TILE)], dim=1)
+        # Filled, not joined: parts between the rows that come and go would cut the heap to pieces that fit no more.
+        products = torch.empty(len(a), len(others.squares), dtype=torch.float64)
+        for part in others.slices(TILE):
+            products[:, part] = a @ others.rows(part).T
         return products.mul_(-2).add_(self.squares[which, None]).add_(others.squares)
 
     def radii(self, k: int, here: Ranks) -> Tensor:

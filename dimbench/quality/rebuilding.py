@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dimbench import paths
 from dimbench.data.pixels import UINT8_RULE, to_uint8
 from dimbench.errors import UsageError
 from dimbench.quality import networks as comparing
@@ -38,8 +39,15 @@ class Rebuilt:
     another `reference`. The ranks share out the work."""
 
     def __init__(
-        self, place: Path, autoencoder: str, reference: Path | None, networks: Networks, device: str = "cpu"
+        self,
+        place: Path,
+        autoencoder: str,
+        reference: Path | None,
+        networks: Networks,
+        device: str = "cpu",
+        planned_ranks: int | None = None,
     ) -> None:
+        self.planned_ranks, self.common = planned_ranks, True
         self.name, self.images, self.device = autoencoder, open_images(place), device
         self.reference, self.networks = reference, networks.found(self.images.size)
         missing = [*decoding.missing(autoencoder), *self.networks.missing]
@@ -78,11 +86,13 @@ class Rebuilt:
         stride = self.autoencoder.stride
         yield f"{'autoencoder':<15}{self.name}, of stride {stride}, whose time comes on top"
         to_read = self.comparison.reference.images_to_read
-        yield planning.of_looking(self.images, to_read, self.comparison.extractor, comparing.AT_ONCE)
+        extractor = self.comparison.extractor
+        yield planning.of_looking(self.images, to_read, extractor, comparing.AT_ONCE, self.planned_ranks, self.common)
 
     def run(self) -> Evaluated:
         """The record of the rebuilt images, in each rank."""
         own = self.comparison.extractor.distance  # what does not fit is said alone
+        self.common = ranks.here().all_see(paths.cache_folder())
         for part in self.plan():
             planning.say_first(part)
         files = {"autoencoder": self.autoencoder.fingerprint, **self.comparison.files}

@@ -26,14 +26,21 @@ OnBatches = Callable[[float], None]
 
 @dataclass
 class Drawn:
-    """What was drawn so far: network calls per image, None where no image had to be drawn; images and seconds of this
-    run alone, those of decoding apart; all images, where they were gathered."""
+    """What was drawn so far: images of this run alone, `calls` of the network for each of them, added up, and seconds,
+    those of decoding apart; all images, where they were gathered."""
 
-    network_calls: int | None = None
     fresh: int = 0
+    calls: int = 0
     seconds: float = 0.0
     decode_seconds: float = 0.0
     images: Any = None
+
+    @property
+    def network_calls(self) -> float | None:
+        """Per image, the mean where the sampler chooses for each batch; None where no image had to be drawn."""
+        if not self.fresh:
+            return None
+        return self.calls / self.fresh if self.calls % self.fresh else self.calls // self.fresh
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class Batches:
 
             with torch.inference_mode(), onednn.linear_layers():
                 x = self.run.sample(noise, on_step)
-            self.drawn.network_calls = self.run.calls
+            self.drawn.calls += self.run.calls * self.size
             yield index, x.cpu()
 
     def _decoded(self, x: Tensor) -> Tensor:

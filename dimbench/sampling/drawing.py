@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from dimbench import methods, paths, presets
 from dimbench.errors import UsageError
 from dimbench.progress import doing, stepping
-from dimbench.sampling import decoding
+from dimbench.sampling import decoding, ranks
 from dimbench.sampling.request import Request
 
 if TYPE_CHECKING:
@@ -241,8 +241,13 @@ class Drawing:
             on_batches(len(absent))
 
     def draw(self, indices: Iterable[int], store: Shards | None, on_batches: OnBatches) -> Generator[Tensor]:
-        """The images of whole batches, kept in `store`; `drawn` follows."""
-        yield from self.batches.draw(indices, store, on_batches)
+        """The images of whole batches, kept in `store`; `drawn` follows. Each step is a sign of life."""
+
+        def on_step(done: float) -> None:
+            ranks.here().beat()
+            on_batches(done)
+
+        yield from self.batches.draw(indices, store, on_step)
 
     @contextmanager
     def following(self, first: int, store: Shards | None, processes: int = 1) -> Iterator[OnBatches]:

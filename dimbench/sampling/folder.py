@@ -73,7 +73,7 @@ def fill(folder: Path, request: Request, form: ImageFormat) -> Filled | None:
             raise DimbenchError(
                 f"what is written to {folder.absolute().parent} is not seen by all ranks; give a --to that all share"
             )
-        here.check_same(ready.conditions)
+        here.check_same({**ready.conditions, **ready.code})
         store = ready.store(folder)
         with store.claimed() if here.first else nullcontext():
             absent = here.agree(lambda: _absent(ready, store, form))
@@ -156,9 +156,12 @@ def waiting(to: Path) -> Path:
 
 
 def needed(ready: drawing.Drawing, store: Shards, again: bool) -> int:
-    """Bytes of the shards that are not there and, where they are written `again` as other files, of all."""
+    """Bytes of the shards that are not there and, where they are written `again` as other files, of all, pictures in
+    three colours."""
     absent = max(0, ready.shards - store.done())
-    return (absent + ready.shards * again) * ready.batch * prod(store.shape) * store.dtype.itemsize
+    colours = 1 if ready.request.numbers else 3 // store.shape[0]
+    images = absent * ready.batch + ready.request.num_images * colours * again
+    return images * prod(store.shape) * store.dtype.itemsize
 
 
 def _check_room(ready: drawing.Drawing, store: Shards, written: str = "") -> None:

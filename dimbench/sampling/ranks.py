@@ -379,6 +379,7 @@ def _check_alike(ranks: Ranks) -> None:
     versions = {"dimbench": __version__, "torch": torch.__version__, "Python": platform.python_version()}
     if commit := results.describe_machine()["commit"]:
         versions["commit"] = commit
+    versions["code"] = results.code()
     own = sys.argv[1:]
     every = ranks.gathered((own, versions, _gpu(ranks, own)))
     words, first_versions, _ = every[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
 from dimbench.sampling.drawing import Drawing
@@ -28,13 +28,13 @@ def numbered(ready: Drawing, here: Ranks, store: Shards | None, common: bool) ->
     with following(ready, here, len(known), store if common else None) as on_batches:
         for index, images in drawn(ready, here, absent, store, on_batches):
             yield index, images[: _count(ready, index)]
-    _add_up(ready.drawn, here)
 
 
 def drawn(
     ready: Drawing, here: Ranks, absent: Sequence[int], store: Shards | None, on_batches: OnBatches
 ) -> Iterator[tuple[int, Tensor]]:
-    """Of the batches to draw those that fall to this rank, with their numbers; ends when all have drawn theirs."""
+    """Of the batches to draw those that fall to this rank, with their numbers; ends when all have drawn theirs, and
+    then `ready.drawn` is what all have."""
     taken: list[int] = []
 
     def turns() -> Iterator[int]:
@@ -46,18 +46,12 @@ def drawn(
         yield taken[place], images
     here.wait()
     on_batches(len(taken))
+    _add_up(ready.drawn, here)
 
 
-@contextmanager
-def following(ready: Drawing, here: Ranks, first: int, store: Shards | None) -> Iterator[OnBatches]:
-    """The first rank's bar of images; each step that is told is a sign of life, too."""
-    with ready.following(first, store, here.world) if here.first else nullcontext(silent) as bar:
-
-        def on_batches(done: float) -> None:
-            here.beat()
-            bar(done)
-
-        yield on_batches
+def following(ready: Drawing, here: Ranks, first: int, store: Shards | None) -> AbstractContextManager[OnBatches]:
+    """The first rank's bar of images."""
+    return ready.following(first, store, here.world) if here.first else nullcontext(silent)
 
 
 def _count(ready: Drawing, index: int) -> int:
@@ -81,6 +75,6 @@ def _kept(ready: Drawing, here: Ranks, store: Shards | None, common: bool) -> li
 def _add_up(own: Drawn, here: Ranks) -> None:
     """Make what this rank drew what all have drawn; the seconds are those of the slowest."""
     every = here.gathered(own)
-    own.network_calls = next((each.network_calls for each in every if each.network_calls is not None), None)
-    own.fresh, own.seconds = sum(each.fresh for each in every), max(each.seconds for each in every)
+    own.fresh, own.calls = sum(each.fresh for each in every), sum(each.calls for each in every)
+    own.seconds = max(each.seconds for each in every)
     own.decode_seconds = sum(each.decode_seconds for each in every)

@@ -339,6 +339,16 @@ def test_an_adaptive_sampler_chooses_its_calls() -> None:
     assert planning.calls_per_image(request("sit-digits", "dopri5", 10)) is None
 
 
+def test_calls_that_differ_from_batch_to_batch_are_told_as_their_mean() -> None:
+    asked = replace(request("sit-digits", "dopri5", 10), batch=2, random_weights=False)
+    drawings = [Drawing(asked) for _ in range(3)]
+    for drawing, batches in zip(drawings, ([0, 1], [0], [1]), strict=True):
+        list(drawing.draw(batches, None, lambda done: None))
+    both, first, second = (drawing.drawn.network_calls or 0 for drawing in drawings)
+    assert first != second
+    assert both == (first + second) / 2
+
+
 def test_a_batch_is_measured_warm_and_whole() -> None:
     """As on a GPU: a call takes as long for one image as for many, and the first of each number much longer."""
     now, seen = 0.0, set()

@@ -84,7 +84,7 @@ def test_the_plan_says_what_a_longer_run_draws_and_writes_nothing(ten: Path) -> 
     for words in ("dit-digits.safetensors, 4.25 MB", "14 of 8 x 8 pixels", "16 in all, of 4 images each"):
         assert words in ran.stdout
     assert "there          3 of 4 batches, which are not drawn again" in ran.stdout
-    assert f"disk           1.28 kB in {ten}, once as shards and once as npz" in ran.stdout
+    assert f"disk           2.94 kB in {ten}, once as shards and once as npz" in ran.stdout
     assert sorted(ten.rglob("*")) == before
     other = dimbench(*DIGITS, "--num-images", 14, "--seed", 9, "--to", ten, "--plan")
     assert "seed 0 there, 9 here" in other.stderr
@@ -147,8 +147,8 @@ def test_too_little_room_is_known_before_the_work(tmp_path: Path, monkeypatch: p
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(1500))
     said = refused(1, *DIGITS, "--num-images", 10, "--out", tmp_path / "run")
-    assert "has 1.50 kB free and the images take 1.54 kB" in said  # twice 3 batches of 4 images of 64 bytes
-    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(1536))
+    assert "has 1.50 kB free and the images take 2.69 kB" in said  # 3 batches of 4 images of 64 bytes, 10 of 192
+    monkeypatch.setattr(shutil, "disk_usage", lambda place: usage(2688))
     sample(tmp_path / "run", 10)
 
 

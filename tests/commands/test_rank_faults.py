@@ -18,6 +18,12 @@ from dimbench.sampling.export import write_pngs
 from tests.commands.processes import ROOT, start, wait_for
 
 DRAWN = ("fid", "dit-digits", "--steps", 2, "--num-images", 40, "--batch", 10, "--json")
+OWN = ("--input", "x=1x8x8", "--process", "flow", "--random-weights")
+NETWORK = """from torch import nn
+class Net(nn.Conv2d):
+    def __init__(self): super().__init__(1, 1, 3, padding=1)
+    def forward(self, x, t): return {} * super().forward(x)
+"""
 LONG = ("sample", "dit-digits", "--steps", 10, "--num-images", 400, "--batch", 20, "--out", "run")
 
 
@@ -103,6 +109,13 @@ def test_a_rank_that_hangs_is_named_and_what_is_drawn_is_kept(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_who_draws_a_sheet_alone_shows_that_it_goes_on(tmp_path: Path) -> None:
+    words = ("sample", "dit-digits", "--steps", 50, "--num-images", 400, "--batch", 10, "--to", "sheet.png")
+    with tasks(tmp_path, words, words, DIMBENCH_PATIENCE="2") as both:
+        assert [code for code, *_ in ended(both)] == [0, 0]
+
+
+@pytest.mark.slow
 def test_a_rank_that_is_killed_ends_the_others_in_time(tmp_path: Path) -> None:
     with tasks(tmp_path, LONG, LONG, DIMBENCH_PATIENCE="3") as (first, second):
         wait_for(lambda: len(list(tmp_path.glob("run/shards/*.npy"))) > 2, first)
@@ -164,6 +177,8 @@ def test_a_rank_without_a_device_is_named(visible: str, tmp_path: Path) -> None:
         (("stats", "seen", "--to", "PLACE/real.npz"), "images"),
         (("fid", "--images", "seen"), "images"),
         (("fid", "--images", "same", "--reference", "seen"), "reference_sha256"),
+        ((*DRAWN[:1], "own.py:Net", *DRAWN[2:], *OWN), "code"),
+        (("sample", "own.py:Net", "--num-images", 4, "--to", "PLACE/run", *OWN), "code"),
     ],
 )
 def test_files_of_one_name_that_differ_from_machine_to_machine_are_found_before_drawing(
@@ -177,6 +192,7 @@ def test_files_of_one_name_that_differ_from_machine_to_machine_are_found_before_
             folder.mkdir(parents=True)
         weights = load_file(ROOT / "dimbench/data/weights/dit-digits.safetensors")
         save_file({name: value * (1 + rank) for name, value in weights.items()}, place / "w.safetensors")
+        (place / "own.py").write_text(NETWORK.format(1 + rank))
         for folder, side in (("seen", 4 + rank), ("same", 4)):
             write_pngs(place / folder, torch.full((side, 3, 8, 8), 99, dtype=torch.uint8), range(side))
         given = [str(word).replace("PLACE", str(tmp_path)) for word in words]

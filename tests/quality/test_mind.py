@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from dimbench.quality import mind
 from dimbench.quality.mind import monge_distance
 from tests.quality.sets import normal
 
@@ -35,3 +36,18 @@ def test_it_is_what_each_direction_gives() -> None:
     directions = torch.nn.functional.normalize(torch.randn(1000, 3, generator=generator), dim=1)
     each = [((x.float() @ u).sort().values - (y.float() @ u).sort().values).square().mean() for u in directions]
     assert monge_distance(x.float(), y.float()) == pytest.approx(9 * torch.stack(each).mean().item(), rel=1e-4)
+
+
+def test_of_many_features_fewer_directions_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    x, y = normal(50, 3), 2 * normal(50, 3, seed=1)
+    whole, held, along = monge_distance(x, y), list[int](), mind._along
+
+    def watched(directions: torch.Tensor, features: torch.Tensor) -> torch.Tensor:
+        found = along(directions, features)
+        held.append(found.numel())
+        return found
+
+    monkeypatch.setattr(mind, "PROJECTIONS", 350)
+    monkeypatch.setattr(mind, "_along", watched)
+    assert monge_distance(x, y) == pytest.approx(whole)
+    assert max(held) <= 350

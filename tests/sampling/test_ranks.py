@@ -103,6 +103,7 @@ class Told(Ranks):
     [
         ({}, ("GPU-a", "GPU-a"), "rank 1 has no GPU of its own but the one of rank 0, GPU-a; start fewer processes"),
         ({"commit": "0" * 12}, ("GPU-a", "GPU-b"), "rank 0 runs commit ffffffffffff and rank 1 000000000000; install"),
+        ({"code": "0" * 8}, ("GPU-a", "GPU-b"), "rank 0 runs code abcdef01 and rank 1 00000000; install the same"),
         ({"dimbench": "0.0.9"}, ("GPU-a", "GPU-b"), f"rank 0 runs dimbench {__version__} and rank 1 0.0.9; install"),
         ({"torch": "1.0"}, ("GPU-a", "GPU-b"), "and rank 1 1.0; install the same"),
     ],
@@ -113,6 +114,7 @@ def test_ranks_that_do_not_fit_together_are_named(
     monkeypatch.setattr("sys.argv", ["dimbench", "fid", "dit-digits", "--device", "cuda"])
     monkeypatch.setattr(ranks, "_gpu", lambda *_: gpus[0])
     monkeypatch.setattr(ranks.results, "describe_machine", lambda: {"commit": "f" * 12})
+    monkeypatch.setattr(ranks.results, "code", lambda: "abcdef01")
     ranks._check_alike(Told({}, ("GPU-a", "GPU-b")))
     with pytest.raises(UsageError, match=re.escape(said)):
         ranks._check_alike(Told(other, gpus))
