@@ -23,6 +23,7 @@ class Tome(Method):
 
     name: ClassVar[str] = "tome"
     changes: ClassVar[str] = "the tokens of the branches"
+    place: ClassVar[int] = 1
     says: ClassVar[str] = "the `ratio` of most similar tokens merged before attention and feed-forward, unmerged after"
     wraps: ClassVar[str] = "blocks whose parts are told tokens alone, in a square of even side"
     source: ClassVar[str] = "Token Merging for Stable Diffusion, arXiv 2303.17604"
@@ -39,10 +40,11 @@ class Tome(Method):
         merged = 0
 
         def around(forward: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-            def call(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            def call(*args: Any, **kwargs: Any) -> Tensor:
                 nonlocal merged
-                if args or kwargs or x.ndim != 3:
+                if len(args) != 1 or kwargs or args[0].ndim != 3:
                     raise refuse(self, network, "its branches are told more of each token than its features")
+                (x,) = args
                 count = int(self.ratio * x.shape[1])
                 if not count:
                     return forward(x)

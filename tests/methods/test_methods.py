@@ -23,6 +23,7 @@ from dimbench.from_diffusers import FromDiffusers
 from dimbench.layers import adaln
 from dimbench.methods import reuse
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
+from dimbench.methods.fast_attention import windowed
 from dimbench.methods.guiding import Guided
 from dimbench.methods.pace import Pace
 from dimbench.methods.quantisation import Int8
@@ -136,7 +137,7 @@ def test_fora_computes_the_branches_once_in_every_steps(method: str, steps: int,
     assert found.name == "dit-s2"
 
 
-@pytest.mark.parametrize(("methods_", "of_one"), [(["fora"], 24), (["fora", "tome"], 0)])
+@pytest.mark.parametrize(("methods_", "of_one"), [(["fora"], 24), (["fora", "tome"], 24)])
 def test_norms_of_branches_that_are_reused_see_one_token(
     methods_: list[str], of_one: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -419,11 +420,118 @@ def test_attention_in_a_window_costs_its_neighbours() -> None:
 
 def test_a_window_as_wide_as_the_image_changes_nothing_but_roundings() -> None:
     found, network = network_for("fora")
-    assert torch.allclose(
-        drawn(found, network, "fast-attn:plan=fw,window=16"), drawn(found, network), atol=1e-2, rtol=1e-2
-    )
+    wide, plain = torch.randn(1, 1, 16, 8), nn.functional.scaled_dot_product_attention
+    assert torch.allclose(windowed(plain, 8)(wide, wide, wide), plain(wide, wide, wide), atol=1e-5)
+    with pytest.raises(DimbenchError, match="every attention was whole"):
+        drawn(found, network, "fast-attn:plan=fw,window=8")  # each of two stretches sees the other
     narrow = drawn(found, network, "fast-attn:plan=fw,window=4")
     assert not torch.allclose(narrow, drawn(found, network), atol=1e-2, rtol=1e-2)
+
+
+def test_the_guided_half_is_that_of_guided_calls_alone() -> None:
+    """Where the interval leaves guidance out, the halves of a call are of two images."""
+    found, network = network_for("fora")
+    texts = ["fast-attn:plan=fc", "interval:low=300,high=700"]
+    both = drawn(found, network, *texts)
+    run = Run(found, network, find_process(found.diffusion), settings_of(found, None, 7, 1.5, texts))
+    with torch.inference_mode():
+        assert torch.allclose(both, torch.cat([run(SampleNoise(3, [row])) for row in range(2)]), atol=1e-3, rtol=1e-3)
+    with pytest.raises(UsageError, match="is of guidance, and the run is unguided"):
+        count("dit-digits", 4, "fast-attn:plan=fc", cfg=1.0)
+
+
+def test_a_window_holds_the_networks_own_attention_alone() -> None:
+    found, network = nowhere_zero(backbone.find("dim-digits"))
+    with pytest.raises(UsageError, match=r"fast-attn cannot wrap DiM: .* calls no scaled_dot_product_attention"):
+        drawn(found, network, "fast-attn:plan=fw,window=4")
+
+
+class Branch(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        return nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])[:, 0]
+
+
+class Block(nn.Module):
+    """In place, or told by name, or not, as `how` says."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.attn, self.mlp = how, Branch(), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.attn(x)
+        y = y.add_(x) if self.how == "output in place" else x + y
+        if self.how == "twice":
+            y = y + self.attn(y)
+        z = self.mlp(input=y)
+        return x.add_(z) if self.how == "input in place" else y + z
+
+
+class Chain(nn.Module):
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.blocks = how, nn.ModuleList(Block(how) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + 1
+        for place, block in enumerate(reversed(self.blocks) if self.how == "backwards" else self.blocks):
+            x = torch.cat([x, x], dim=1) if self.how == "more tokens" and place == 1 else x
+            x = block(x=x) if self.how == "by name" else block(x)
+        return x[:, :4]
+
+
+def called(network: nn.Module, text: str) -> list[Tensor]:
+    """What it makes of one input in three steps."""
+    x, (method,) = torch.randn(2, 4, 8), methods.parse([text])
+    with torch.inference_mode(), method.applied(network) as step:
+        return [(step(k), network(x))[1] for k in range(3)]  # type: ignore[func-returns-value]
+
+
+PLACED = "changes in place"
+
+
+@pytest.mark.parametrize(
+    ("how", "text", "words"),
+    [
+        ("output in place", "fora:every=2", PLACED),
+        ("output in place", "fast-attn:plan=fs", PLACED),
+        ("input in place", "first-block", PLACED),
+        ("input in place", "teacache", PLACED),
+        ("twice", "fora:every=2", "one of its parts several times"),
+        ("twice", "fast-attn:plan=fs", "one of its parts several times"),
+        ("by name", "first-block", "told their tokens by name"),
+        ("by name", "teacache", "told their tokens by name"),
+        ("backwards", "first-block", "one after the other"),
+        ("backwards", "teacache", "one after the other"),
+        ("more tokens", "first-block", "as many tokens"),
+        ("more tokens", "teacache", "as many tokens"),
+        ("plain", "tome", "told more of each token"),
+    ],
+)
+def test_networks_that_would_be_reused_wrongly_are_refused(how: str, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        called(Chain(how), text)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [("fora:every=2", "tome:ratio=0.25"), ("fast-attn:plan=fs", "tome"), ("fora:every=2", "fake-w4a8")],
+)
+def test_what_is_reused_is_what_the_other_method_made(outer: str, inner: str) -> None:
+    """Tokens are merged anew in each step: what stands between them would come back at the places of others."""
+    assert methods.parse([outer, inner]) == methods.parse([inner, outer])
+    assert [method.place for method in methods.parse([outer, inner])][-1] == 2
+    with pytest.raises(UsageError, match="within a window and exclude each other"):
+        methods.parse(["fast-attn:plan=fw", "tome"])
+
+
+def test_a_layer_that_is_told_its_input_by_name_is_rounded() -> None:
+    assert called(Chain("plain"), "fake-w4a8")[0].isfinite().all()
 
 
 def test_a_greedy_plan_takes_what_was_near_enough() -> None:
