@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 GREEDY = "greedy"
+SEVERAL = "its attention gives more than one tensor"
 # The cheapest first, as the calibration tries them.
 SAVINGS = {"s": "the last step's output again", "c": "the guided half's output for both", "w": "a window and what the "
            "window left out when attention was last whole"}  # fmt: skip
@@ -183,6 +184,8 @@ class _Part:
         if self.method.looks_inside and now.shape not in self.beyond:
             why = "its attention calls no scaled_dot_product_attention, which a window could hold"
             raise refuse(self.method, self.network, why)
+        if tries and not hasattr(output, "is_meta"):
+            raise refuse(self.method, self.network, SEVERAL)
         if tries and now.shape in self.last:
             self._note(now.shape, "s", self.last[now.shape], output)
             if now.guided:
@@ -213,9 +216,8 @@ class _Part:
 
     def _near(self, attend: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
         """Within the window. UsageError for attention with a mask, which is of all tokens."""
-        if any(given is not None and given is not False for given in (*args[3:4], *args[5:6])) or any(
-            kwargs.get(name) not in (None, False) for name in ("attn_mask", "is_causal")
-        ):
+        masks = (*args[3:4], *args[5:6], kwargs.get("attn_mask"), kwargs.get("is_causal"))
+        if any(mask is not None and mask is not False for mask in masks):
             raise refuse(self.method, self.network, "its attention has a mask, which does not fit a window")
         return windowed(attend, self.method.window)(*args, **kwargs)
 
@@ -228,8 +230,8 @@ class _Part:
             raise refuse(self.method, self.network, why)
         x, *others = args
         output = self.forward(x[: len(x) // 2], *others, **kwargs)
-        if not isinstance(output, type(x)):
-            raise refuse(self.method, self.network, "its attention gives more than one tensor")
+        if not hasattr(output, "is_meta"):
+            raise refuse(self.method, self.network, SEVERAL)
         return output.repeat(2, *[1] * (output.ndim - 1))
 
 

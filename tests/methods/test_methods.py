@@ -485,6 +485,11 @@ class Chain(nn.Module):
         return x[:, :4]
 
 
+def test_attention_of_two_streams_has_no_letter_of_its_own() -> None:
+    with pytest.raises(UsageError, match="gives more than one tensor"):
+        drawn(*network_for("diffusers-pab"), "fast-attn:plan=greedy,window=4")
+
+
 def called(network: nn.Module, text: str) -> list[Tensor]:
     """What it makes of one input in three steps."""
     x, (method,) = torch.randn(2, 4, 8), methods.parse([text])
