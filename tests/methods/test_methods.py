@@ -17,7 +17,8 @@ from dimbench import backbone, methods
 from dimbench.backbone import Backbone
 from dimbench.commands import options
 from dimbench.counting.bill import _Ledger
-from dimbench.diffusion.process import find_process
+from dimbench.diffusion.flow import Flow
+from dimbench.diffusion.process import USUAL, find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
 from dimbench.layers import adaln
@@ -578,8 +579,19 @@ def test_noise_levels_of_processes() -> None:
     assert sigma(diffusion, 0) == pytest.approx(0.01, rel=1e-3)
     flow = find_process(backbone.find("sit-digits").diffusion)
     assert sigma(flow, 0.75) == pytest.approx(1 / 3)
-    with pytest.raises(UsageError, match="not known here"):
-        sigma(find_process(backbone.find("dim-digits").diffusion), 0.5)
+    names = {"stable-diffusion": 1000, "variance-preserving": 999, "rectified-flow": 1, "mean-flow": 1}
+    first = {name: sigma(find_process({"process": name, **USUAL.get(name, {})}), most) for name, most in names.items()}
+    assert first["stable-diffusion"] == pytest.approx(14.61, rel=1e-3)  # as its pipelines begin
+    assert first["variance-preserving"] == pytest.approx(152.2, rel=1e-3)  # sqrt(exp(10.05) - 1)
+    assert first["rectified-flow"] == first["mean-flow"] == math.inf
+    assert sigma(Flow(time_scale=1000, noise_scale=2), 750) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", ["dim-digits", "jit-digits", "mmdit-digits"])
+def test_guidance_by_noise_levels_is_for_every_process(name: str) -> None:
+    found = backbone.find(name)
+    cost = image_cost(found, settings_of(found, None, 8, 1.5, ["guidance:low=0.5,high=3"]), decoded=False)
+    assert cost.calls < cost.passes < 2 * cost.calls
 
 
 def test_guidance_between_two_noise_levels_is_that_between_their_times() -> None:
