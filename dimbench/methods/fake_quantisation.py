@@ -122,7 +122,8 @@ def _noting(linear: nn.Linear, largest: list[Tensor]) -> Callable[[Tensor], Tens
     forward = linear.forward
 
     def call(input: Tensor) -> Tensor:
-        largest.append(input.detach().abs().flatten(0, -2).amax(dim=0).float())
+        if input.numel():  # a router may have chosen no token
+            largest.append(input.detach().abs().flatten(0, -2).amax(dim=0).float())
         return forward(input)
 
     return call

@@ -228,8 +228,12 @@ class _Part:
         if not args:
             why = "its attention is told its tokens by name; have it give them first, unnamed"
             raise refuse(self.method, self.network, why)
-        x, *others = args
-        output = self.forward(x[: len(x) // 2], *others, **kwargs)
+        x, half = args[0], len(args[0]) // 2
+
+        def of_half(given: Any) -> Any:
+            return given[:half] if getattr(given, "shape", ())[:1] == x.shape[:1] and given.ndim == x.ndim else given
+
+        output = self.forward(*map(of_half, args), **{name: of_half(value) for name, value in kwargs.items()})
         if not hasattr(output, "is_meta"):
             raise refuse(self.method, self.network, SEVERAL)
         return output.repeat(2, *[1] * (output.ndim - 1))

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dimbench.methods.method import Method, OnStep, refuse, replaced
-from dimbench.methods.pace import Pace
+from dimbench.methods.pace import Pace, first_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,10 +35,22 @@ def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module])
 
 def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
     """The self-attentions of the network's blocks. UsageError where there are none by that name."""
-    found = [part for block in _blocks(network) for name, part in block.named_children() if _SELF.fullmatch(name)]
+    found = [
+        part
+        for block in _blocks(network)
+        for name, part in block.named_children()
+        if _SELF.fullmatch(name) and not scans(part)
+    ]
     if not found:
         raise refuse(method, network, "none of its blocks has a self-attention as a part")
     return found
+
+
+def scans(part: nn.Module) -> bool:
+    """Whether it mixes tokens along an order of them."""
+    from dimbench.layers.mamba import Mixer
+
+    return any(isinstance(module, Mixer) for module in part.modules())
 
 
 def linears(method: Method, network: nn.Module) -> list[nn.Linear]:
@@ -92,13 +104,14 @@ def _mark(x: Tensor) -> Tensor:
 class Reused:
     """`forward`, called where `pace` computes, and in between predicted from the differences up to `order` of what it
     gave: sum over i of D^i (m / every)^i / i!, m steps after the last kept call. UsageError where the network calls it
-    twice in a call of its own, or changes in place what it gave."""
+    twice in a call of its own, with as many tokens as it chooses, or changes in place what it gave."""
 
     def __init__(self, forward: Callable[..., Tensor], pace: Pace, order: int = 0) -> None:
         self.forward, self.pace, self.order = forward, pace, order
         self.known: dict[tuple[int, ...], list[Tensor]] = {}
         self._call = 0
         self._first = Untouched()
+        self._rows: dict[tuple[int, ...], int] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         pace = self.pace
@@ -107,6 +120,9 @@ class Reused:
         self._call = pace.calls
         if not self._first.still():
             raise pace.refuse(CHANGED)
+        rows = len(first_of(args, kwargs))
+        if rows != self._rows.setdefault(pace.shape, rows):
+            raise pace.refuse("it gives one of its parts other tokens from step to step")
         if not pace.computed:
             return self._predicted(self.known[pace.shape])
         output = self.forward(*args, **kwargs)

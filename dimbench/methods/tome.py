@@ -7,7 +7,7 @@ from math import isqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced
-from dimbench.methods.reuse import branches
+from dimbench.methods.reuse import branches, scans
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -54,8 +54,11 @@ class Tome(Method):
 
             return call
 
+        parts = branches(self, network)
+        if any(map(scans, parts)):
+            raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
         with ExitStack() as stack:
-            for part in branches(self, network):
+            for part in parts:
                 stack.enter_context(replaced(part, around(part.forward)))
             yield lambda k: None
         if self.ratio and not merged:

@@ -8,6 +8,7 @@ import math
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -339,7 +340,7 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("udit-digits", "first-block", "no chain"),
         ("dimsum-digits", "first-block", "more than tokens"),
         ("dimsum-digits", "teacache", "more than tokens"),
-        ("dimsum-digits", "tome", "more of each token"),
+        ("dimsum-digits", "tome", "scan the tokens in an order"),
         ("mmdit-d12", "fora", "none of its blocks"),
         ("dit-digits", "state", "no encoder whose state"),
     ],
@@ -442,9 +443,37 @@ def test_the_guided_half_is_that_of_guided_calls_alone() -> None:
 
 
 def test_a_window_holds_the_networks_own_attention_alone() -> None:
-    found, network = nowhere_zero(backbone.find("dim-digits"))
-    with pytest.raises(UsageError, match=r"fast-attn cannot wrap DiM: .* calls no scaled_dot_product_attention"):
-        drawn(found, network, "fast-attn:plan=fw,window=4")
+    with pytest.raises(UsageError, match=r"fast-attn cannot wrap SanaTransformer2DModel: .* calls no scaled_dot"):
+        drawn(*nowhere_zero(of_diffusers("SanaTransformer2DModel")), "fast-attn:plan=fw,window=4")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "text", "words"),
+    [
+        ("dim-digits", {}, "fast-attn:plan=fs", "none of its blocks has a self-attention"),
+        ("dim-digits", {}, "tome", "scan the tokens in an order"),
+        ("zigma-s2", {"embed_dim": 32, "depth": 2}, "tome", "scan the tokens in an order"),
+        ("dydit-s2", {"hidden_size": 64, "depth": 2, "num_heads": 4}, "fora", "other tokens from step to step"),
+    ],
+)
+def test_what_is_no_attention_of_all_tokens_is_refused(name: str, settings: Any, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        drawn(*nowhere_zero(backbone.find(name, None if "digits" in name else 32, settings)), text)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "text"),
+    [
+        ("ditmoe-s2-8e2a", {"hidden_size": 48, "depth": 2, "num_heads": 2}, "fake-w4a8:calibrate=1"),
+        ("ldm-4", {"model_channels": 32, "channel_mult": [1, 2], "num_res_blocks": 1, "attention_resolutions": [2],
+                   "context_dim": 16}, "fast-attn:plan=fc"),
+    ],
+)  # fmt: skip
+def test_experts_without_tokens_and_attention_that_is_told_more_are_wrapped(
+    name: str, settings: Any, text: str
+) -> None:
+    found, network = nowhere_zero(backbone.find(name, 32, settings))
+    assert drawn(found, network, text, steps=4).isfinite().all()
 
 
 class Branch(nn.Module):
