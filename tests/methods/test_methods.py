@@ -639,10 +639,14 @@ def test_guidance_settings_take_the_place_of_the_runs_own() -> None:
         expected = Run(found, network, process, how)(noise)
     assert torch.equal(drawn(found, network, "guidance:scale=3"), expected)
     assert share("dit-digits", 7, "guidance:scale=1") == 0.5
+    with pytest.raises(UsageError, match="channels=9 are more than the 4 of its samples"):
+        count("dit-s2", 7, "guidance:channels=9")
     assert not torch.equal(drawn(found, network, "guidance:power=2"), drawn(found, network))
 
 
-@pytest.mark.parametrize("text", ["guidance:scale=0.5", "guidance:low=3,high=2", "fast-attn:plan=swf", "attention=foo"])
+@pytest.mark.parametrize(
+    "text", ["guidance:scale=0.5", "guidance:low=3,high=2", "guidance:power=inf", "fast-attn:plan=swf", "attention=foo"]
+)
 def test_settings_of_guidance_and_attention_are_checked(text: str) -> None:
     with pytest.raises(UsageError, match=r"give|known are"):
         methods.parse([text])
