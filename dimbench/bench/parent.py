@@ -13,6 +13,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from time import monotonic, sleep
 from typing import IO, Any
@@ -52,22 +53,24 @@ _UNMEASURED = ("seconds", "images_per_second", "calls_per_second", "macs_per_sec
 def measure(row: Row, on_progress: OnProgress, command: Command = CHILD) -> Record:
     """The record of a row; one that the memory or the time did not suffice for has None in its metrics and says so in a
     warning. Raises DimbenchError where the child fails for another reason."""
+    run = partial(_run, command=command, title=row.title)
     if row.batch != BEST:
-        return _run(row, on_progress, command)
+        return run(row, on_progress)
 
     def attempt(batch: int) -> best_batch.Trial:
         one = replace(row, batch=batch, budget=min(TRIAL_BUDGET, row.budget))
-        record = _run(one, lambda _, seconds, median: on_progress(f"trying batch {batch}", seconds, median), command)
+        record = run(one, lambda _, seconds, median: on_progress(f"trying batch {batch}", seconds, median))
         memory = record.details.get("memory_share") or 0.0
         return best_batch.Trial(batch, record.metrics["images_per_second"], memory)
 
     chosen, trials = best_batch.search(attempt)
-    record = _run(replace(row, batch=chosen or 1), on_progress, command)
+    record = run(replace(row, batch=chosen or 1), on_progress)
     details = {**record.details, "row": row.identity, "trials": [asdict(trial) for trial in trials]}
     return replace(record, details=details)
 
 
-def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
+def _run(row: Row, on_progress: OnProgress, command: Command, title: str) -> Record:
+    """The record of a row, which stands for the one called `title`."""
     known: dict[str, Any] = {"model": row.model, "conditions": {**row.key, "device_name": None}, "metrics": {}}
     known["conditions"].pop("model")
     details = {"row": row.identity}
@@ -93,12 +96,12 @@ def _run(row: Row, on_progress: OnProgress, command: Command) -> Record:
                     return unmeasured(row, known, Doubt(**event["doubt"]))
                 case "error":
                     kind = UsageError if event["code"] == UsageError.exit_code else DimbenchError
-                    raise kind(f"{row.title}: {event['words']}")
+                    raise kind(f"{title}: {event['words']}")
                 case "end":
                     if child.killed():
                         seen = "the system ended it, as it does where memory runs out"
                         return unmeasured(row, known, doubts.too_big(seen))
-                    raise DimbenchError(f"{row.title} failed: {child.last_words()}; run it alone to see if it repeats")
+                    raise DimbenchError(f"{title} failed: {child.last_words()}; run it alone to see if it repeats")
 
 
 def unmeasured(row: Row, known: dict[str, Any], why: Doubt) -> Record:

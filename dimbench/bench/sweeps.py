@@ -27,7 +27,7 @@ class Sweep:
         for table in self.tables:
             axes = {name: values for name, values in table.items() if name != "models" and name not in fixed}
             chosen = presets.chosen(models or table["models"])
-            mode = "sample" if "steps" in axes else "inference"
+            mode = "sample" if "steps" in {**axes, **fixed} else "inference"
             found.update(dict.fromkeys(plan.rows(chosen, axes, mode=mode, **fixed)))
         return list(found)
 

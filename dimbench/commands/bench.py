@@ -45,10 +45,7 @@ def run(
         typer.Option(help="Backend of the operators, such as cpu or triton.", show_default="the best that runs"),
     ] = None,
     threads: options.Threads = None,
-    steps: Annotated[
-        int | None,
-        typer.Option(min=1, help="Time whole sampling runs of so many steps.", show_default="one call"),
-    ] = None,
+    steps: options.TimedSteps = None,
     sampler: options.Sampler = None,
     with_: options.With = None,
     guide: options.Guide = None,
@@ -57,7 +54,7 @@ def run(
     process: options.Process = None,
     frames: options.Frames = None,
     fetch: options.Fetch = False,
-    cfg: Annotated[bool, typer.Option("--cfg", help="With --steps: guided, so twice the images per call.")] = False,
+    cfg: options.Guided = False,
     decode: Annotated[
         bool, typer.Option("--decode", help="With --steps: decode the latents, as the model's autoencoder does.")
     ] = False,

@@ -219,6 +219,11 @@ Shard = Annotated[
 BenchBudget = Annotated[float, typer.Option(help="Seconds for warm-up and samples of a row at most.")]
 
 
+TimedSteps = Annotated[
+    int | None,
+    typer.Option("--steps", min=1, help="Time whole sampling runs of so many steps.", show_default="one call"),
+]
+Guided = Annotated[bool, typer.Option("--cfg", help="With --steps: guided, so twice the images per call.")]
 Steps = Annotated[int, typer.Option(min=1, help="Sampler steps; for a time grid, its points.")]
 Cfg = Annotated[float, typer.Option(help="Scale of classifier-free guidance; 1 is none.")]
 Sampler = Annotated[

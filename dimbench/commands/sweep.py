@@ -32,7 +32,11 @@ def run(
         options.Dtype | None, typer.Option(help="One type of numbers for all rows.", show_default="as the sweep says")
     ] = None,
     threads: options.Threads = None,
+    steps: options.TimedSteps = None,
+    sampler: options.Sampler = None,
+    cfg: options.Guided = False,
     with_: options.With = None,
+    guide: options.Guide = None,
     shard: options.Shard = "1/1",
     budget: options.BenchBudget = 60.0,
     form: options.Format = options.Form.RICH,
@@ -43,12 +47,13 @@ def run(
         _list(form)
         return
     sweep = sweeps.find(name)
+    given = {"dtype": dtype.value if dtype else None, "steps": steps, "sampler": sampler, "cfg": cfg or None}
     fixed = {
-        "methods": tuple(with_ or ()),
+        "methods": options.methods(with_, guide),
         "device": device,
         "threads": threads,
         "budget": budget,
-        **({"dtype": dtype.value} if dtype else {}),
+        **{name: value for name, value in given.items() if value is not None},
     }
     part = job_shards.parse(shard)
     possible = _possible(sweep.rows(models or None, **fixed))

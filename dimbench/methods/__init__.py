@@ -72,8 +72,8 @@ def split(text: str) -> list[str]:
 
 
 def parse(texts: Sequence[str]) -> tuple[Method, ...]:
-    """ "fora:every=3" -> the method with its settings. UsageError for one that is not understood, for a setting out of
-    its range, and for two that exclude each other."""
+    """ "fora:every=3" -> the method with its settings, those first that others have to stand around. UsageError for one
+    that is not understood, for a setting out of its range, and for two that exclude each other."""
     for text in texts:
         if len(parts := split(text)) > 1:
             given = " ".join(f"--with {part}" for part in parts)
@@ -83,11 +83,9 @@ def parse(texts: Sequence[str]) -> tuple[Method, ...]:
         for other in found[:place]:
             if method.name == other.name:
                 raise UsageError(f"--with {method.name} was given twice; give it once")
-            if method.changes == other.changes:
-                raise UsageError(
-                    f"{other.name} and {method.name} both change {method.changes} and exclude each other; give one"
-                )
-    return found
+            if why := method.excludes(other) or other.excludes(method):
+                raise UsageError(f"{other.name} and {method.name} {why} and exclude each other; give one")
+    return tuple(sorted(found, key=lambda method: method.place))
 
 
 def conditions(texts: Sequence[str]) -> dict[str, list[str]]:

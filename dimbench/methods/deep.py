@@ -3,10 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from dimbench.methods.method import Method, OnStep, check_range, refuse, replaced
 from dimbench.methods.pace import Pace
+from dimbench.methods.reuse import Reused
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,23 +46,13 @@ class Deep(Method):
         if not parts:
             raise refuse(self, network, f"nothing lies within level {self.level}; give a smaller level")
         pace = Pace(self.every)
-        kept: dict[tuple[int, ...], Tensor] = {}
-        forward = last.forward
 
         def passing(forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
             return lambda x, *args, **kwargs: forward(x, *args, **kwargs) if pace.computed else x
-
-        def end(*args: Any, **kwargs: Any) -> Tensor:
-            if not pace.computed:
-                return kept[pace.shape]
-            output = forward(*args, **kwargs)
-            if pace.kept:
-                kept[pace.shape] = output
-            return output
 
         with ExitStack() as stack:
             stack.enter_context(pace.over(self, network))
             for part in parts:
                 stack.enter_context(replaced(part, passing(part.forward)))
-            stack.enter_context(replaced(last, end))
+            stack.enter_context(replaced(last, Reused(last.forward, pace)))
             yield pace.tell

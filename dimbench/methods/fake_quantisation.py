@@ -24,6 +24,7 @@ class FakeQuantisation(Method):
     calibrate: int = 0
 
     changes: ClassVar[str] = "the numbers of the linear layers"
+    place: ClassVar[int] = 0
     wraps: ClassVar[str] = "blocks with linear layers"
     source: ClassVar[str] = "rounding to nearest; balancing and its calibration as PTQ4DiT, arXiv 2405.16005"
     timed: ClassVar[bool] = False
@@ -71,8 +72,9 @@ class FakeQuantisation(Method):
         weight = linear.weight.detach()
         weight = rounded(weight if scale is None else weight / scale, self.weight_bits)
 
-        def forward(x: Tensor) -> Tensor:
-            return F.linear(rounded(x if scale is None else x * scale, self.activation_bits), weight, linear.bias)
+        def forward(input: Tensor) -> Tensor:
+            x = input if scale is None else input * scale
+            return F.linear(rounded(x, self.activation_bits), weight, linear.bias)
 
         return forward
 
@@ -119,8 +121,9 @@ def _noting(linear: nn.Linear, largest: list[Tensor]) -> Callable[[Tensor], Tens
     """The layer's forward, which notes the largest magnitude of each input channel."""
     forward = linear.forward
 
-    def call(x: Tensor) -> Tensor:
-        largest.append(x.detach().abs().flatten(0, -2).amax(dim=0).float())
-        return forward(x)
+    def call(input: Tensor) -> Tensor:
+        if input.numel():  # a router may have chosen no token
+            largest.append(input.detach().abs().flatten(0, -2).amax(dim=0).float())
+        return forward(input)
 
     return call

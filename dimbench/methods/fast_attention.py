@@ -6,14 +6,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.errors import UsageError
-from dimbench.methods.method import Method, OnStep, check_range, no_effect, replaced, skipped_all
+from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced, skipped_all
 from dimbench.methods.pace import first_of
-from dimbench.methods.reuse import attentions
+from dimbench.methods.reuse import CALLED_AGAIN, CHANGED, Untouched, attentions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 GREEDY = "greedy"
+SEVERAL = "its attention gives more than one tensor"
 # The cheapest first, as the calibration tries them.
 SAVINGS = {"s": "the last step's output again", "c": "the guided half's output for both", "w": "a window and what the "
            "window left out when attention was last whole"}  # fmt: skip
@@ -52,18 +53,32 @@ class FastAttention(Method):
     def by_values(self) -> bool:  # type: ignore[override]
         return self.plan == GREEDY
 
+    @property
+    def of_guidance(self) -> bool:  # type: ignore[override]
+        return "c" in self.plan
+
+    @property
+    def looks_inside(self) -> bool:
+        """Whether what a window leaves out is kept."""
+        return self.plan == GREEDY or "w" in self.plan
+
+    def excludes(self, other: Method) -> str:
+        if other.place == 1 and self.looks_inside:
+            return "do not leave a token at its place within a window"
+        return super().excludes(other)
+
     @classmethod
     def points(cls, times: Sequence[float]) -> list[Method]:
         return [cls(plan="fs"), cls(plan="fc"), cls(plan=GREEDY)]
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
-        parts = [_Part(self, part.forward) for part in attentions(self, network)]
+        parts = [_Part(self, network, part.forward) for part in attentions(self, network)]
         now = _Now(self)
         forward = network.forward
 
         def whole(*args: Any, **kwargs: Any) -> Any:
-            now.begin(first_of(args, kwargs))
+            now.begin(first_of(args, kwargs), getattr(network, "halves", 1))
             vars(network)["kind_of_call"] = now.kind
             return forward(*args, **kwargs)
 
@@ -83,13 +98,15 @@ class FastAttention(Method):
 
 
 class _Now:
-    """The running call: its step, the letter of the plan, "" where each attention has its own; and whether any step but
-    the first computed attention."""
+    """The running call, the `calls`-th: its step, the letter of the plan, "" where each attention has its own, and
+    whether its second half of rows is the first without a condition; and whether any step but the first computed
+    attention."""
 
     def __init__(self, method: FastAttention) -> None:
         self.method = method
-        self.step = 0
+        self.step = self.calls = 0
         self.letter = "f"
+        self.guided = False
         self.computed_again = False
         self.shape: tuple[int, ...] = ()
         self._began: dict[tuple[int, ...], int] = {}
@@ -97,8 +114,9 @@ class _Now:
     def tell(self, step: int) -> None:
         self.step = step
 
-    def begin(self, x: Tensor) -> None:
-        self.shape = tuple(x.shape)
+    def begin(self, x: Tensor, halves: int) -> None:
+        self.calls += 1
+        self.shape, self.guided = tuple(x.shape), halves == 2
         first = self._began.setdefault(self.shape, self.step)
         plan = self.method.plan
         if plan == GREEDY:
@@ -108,6 +126,8 @@ class _Now:
             self.letter = plan[self.step % len(plan)]
             if first == self.step:
                 self.letter = "f"  # nothing is known yet
+            elif self.letter == "c" and not self.guided:
+                self.letter = "f"
         self.computed_again |= self.letter != "s" and self.step > 0
 
     @property
@@ -121,42 +141,54 @@ class _Part:
     far off each saving was while attention was whole."""
 
     method: FastAttention
+    network: nn.Module
     forward: Callable[..., Tensor]
     saved: int = 0
+    call: int = 0
     last: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
     beyond: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
     errors: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict)
+    first: Untouched = field(default_factory=Untouched)
 
     def bound(self, now: _Now) -> Callable[..., Tensor]:
-        def call(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        def call(*args: Any, **kwargs: Any) -> Tensor:
+            if self.call == now.calls:
+                raise refuse(self.method, self.network, CALLED_AGAIN)
+            self.call = now.calls
+            if not self.first.still():
+                raise refuse(self.method, self.network, CHANGED)
             letter = now.letter or self._chosen(now.shape)
-            self.saved += letter != "f"
-            output = {"f": self._whole, "w": self._window, "s": self._again, "c": self._half}[letter](
-                now, x, args, kwargs
-            )
+            self.saved += letter in ("s", "c")
+            output = {"f": self._whole, "w": self._window, "s": self._again, "c": self._half}[letter](now, args, kwargs)
+            self.first.note(output)
             self.last[now.shape] = output
             return output
 
         return call
 
-    def _whole(self, now: _Now, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+    def _whole(self, now: _Now, args: Any, kwargs: Any) -> Tensor:
         tries = self.method.plan == GREEDY
 
         def both(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:
             def call(*args: Any, **kwargs: Any) -> Tensor:
-                output, near = attend(*args, **kwargs), windowed(attend, self.method.window)(*args, **kwargs)
-                if tries and now.shape in self.beyond:
+                output, near = attend(*args, **kwargs), self._near(attend, args, kwargs)
+                if tries and now.shape in self.beyond and narrows(self.method.window, *args, **kwargs):
                     self._note(now.shape, "w", near + self.beyond[now.shape], output)
                 self.beyond[now.shape] = output - near
                 return output
 
             return call
 
-        with instead(both) if tries or "w" in self.method.plan else nullcontext():
-            output = self.forward(x, *args, **kwargs)
+        with instead(both) if self.method.looks_inside else nullcontext():
+            output = self.forward(*args, **kwargs)
+        if self.method.looks_inside and now.shape not in self.beyond:
+            why = "its attention calls no scaled_dot_product_attention, which a window could hold"
+            raise refuse(self.method, self.network, why)
+        if tries and not hasattr(output, "is_meta"):
+            raise refuse(self.method, self.network, SEVERAL)
         if tries and now.shape in self.last:
             self._note(now.shape, "s", self.last[now.shape], output)
-            if len(output) % 2 == 0:
+            if now.guided:
                 self._note(now.shape, "c", output.chunk(2)[0].repeat(2, *[1] * (output.ndim - 1)), output)
         return output
 
@@ -169,18 +201,41 @@ class _Part:
         errors = self.errors.get(shape, {})
         return next((letter for letter in SAVINGS if errors.get(letter, 1e9) < self.method.threshold), "f")
 
-    def _window(self, now: _Now, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+    def _window(self, now: _Now, args: Any, kwargs: Any) -> Tensor:
         beyond = self.beyond[now.shape]
-        with instead(lambda attend: lambda *a, **k: windowed(attend, self.method.window)(*a, **k) + beyond):
-            return self.forward(x, *args, **kwargs)
 
-    def _again(self, now: _Now, x: Tensor, args: Any, kwargs: Any) -> Tensor:
+        def near(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:
+            def call(*args: Any, **kwargs: Any) -> Tensor:
+                self.saved += narrows(self.method.window, *args, **kwargs)
+                return self._near(attend, args, kwargs) + beyond
+
+            return call
+
+        with instead(near):
+            return self.forward(*args, **kwargs)
+
+    def _near(self, attend: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
+        """Within the window. UsageError for attention with a mask, which is of all tokens."""
+        masks = (*args[3:4], *args[5:6], kwargs.get("attn_mask"), kwargs.get("is_causal"))
+        if any(mask is not None and mask is not False for mask in masks):
+            raise refuse(self.method, self.network, "its attention has a mask, which does not fit a window")
+        return windowed(attend, self.method.window)(*args, **kwargs)
+
+    def _again(self, now: _Now, args: Any, kwargs: Any) -> Tensor:
         return self.last[now.shape]
 
-    def _half(self, now: _Now, x: Tensor, args: Any, kwargs: Any) -> Tensor:
-        if len(x) % 2:
-            return self.forward(x, *args, **kwargs)
-        output = self.forward(x[: len(x) // 2], *args, **kwargs)
+    def _half(self, now: _Now, args: Any, kwargs: Any) -> Tensor:
+        if not args:
+            why = "its attention is told its tokens by name; have it give them first, unnamed"
+            raise refuse(self.method, self.network, why)
+        x, half = args[0], len(args[0]) // 2
+
+        def of_half(given: Any) -> Any:
+            return given[:half] if getattr(given, "shape", ())[:1] == x.shape[:1] and given.ndim == x.ndim else given
+
+        output = self.forward(*map(of_half, args), **{name: of_half(value) for name, value in kwargs.items()})
+        if not hasattr(output, "is_meta"):
+            raise refuse(self.method, self.network, SEVERAL)
         return output.repeat(2, *[1] * (output.ndim - 1))
 
 
@@ -195,6 +250,11 @@ def instead(of: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> Abs
             return func(*args, **(kwargs or {}))
 
     return Instead()
+
+
+def narrows(window: int, query: Tensor, key: Tensor, *_: Any, **__: Any) -> bool:
+    """Whether such windows leave any token out."""
+    return key.shape[2] > 2 * window
 
 
 def windowed(attend: Callable[..., Tensor], window: int) -> Callable[..., Tensor]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced, skipped_all
+from dimbench.methods.reuse import CHANGED, Untouched
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -58,6 +59,19 @@ def chain(method: Method, network: nn.Module) -> nn.ModuleList:
     return blocks
 
 
+IN_TURN = "it does not call its blocks one after the other, each once"
+
+
+def tokens_of(method: Method, network: nn.Module, args: Sequence[Any], within: bool) -> Tensor:
+    """Those that its first block is given. UsageError where it is told them by name, or is called `within` the chain
+    that it began."""
+    if within:
+        raise refuse(method, network, IN_TURN)
+    if not args:
+        raise refuse(method, network, "its blocks are told their tokens by name; have it give them first, unnamed")
+    return args[0]
+
+
 class _Rest:
     """For each shape, what the first block and the others added when they last ran."""
 
@@ -68,16 +82,21 @@ class _Rest:
         self._first, self._last = first, last
         self.known: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
         self.calls = self.left_out = 0
-        self.skips = False
+        self.skips = self._within = False
+        self._input, self._after = Untouched(), Untouched()
         self.tokens: Tensor  # of the running call, after the first block
         self.added: Tensor  # by that
 
-    def first(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        from torch import Tensor
-
-        tokens = self._first(x, *args, **kwargs)
-        if not isinstance(tokens, Tensor):
+    def first(self, *args: Any, **kwargs: Any) -> Tensor:
+        x = tokens_of(self.method, self.network, args, self._within)
+        self._within = True
+        self._input.note(x)
+        tokens = self._first(*args, **kwargs)
+        if not isinstance(tokens, type(x)):
             raise refuse(self.method, self.network, "its blocks pass on more than tokens")
+        if not self._input.still():
+            raise refuse(self.method, self.network, CHANGED)
+        self._after.note(tokens)
         self.tokens, self.added = tokens, tokens - x
         self.calls += 1
         self.skips = False
@@ -92,8 +111,15 @@ class _Rest:
         return lambda x, *args, **kwargs: x if self.skips else forward(x, *args, **kwargs)
 
     def last(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not self._within:
+            raise refuse(self.method, self.network, IN_TURN)
+        self._within = False
         if self.skips:
             return self.tokens + self.known[x.shape][1]
         output = self._last(x, *args, **kwargs)
+        if output.shape != self.tokens.shape:
+            raise refuse(self.method, self.network, "its blocks do not all pass on as many tokens")
+        if not self._after.still():
+            raise refuse(self.method, self.network, CHANGED)
         self.known[x.shape] = self.added, output - self.tokens
         return output

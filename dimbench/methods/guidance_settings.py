@@ -36,7 +36,7 @@ class GuidanceSettings(Guiding):
 
     def __post_init__(self) -> None:
         check_range(self, "channels", -1)
-        check_range(self, "power", 0)
+        check_range(self, "power", 0, 100)
         if self.scale and not 1 <= self.scale < inf:
             raise UsageError(f"--with guidance: scale={self.scale:g} is below 1; give 1 for none or more")
         if not 0 <= self.low <= self.high:
@@ -63,6 +63,11 @@ class GuidanceSettings(Guiding):
             if scale == 1 or not inside:
                 unguided += 1
                 return parts.alone(x, t)
+            if self.channels > x.shape[1]:
+                raise UsageError(
+                    f"--with guidance: channels={self.channels} are more than the {x.shape[1]} of its samples; give "
+                    f"at most {x.shape[1]}, or 0 for all"
+                )
             told, untold = parts.halves(x, t)
             channels = None if self.channels == -1 else self.channels
             return parts.combine(x, t, told, untold, scale, channels)

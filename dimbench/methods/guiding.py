@@ -52,6 +52,7 @@ class Guiding(Method):
     """A method that leaves the network as it is."""
 
     changes: ClassVar[str] = "how a guided call is made"
+    of_guidance: ClassVar[bool] = True
 
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
         return nullcontext(lambda k: None)

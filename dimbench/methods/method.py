@@ -26,7 +26,9 @@ class Method(ABC):
     of: two methods that change the same exclude each other. `timed` is false where only the values are as the method
     has them, so that its time means nothing; `by_values` is true where what is left out depends on the images;
     `numbers` are those in which the blocks' linear layers multiply, where not in the network's own; where it `converts`
-    numbers, what that takes may decide its time; the setting `names_model` names a model, whose own may follow it."""
+    numbers, what that takes may decide its time; the setting `names_model` names a model, whose own may follow it; it
+    is `of_guidance` where an unguided run has nothing for it. `place` is 0 for what changes a linear layer, 1 for what
+    stands around a branch, 2 for what may keep the outputs of these."""
 
     name: ClassVar[str]
     changes: ClassVar[str]
@@ -38,6 +40,8 @@ class Method(ABC):
     numbers: ClassVar[str] = ""
     converts: ClassVar[bool] = False
     names_model: ClassVar[str] = ""
+    of_guidance: ClassVar[bool] = False
+    place: ClassVar[int] = 2
 
     @abstractmethod
     def applied(self, network: nn.Module) -> AbstractContextManager[OnStep]:
@@ -48,6 +52,10 @@ class Method(ABC):
         """`applied` for runs such as `draw` makes of so many images, without a method, where something has to be
         learned from them."""
         return self.applied
+
+    def excludes(self, other: Method) -> str:
+        """What the two do that cannot be together; "" where they can."""
+        return f"both change {self.changes}" if self.changes == other.changes else ""
 
     @classmethod
     def absent(cls) -> str:

@@ -6,21 +6,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from dimbench.methods.method import Method, no_effect, replaced, skipped_all
+from dimbench.errors import UsageError
+from dimbench.methods.method import Method, no_effect, refuse, replaced, skipped_all
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 class Pace:
-    """Of the calls with x of one shape, those of one step in `every` compute. Of the running call: `shape` is that of
-    its x, `computed` whether it computes, `kept` whether what it gives is kept (a second call within a step, as Heun's,
-    is not), `ahead` how many steps ago the last kept one was, `behind` how many of those there were, `most` at most.
-    `again` says whether any step but the first computed."""
+    """Of the calls with x of one shape, those of one step in `every` compute. Of the running call, the `calls`-th:
+    `shape` is that of its x, `computed` whether it computes, `kept` whether what it gives is kept (a second call within
+    a step, as Heun's, is not), `ahead` how many steps ago the last kept one was, `behind` how many of those there were,
+    `most` at most. `again` says whether any step but the first computed."""
 
     def __init__(self, every: int, most: int = 1) -> None:
         self.every, self.most = every, most
-        self.step = self.ahead = self.behind = self.left_out = 0
+        self.step = self.ahead = self.behind = self.left_out = self.calls = 0
         self.computed = self.kept = True
         self.again = False
         self.shape: tuple[int, ...] = ()
@@ -28,6 +29,7 @@ class Pace:
 
     def begin(self, shape: tuple[int, ...]) -> None:
         """A call with x of this shape begins."""
+        self.calls += 1
         at, self.behind = self._known.get(shape, (self.step - self.every, 0))
         self.shape, self.ahead = shape, self.step - at
         self.kept = self.ahead >= self.every
@@ -43,10 +45,15 @@ class Pace:
         """The number of the step that begins."""
         self.step = step
 
+    def refuse(self, why: str) -> UsageError:
+        """The error for the network that keeps this pace."""
+        return refuse(*self._subject, why)
+
     @contextmanager
     def over(self, method: Method, network: nn.Module) -> Iterator[None]:
         """Inside, the calls of `network` keep this pace, and its `kind_of_call` says what decides the work of the
         running one. DimbenchError at the end where no call was left out, or every one after the first step."""
+        self._subject = method, network
         forward: Callable[..., Any] = network.forward
 
         def whole(*args: Any, **kwargs: Any) -> Any:

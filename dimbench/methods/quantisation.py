@@ -21,6 +21,7 @@ class Quantisation(Method):
     stay beside the rounded ones, so that a run without the method can follow."""
 
     changes: ClassVar[str] = "the numbers of the linear layers"
+    place: ClassVar[int] = 0
     wraps: ClassVar[str] = "blocks with linear layers; needs the extra `quant`"
     source: ClassVar[str] = "torchao"
     converts: ClassVar[bool] = True

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dimbench.methods.method import Method, OnStep, refuse, replaced
-from dimbench.methods.pace import Pace
+from dimbench.methods.pace import Pace, first_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,10 +35,22 @@ def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module])
 
 def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
     """The self-attentions of the network's blocks. UsageError where there are none by that name."""
-    found = [part for block in _blocks(network) for name, part in block.named_children() if _SELF.fullmatch(name)]
+    found = [
+        part
+        for block in _blocks(network)
+        for name, part in block.named_children()
+        if _SELF.fullmatch(name) and not scans(part)
+    ]
     if not found:
         raise refuse(method, network, "none of its blocks has a self-attention as a part")
     return found
+
+
+def scans(part: nn.Module) -> bool:
+    """Whether it mixes tokens along an order of them."""
+    from dimbench.layers.mamba import Mixer
+
+    return any(isinstance(module, Mixer) for module in part.modules())
 
 
 def linears(method: Method, network: nn.Module) -> list[nn.Linear]:
@@ -61,19 +73,62 @@ def _blocks(network: nn.Module) -> list[nn.Module]:
     return list({id(block): block for each in lists for block in each}.values())
 
 
+CALLED_AGAIN = "it calls one of its parts several times, whose outputs are not told apart"
+CHANGED = "it changes in place what is kept of it for other steps; have it make new tensors, as in x = x + y"
+
+
+class Untouched:
+    """That a network leaves as it is what is kept of it: `still` looks once at the first output that was noted."""
+
+    def __init__(self) -> None:
+        self._marks: list[tuple[Tensor, Tensor]] | None = None
+
+    def note(self, output: Any) -> None:
+        """`output` is a tensor, or several."""
+        if self._marks is None:
+            parts = output if isinstance(output, (tuple, list)) else [output]
+            self._marks = [(x, _mark(x)) for x in parts if hasattr(x, "is_meta") and not x.is_meta]
+
+    def still(self) -> bool:
+        marks, self._marks = self._marks, None if self._marks is None else []
+        return all(bool(((now := _mark(x)) == before).logical_or(now.isnan()).all()) for x, before in marks or ())
+
+
+def _mark(x: Tensor) -> Tensor:
+    """Two numbers that a change would not leave as they are."""
+    import torch
+
+    return torch.stack([x.sum(), torch.linalg.vector_norm(x)])
+
+
 class Reused:
     """`forward`, called where `pace` computes, and in between predicted from the differences up to `order` of what it
-    gave: sum over i of D^i (m / every)^i / i!, m steps after the last kept call."""
+    gave: sum over i of D^i (m / every)^i / i!, m steps after the last kept call. UsageError where the network calls it
+    twice in a call of its own, with as many tokens as it chooses, or changes in place what it gave."""
 
     def __init__(self, forward: Callable[..., Tensor], pace: Pace, order: int = 0) -> None:
         self.forward, self.pace, self.order = forward, pace, order
         self.known: dict[tuple[int, ...], list[Tensor]] = {}
+        self._call = 0
+        self._first = Untouched()
+        self._rows: dict[tuple[int, ...], int] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Tensor:
         pace = self.pace
+        if pace.calls and pace.calls == self._call:
+            raise pace.refuse(CALLED_AGAIN)
+        self._call = pace.calls
+        if not self._first.still():
+            raise pace.refuse(CHANGED)
+        rows = len(first_of(args, kwargs))
+        if rows != self._rows.setdefault(pace.shape, rows):
+            raise pace.refuse("it gives one of its parts other tokens from step to step")
         if not pace.computed:
             return self._predicted(self.known[pace.shape])
         output = self.forward(*args, **kwargs)
+        self._first.note(output)
+        if self.order and not hasattr(output, "is_meta"):
+            raise pace.refuse("its parts give more than one tensor, which have no series")
         if pace.kept:
             new = [output]
             for old in self.known.get(pace.shape, ())[: min(self.order, pace.behind)]:
@@ -90,25 +145,18 @@ class Reused:
 
 
 @contextmanager
-def _unread(block: AdaLNZeroBlock, reused: Mapping[str, Reused], pace: Pace) -> Iterator[None]:
+def _unread(block: AdaLNZeroBlock, reused: Collection[str], pace: Pace) -> Iterator[None]:
     """Inside, what only the `reused` branches of a block read is not computed where they do not look at it: their norms
     are those of one token, and of the modulation the gates alone are computed."""
     with ExitStack() as stack:
-        idle = {name: _idle(block.get_submodule(name), each, pace) for name, each in reused.items()}
-        for name, unread in idle.items():
+        for name in reused:
             norm = block.get_submodule(block.serving[name][0])
-            stack.enter_context(replaced(norm, _of_one_token(norm.forward, unread)))
-        if idle.keys() == block.serving.keys():
+            stack.enter_context(replaced(norm, _of_one_token(norm.forward, lambda: not pace.computed)))
+        if set(reused) == block.serving.keys():
             gates = [gate for _, gate in block.serving.values()]
             modulation = block.adaLN_modulation
-            unread = lambda: all(each() for each in idle.values())  # noqa: E731
-            stack.enter_context(replaced(modulation, _of_gates(modulation, gates, unread)))
+            stack.enter_context(replaced(modulation, _of_gates(modulation, gates, lambda: not pace.computed)))
         yield
-
-
-def _idle(part: nn.Module, reused: Reused, pace: Pace) -> Callable[[], bool]:
-    """Whether a part neither computes nor is looked at by another method."""
-    return lambda: part.forward is reused and not pace.computed
 
 
 def _of_one_token(norm: Callable[[Tensor], Tensor], unread: Callable[[], bool]) -> Callable[[Tensor], Tensor]:
@@ -145,10 +193,9 @@ def reusing(method: Method, network: nn.Module, parts: list[nn.Module], every: i
     pace = Pace(every, most=order + 1)
     with ExitStack() as stack:
         stack.enter_context(pace.over(method, network))
-        reused = {part: Reused(part.forward, pace, order) for part in parts}
-        for part, forward in reused.items():
-            stack.enter_context(replaced(part, forward))
+        for part in parts:
+            stack.enter_context(replaced(part, Reused(part.forward, pace, order)))
         for block in (each for each in network.modules() if isinstance(each, AdaLNZeroBlock)):
-            named = {name: reused.get(block.get_submodule(name)) for name in block.serving}
-            stack.enter_context(_unread(block, {name: each for name, each in named.items() if each}, pace))
+            reused = [name for name in block.serving if block.get_submodule(name) in parts]
+            stack.enter_context(_unread(block, reused, pace))
         yield pace.tell

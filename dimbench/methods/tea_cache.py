@@ -5,9 +5,9 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dimbench.methods.first_block import chain
+from dimbench.methods.first_block import IN_TURN, chain, tokens_of
 from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced, skipped_all
-from dimbench.methods.reuse import branches_of
+from dimbench.methods.reuse import CHANGED, Untouched, branches_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -74,22 +74,26 @@ class _All:
         self.change: dict[tuple[int, ...], float] = {}
         self.added: dict[tuple[int, ...], Tensor] = {}
         self.calls = self.left_out = 0
-        self.skips = False
+        self.skips = self._within = False
+        self._before = Untouched()
         self.tokens: Tensor  # of the running call, before the first block
 
-    def first(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+    def first(self, *args: Any, **kwargs: Any) -> Tensor:
+        x = tokens_of(self.method, self.network, args, self._within)
+        self._within = True
+        self._before.note(x)
         self.tokens, shape = x, tuple(x.shape)
         self.calls += 1
         self.skips = False
         if self.threshold:
-            now = self._modulated(x, *args, **kwargs)
+            now = self._modulated(*args, **kwargs)
             if shape in self.added:
                 before = self.before[shape]
                 self.change[shape] += float((now - before).abs().mean() / before.abs().mean())
                 self.skips = self.change[shape] < self.threshold
             self.before[shape] = now
         self.left_out += self.skips
-        return x if self.skips else self._first(x, *args, **kwargs)
+        return x if self.skips else self._first(*args, **kwargs)
 
     def _modulated(self, *args: Any, **kwargs: Any) -> Tensor:
         seen: list[Tensor] = []
@@ -107,11 +111,18 @@ class _All:
         return lambda x, *args, **kwargs: x if self.skips else forward(x, *args, **kwargs)
 
     def last(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if not self._within:
+            raise refuse(self.method, self.network, IN_TURN)
+        self._within = False
         shape = tuple(self.tokens.shape)
         if self.skips:
             return self.tokens + self.added[shape]
         output = self._last(x, *args, **kwargs)
         if not isinstance(output, type(self.tokens)):
             raise refuse(self.method, self.network, "its blocks pass on more than tokens")
+        if output.shape != self.tokens.shape:
+            raise refuse(self.method, self.network, "its blocks do not all pass on as many tokens")
+        if not self._before.still():
+            raise refuse(self.method, self.network, CHANGED)
         self.added[shape], self.change[shape] = output - self.tokens, 0.0
         return output

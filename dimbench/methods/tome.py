@@ -7,7 +7,7 @@ from math import isqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced
-from dimbench.methods.reuse import branches
+from dimbench.methods.reuse import branches, scans
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,6 +23,7 @@ class Tome(Method):
 
     name: ClassVar[str] = "tome"
     changes: ClassVar[str] = "the tokens of the branches"
+    place: ClassVar[int] = 1
     says: ClassVar[str] = "the `ratio` of most similar tokens merged before attention and feed-forward, unmerged after"
     wraps: ClassVar[str] = "blocks whose parts are told tokens alone, in a square of even side"
     source: ClassVar[str] = "Token Merging for Stable Diffusion, arXiv 2303.17604"
@@ -39,10 +40,11 @@ class Tome(Method):
         merged = 0
 
         def around(forward: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
-            def call(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+            def call(*args: Any, **kwargs: Any) -> Tensor:
                 nonlocal merged
-                if args or kwargs or x.ndim != 3:
+                if len(args) != 1 or kwargs or args[0].ndim != 3:
                     raise refuse(self, network, "its branches are told more of each token than its features")
+                (x,) = args
                 count = int(self.ratio * x.shape[1])
                 if not count:
                     return forward(x)
@@ -52,8 +54,11 @@ class Tome(Method):
 
             return call
 
+        parts = branches(self, network)
+        if any(map(scans, parts)):
+            raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
         with ExitStack() as stack:
-            for part in branches(self, network):
+            for part in parts:
                 stack.enter_context(replaced(part, around(part.forward)))
             yield lambda k: None
         if self.ratio and not merged:

@@ -118,7 +118,7 @@ class Request:
 
     def _check_latents(self) -> None:
         if self.latents and self.backbone.stride == 1:
-            raise UsageError(f"{self.backbone.name} draws pixels and has no latents; give --format npz or png")
+            raise UsageError(f"{self.backbone.name} draws pixels and has no latents; give --as npz or png")
         if self.autoencoder and not self.decodes:
             pixels = self.backbone.stride == 1
             what = f"{self.backbone.name} draws pixels" if pixels else "latents are kept as they are"

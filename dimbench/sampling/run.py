@@ -178,7 +178,7 @@ class Run(nn.Module):
             return combined(told, untold, t, self._scale if scale is None else scale, count or x.shape[1])
 
         def halves(x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-            told, untold = self._called(torch.cat([x, x]), torch.cat([t, t]), both()).chunk(2)
+            told, untold = self._called(torch.cat([x, x]), torch.cat([t, t]), both(), halves=2).chunk(2)
             return told, untold
 
         return lambda x, t: self._called(x, t, given), halves, combine
@@ -198,15 +198,20 @@ class Run(nn.Module):
         scale = self._scale
 
         def call(x: Tensor, t: Tensor) -> Tensor:
-            cond, null = self._called(torch.cat([x, x]), torch.cat([t, t]), both).chunk(2)
+            cond, null = self._called(torch.cat([x, x]), torch.cat([t, t]), both, halves=2).chunk(2)
             return combined(cond, null, t, scale, self.settings.guided_channels or x.shape[1])
 
         return call
 
-    def _called(self, x: Tensor, t: Tensor, given: Given) -> Tensor:
-        """In the network's dtype; times stay as they are."""
+    def _called(self, x: Tensor, t: Tensor, given: Given, halves: int = 1) -> Tensor:
+        """In the network's dtype; times stay as they are. The network holds `halves` for methods: 2 where the second
+        half of the rows is the first one without a condition."""
         self._rows += len(x)
-        return self.call(x.to(self.dtype), t, given).to(x.dtype)
+        vars(self.network)["halves"] = halves
+        try:
+            return self.call(x.to(self.dtype), t, given).to(x.dtype)
+        finally:
+            del vars(self.network)["halves"]
 
 
 def cast(given: Given, dtype: torch.dtype) -> dict[str, Any]:
@@ -240,7 +245,7 @@ def check(settings: Settings, process: Process, backbone: Backbone) -> None:
     if settings.guided and not any(method.names_model for method in settings.methods):
         backbone.given([0], "meta", null=True)
     for method in settings.methods:
-        if isinstance(method, Guiding) and not settings.guided:
+        if method.of_guidance and not settings.guided:
             raise UsageError(f"--with {method} is of guidance, and the run is unguided; give --cfg, or leave it out")
 
 

@@ -150,10 +150,15 @@ def _alive(pid: int) -> bool:
     return True
 
 
+def test_a_failure_is_of_the_row_that_was_asked_for() -> None:
+    with pytest.raises(DimbenchError, match=r"^dit-digits 8 px batch best fp32: no such thing$"):
+        measure(child({"event": "error", "words": "no such thing", "code": 1}), Row("dit-digits", 8, batch="best"))
+
+
 def test_the_best_batch_is_searched_in_children_and_then_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[tuple[int, float]] = []
 
-    def run(row: Row, *_: object) -> parent.Record:
+    def run(row: Row, *_: object, **__: object) -> parent.Record:
         assert isinstance(row.batch, int)
         ran.append((row.batch, row.budget))
         speed = {1: 1.0, 2: 3.0}.get(row.batch, 2.0)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from dimbench import presets
-from dimbench.bench import job_shards, sweeps
+from dimbench.bench import job_shards, running, sweeps
 from dimbench.bench import rows as plan
 from dimbench.bench.rows import Row
 from dimbench.errors import UsageError
@@ -103,3 +103,9 @@ def test_rows_that_this_device_has_are_left_out() -> None:
 def test_of_two_records_of_a_row_the_last_counts() -> None:
     row = Row("dit-s8", 256)
     assert sweeps.records_of([row], [record(row, created="a"), record(row, created="b")], "here")[0]["created"] == "b"
+
+
+def test_a_sweep_is_one_of_whole_runs_where_steps_are_given() -> None:
+    rows = sweeps.find("patch").rows(["dit-digits"], steps=4, cfg=True, methods=("fora:every=2",))
+    assert {(row.mode, row.steps, row.cfg, row.methods) for row in rows} == {("sample", 4, True, ("fora:every=2",))}
+    running.check(rows)

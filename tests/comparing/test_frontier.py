@@ -36,7 +36,7 @@ def test_a_row_has_cost_time_drift_and_quality_beside_the_plain_run(tmp_path: Pa
     assert plain["metrics"]["drift"] == plain["metrics"]["changed_labels"] == 0
     assert plain["metrics"]["psnr"] is None
     assert fora["conditions"]["methods"] == ["fora:every=2"]
-    assert both["conditions"]["methods"] == ["fora:every=2", "tome:ratio=0.5"]
+    assert both["conditions"]["methods"] == ["tome:ratio=0.5", "fora:every=2"], "the inner one first"
     assert 0 < both["metrics"]["share_of_plain"] < fora["metrics"]["share_of_plain"] < 1
     assert fora["details"]["macs_by_operator"]["attention"]["of_plain"] == 0.5
     assert fora["metrics"]["drift"] > 0

@@ -8,6 +8,7 @@ import math
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,12 +18,14 @@ from dimbench import backbone, methods
 from dimbench.backbone import Backbone
 from dimbench.commands import options
 from dimbench.counting.bill import _Ledger
-from dimbench.diffusion.process import find_process
+from dimbench.diffusion.flow import Flow
+from dimbench.diffusion.process import USUAL, find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
 from dimbench.layers import adaln
 from dimbench.methods import reuse
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
+from dimbench.methods.fast_attention import windowed
 from dimbench.methods.guiding import Guided
 from dimbench.methods.pace import Pace
 from dimbench.methods.quantisation import Int8
@@ -136,7 +139,7 @@ def test_fora_computes_the_branches_once_in_every_steps(method: str, steps: int,
     assert found.name == "dit-s2"
 
 
-@pytest.mark.parametrize(("methods_", "of_one"), [(["fora"], 24), (["fora", "tome"], 0)])
+@pytest.mark.parametrize(("methods_", "of_one"), [(["fora"], 24), (["fora", "tome"], 24)])
 def test_norms_of_branches_that_are_reused_see_one_token(
     methods_: list[str], of_one: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,7 +340,7 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("udit-digits", "first-block", "no chain"),
         ("dimsum-digits", "first-block", "more than tokens"),
         ("dimsum-digits", "teacache", "more than tokens"),
-        ("dimsum-digits", "tome", "more of each token"),
+        ("dimsum-digits", "tome", "scan the tokens in an order"),
         ("mmdit-d12", "fora", "none of its blocks"),
         ("dit-digits", "state", "no encoder whose state"),
     ],
@@ -419,11 +422,151 @@ def test_attention_in_a_window_costs_its_neighbours() -> None:
 
 def test_a_window_as_wide_as_the_image_changes_nothing_but_roundings() -> None:
     found, network = network_for("fora")
-    assert torch.allclose(
-        drawn(found, network, "fast-attn:plan=fw,window=16"), drawn(found, network), atol=1e-2, rtol=1e-2
-    )
+    wide, plain = torch.randn(1, 1, 16, 8), nn.functional.scaled_dot_product_attention
+    assert torch.allclose(windowed(plain, 8)(wide, wide, wide), plain(wide, wide, wide), atol=1e-5)
+    with pytest.raises(DimbenchError, match="every attention was whole"):
+        drawn(found, network, "fast-attn:plan=fw,window=8")  # each of two stretches sees the other
     narrow = drawn(found, network, "fast-attn:plan=fw,window=4")
     assert not torch.allclose(narrow, drawn(found, network), atol=1e-2, rtol=1e-2)
+
+
+def test_the_guided_half_is_that_of_guided_calls_alone() -> None:
+    """Where the interval leaves guidance out, the halves of a call are of two images."""
+    found, network = network_for("fora")
+    texts = ["fast-attn:plan=fc", "interval:low=300,high=700"]
+    both = drawn(found, network, *texts)
+    run = Run(found, network, find_process(found.diffusion), settings_of(found, None, 7, 1.5, texts))
+    with torch.inference_mode():
+        assert torch.allclose(both, torch.cat([run(SampleNoise(3, [row])) for row in range(2)]), atol=1e-3, rtol=1e-3)
+    with pytest.raises(UsageError, match="is of guidance, and the run is unguided"):
+        count("dit-digits", 4, "fast-attn:plan=fc", cfg=1.0)
+
+
+def test_a_window_holds_the_networks_own_attention_alone() -> None:
+    with pytest.raises(UsageError, match=r"fast-attn cannot wrap SanaTransformer2DModel: .* calls no scaled_dot"):
+        drawn(*nowhere_zero(of_diffusers("SanaTransformer2DModel")), "fast-attn:plan=fw,window=4")
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "text", "words"),
+    [
+        ("dim-digits", {}, "fast-attn:plan=fs", "none of its blocks has a self-attention"),
+        ("dim-digits", {}, "tome", "scan the tokens in an order"),
+        ("zigma-s2", {"embed_dim": 32, "depth": 2}, "tome", "scan the tokens in an order"),
+        ("dydit-s2", {"hidden_size": 64, "depth": 2, "num_heads": 4}, "fora", "other tokens from step to step"),
+    ],
+)
+def test_what_is_no_attention_of_all_tokens_is_refused(name: str, settings: Any, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        drawn(*nowhere_zero(backbone.find(name, None if "digits" in name else 32, settings)), text)
+
+
+@pytest.mark.parametrize(
+    ("name", "settings", "text"),
+    [
+        ("ditmoe-s2-8e2a", {"hidden_size": 48, "depth": 2, "num_heads": 2}, "fake-w4a8:calibrate=1"),
+        ("ldm-4", {"model_channels": 32, "channel_mult": [1, 2], "num_res_blocks": 1, "attention_resolutions": [2],
+                   "context_dim": 16}, "fast-attn:plan=fc"),
+    ],
+)  # fmt: skip
+def test_experts_without_tokens_and_attention_that_is_told_more_are_wrapped(
+    name: str, settings: Any, text: str
+) -> None:
+    found, network = nowhere_zero(backbone.find(name, 32, settings))
+    assert drawn(found, network, text, steps=4).isfinite().all()
+
+
+class Branch(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.inner(x)
+        return nn.functional.scaled_dot_product_attention(x[:, None], x[:, None], x[:, None])[:, 0]
+
+
+class Block(nn.Module):
+    """In place, or told by name, or not, as `how` says."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.attn, self.mlp = how, Branch(), nn.Linear(8, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.attn(x)
+        y = y.add_(x) if self.how == "output in place" else x + y
+        if self.how == "twice":
+            y = y + self.attn(y)
+        z = self.mlp(input=y)
+        return x.add_(z) if self.how == "input in place" else y + z
+
+
+class Chain(nn.Module):
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.blocks = how, nn.ModuleList(Block(how) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + 1
+        for place, block in enumerate(reversed(self.blocks) if self.how == "backwards" else self.blocks):
+            x = torch.cat([x, x], dim=1) if self.how == "more tokens" and place == 1 else x
+            x = block(x=x) if self.how == "by name" else block(x)
+        return x[:, :4]
+
+
+def test_attention_of_two_streams_has_no_letter_of_its_own() -> None:
+    with pytest.raises(UsageError, match="gives more than one tensor"):
+        drawn(*network_for("diffusers-pab"), "fast-attn:plan=greedy,window=4")
+
+
+def called(network: nn.Module, text: str) -> list[Tensor]:
+    """What it makes of one input in three steps."""
+    x, (method,) = torch.randn(2, 4, 8), methods.parse([text])
+    with torch.inference_mode(), method.applied(network) as step:
+        return [(step(k), network(x))[1] for k in range(3)]  # type: ignore[func-returns-value]
+
+
+PLACED = "changes in place"
+
+
+@pytest.mark.parametrize(
+    ("how", "text", "words"),
+    [
+        ("output in place", "fora:every=2", PLACED),
+        ("output in place", "fast-attn:plan=fs", PLACED),
+        ("input in place", "first-block", PLACED),
+        ("input in place", "teacache", PLACED),
+        ("twice", "fora:every=2", "one of its parts several times"),
+        ("twice", "fast-attn:plan=fs", "one of its parts several times"),
+        ("by name", "first-block", "told their tokens by name"),
+        ("by name", "teacache", "told their tokens by name"),
+        ("backwards", "first-block", "one after the other"),
+        ("backwards", "teacache", "one after the other"),
+        ("more tokens", "first-block", "as many tokens"),
+        ("more tokens", "teacache", "as many tokens"),
+        ("plain", "tome", "told more of each token"),
+    ],
+)
+def test_networks_that_would_be_reused_wrongly_are_refused(how: str, text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        called(Chain(how), text)
+
+
+@pytest.mark.parametrize(
+    ("outer", "inner"),
+    [("fora:every=2", "tome:ratio=0.25"), ("fast-attn:plan=fs", "tome"), ("fora:every=2", "fake-w4a8")],
+)
+def test_what_is_reused_is_what_the_other_method_made(outer: str, inner: str) -> None:
+    """Tokens are merged anew in each step: what stands between them would come back at the places of others."""
+    assert methods.parse([outer, inner]) == methods.parse([inner, outer])
+    assert [method.place for method in methods.parse([outer, inner])][-1] == 2
+    with pytest.raises(UsageError, match="within a window and exclude each other"):
+        methods.parse(["fast-attn:plan=fw", "tome"])
+
+
+def test_a_layer_that_is_told_its_input_by_name_is_rounded() -> None:
+    assert called(Chain("plain"), "fake-w4a8")[0].isfinite().all()
 
 
 def test_a_greedy_plan_takes_what_was_near_enough() -> None:
@@ -465,8 +608,19 @@ def test_noise_levels_of_processes() -> None:
     assert sigma(diffusion, 0) == pytest.approx(0.01, rel=1e-3)
     flow = find_process(backbone.find("sit-digits").diffusion)
     assert sigma(flow, 0.75) == pytest.approx(1 / 3)
-    with pytest.raises(UsageError, match="not known here"):
-        sigma(find_process(backbone.find("dim-digits").diffusion), 0.5)
+    names = {"stable-diffusion": 1000, "variance-preserving": 999, "rectified-flow": 1, "mean-flow": 1}
+    first = {name: sigma(find_process({"process": name, **USUAL.get(name, {})}), most) for name, most in names.items()}
+    assert first["stable-diffusion"] == pytest.approx(14.61, rel=1e-3)  # as its pipelines begin
+    assert first["variance-preserving"] == pytest.approx(152.2, rel=1e-3)  # sqrt(exp(10.05) - 1)
+    assert first["rectified-flow"] == first["mean-flow"] == math.inf
+    assert sigma(Flow(time_scale=1000, noise_scale=2), 750) == pytest.approx(2 / 3)
+
+
+@pytest.mark.parametrize("name", ["dim-digits", "jit-digits", "mmdit-digits"])
+def test_guidance_by_noise_levels_is_for_every_process(name: str) -> None:
+    found = backbone.find(name)
+    cost = image_cost(found, settings_of(found, None, 8, 1.5, ["guidance:low=0.5,high=3"]), decoded=False)
+    assert cost.calls < cost.passes < 2 * cost.calls
 
 
 def test_guidance_between_two_noise_levels_is_that_between_their_times() -> None:
@@ -485,10 +639,14 @@ def test_guidance_settings_take_the_place_of_the_runs_own() -> None:
         expected = Run(found, network, process, how)(noise)
     assert torch.equal(drawn(found, network, "guidance:scale=3"), expected)
     assert share("dit-digits", 7, "guidance:scale=1") == 0.5
+    with pytest.raises(UsageError, match="channels=9 are more than the 4 of its samples"):
+        count("dit-s2", 7, "guidance:channels=9")
     assert not torch.equal(drawn(found, network, "guidance:power=2"), drawn(found, network))
 
 
-@pytest.mark.parametrize("text", ["guidance:scale=0.5", "guidance:low=3,high=2", "fast-attn:plan=swf", "attention=foo"])
+@pytest.mark.parametrize(
+    "text", ["guidance:scale=0.5", "guidance:low=3,high=2", "guidance:power=inf", "fast-attn:plan=swf", "attention=foo"]
+)
 def test_settings_of_guidance_and_attention_are_checked(text: str) -> None:
     with pytest.raises(UsageError, match=r"give|known are"):
         methods.parse([text])
