@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from mmap import PAGESIZE, mmap
 
 import pytest
 import torch
@@ -59,9 +60,9 @@ def test_a_process_probe_sees_what_is_touched_after_the_reset() -> None:
     probe = memory.process_probe()
     probe.reset()
     before = probe.used()
-    block = torch.ones(2**24)  # 64 MiB
-    seen = memory.peaks(probe, before).activations
-    del block
+    with mmap(-1, 2**26) as block:  # new pages, which a tensor's need not be where another test left some
+        block[::PAGESIZE] = bytes(2**26 // PAGESIZE)
+        seen = memory.peaks(probe, before).activations
     # Other threads of the process may touch pages, too: between the block and half as much again.
     assert 2**26 * 0.9 < seen < 2**26 * 1.5
 
