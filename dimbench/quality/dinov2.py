@@ -96,7 +96,10 @@ class DINOv2Extractor:
         if "pos_embed" not in state or state["pos_embed"].ndim != 3:
             raise DimbenchError(f"{weights} is no ViT of DINOv2: it has no pos_embed (1, N, D); download {HOME}")
         self.model = VisionTransformer(_size(state))
-        fill(self.model, state)
+        try:
+            fill(self.model, state)
+        except DimbenchError as error:
+            raise DimbenchError(f"{weights} is no ViT of DINOv2: {error}") from None
         self.model.to(self.device).eval().requires_grad_(False)
 
     def features(self, images: Tensor) -> dict[str, Tensor]:

@@ -129,7 +129,8 @@ class Shards:
         if keys:
             changed = ", ".join(f"{key} {_told(found, key)} there, {_told(self.manifest, key)} here" for key in keys)
             raise DimbenchError(
-                f"{self.folder} holds images of another run ({changed}); give the same options, or another --to"
+                f"{self.folder} holds images of another run ({changed}); give the same options or another --to, or "
+                "delete it to start over"
             )
 
     def missing(self, count: int, on_shard: OnShard | None = None) -> list[int]:

@@ -112,6 +112,9 @@ def test_another_file_and_another_name_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.ones(3)}, tmp_path / "other.pth")
     with pytest.raises(DimbenchError, match="no ViT of DINOv2"):
         create_extractor("dinov2-vitl14", tmp_path / "other.pth")
+    torch.save({"pos_embed": torch.ones(1, 5, 64)}, tmp_path / "alone.pth")
+    with pytest.raises(DimbenchError, match=r"alone\.pth is no ViT of DINOv2: .* missing"):
+        dinov2.DINOv2Extractor(tmp_path / "alone.pth")
     torch.save({"pos_embed": torch.ones(3, 4)}, tmp_path / "flat.pth")
     with pytest.raises(DimbenchError, match="no ViT of DINOv2"):
         create_extractor("dinov2-vitl14", tmp_path / "flat.pth")
