@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,20 +12,27 @@ AT_ONCE = 1000  # rows in memory
 
 
 class FeatureRows:
-    """Features (N, D) in .npy files of `size` rows each, the last perhaps fewer: indexed by a slice or by the numbers
-    of rows they are read as a tensor of `dtype`."""
+    """Features (N, D) in .npy files of `size` rows each, the last perhaps fewer, `stored` as numbers of that type:
+    indexed by a slice or by the numbers of rows they are read as a tensor of `dtype`."""
 
     ndim = 2
 
-    def __init__(self, files: Sequence[Path], size: int, shape: tuple[int, int], dtype: torch.dtype) -> None:
-        self.files, self.size, self.shape, self.dtype = files, size, shape, dtype
+    def __init__(
+        self,
+        files: Sequence[Path],
+        size: int,
+        shape: tuple[int, int],
+        stored: torch.dtype,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        self.files, self.size, self.shape, self.stored, self.dtype = files, size, shape, stored, dtype or stored
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def to(self, dtype: torch.dtype) -> FeatureRows:
         """The same, read as other numbers."""
-        return FeatureRows(self.files, self.size, self.shape, dtype)
+        return FeatureRows(self.files, self.size, self.shape, self.stored, dtype)
 
     def split(self, size: int) -> Iterator[Tensor]:
         """All rows in their order, `size` at a time."""
@@ -39,9 +45,15 @@ class FeatureRows:
         places = flat // self.size
         for place in places.unique().tolist():
             mine = places == place
-            rows = np.load(self.files[place], mmap_mode="r")[(flat[mine] - place * self.size).numpy()]
-            found[mine] = torch.from_numpy(rows).to(self.dtype)
+            found[mine] = self._file(place)[flat[mine] - place * self.size].to(self.dtype)
         return found.view(*numbers.shape, self.shape[1])
+
+    def _file(self, place: int) -> Tensor:
+        """The rows of a file, mapped: opening it by numpy takes longer, most of it for the header."""
+        file, width = self.files[place], self.shape[1]
+        all_of_it = torch.from_file(str(file), size=file.stat().st_size // self.stored.itemsize, dtype=self.stored)
+        rows = min(self.size, len(self) - place * self.size)
+        return all_of_it[-rows * width :].view(rows, width)
 
 
 Table = Tensor | FeatureRows
