@@ -155,6 +155,8 @@ def test_methods_are_drawn_beside_their_plain_run(tmp_path: Path) -> None:
     file = tmp_path / "f.svg"
     drawn = dimbench("plot", "frontier", "sit-digits", "--cost", "seconds", "--against", "drift", "--out", file)
     assert drawn.code == 0, drawn.stderr
-    assert all(f">{label}<" in file.read_text() for label in ("SiT digits, heun2 11, 1,000 images", "plain", "teacache"))
+    assert all(
+        f">{label}<" in file.read_text() for label in ("SiT digits, heun2 11, 1,000 images", "plain", "teacache")
+    )
     assert "choice of frontier" in refused(2, "plot", "pareto", "--against", "drift", "--out", file)
     assert "no records of methods" in refused(1, "plot", "frontier", "dit-s2", "--out", file)
