@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -96,7 +97,7 @@ def ranks(count: int, script: str, *words: object) -> subprocess.CompletedProces
 def seconds_of(count: int, images: int) -> float:
     """From the moment all are ready to the figures, of the slowest."""
     said = ranks(count, TIMED, *DRAWN, "--num-images", images).stderr
-    return max(float(line.split()[1]) for line in said.splitlines() if line.startswith("took "))
+    return max(map(float, re.findall(r"took ([\d.]+)", said)))  # two ranks may write into one line
 
 
 def at_once(images: int) -> float:
