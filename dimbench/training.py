@@ -105,7 +105,7 @@ class Training:
                 self.process, self.model, lambda x, t, **form: self.model(x, t, y, **form), images[chosen], generator
             )
         if self.kernels not in ({}, kernels):
-            before, now = (", ".join(f"{name}={used[name]}" for name in kernels) for used in (self.kernels, kernels))
+            before, now = (", ".join(map("=".join, used.items())) or "none" for used in (self.kernels, kernels))
             raise UsageError(f"the steps done so far ran on {before}, the next would on {now}; {_GO_ON}")
         self.kernels = kernels
         value = loss.item()

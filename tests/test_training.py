@@ -63,6 +63,9 @@ def test_a_run_goes_on_with_the_kernels_it_began_with(tmp_path: Path) -> None:
         advance(second, 1)
     assert all(torch.equal(tensor, before[name]) for name, tensor in second.model.state_dict().items())
     advance(second, 1)
+    second.kernels = {"haar": "cpu"}  # as a damaged checkpoint may say
+    with pytest.raises(UsageError, match=r"ran on haar=cpu, the next would on .*selective_scan=cpu"):
+        advance(second, 1)
 
 
 def test_seeds_decide_the_run() -> None:
