@@ -29,6 +29,7 @@ PATIENCE = 1800.0  # seconds: compiling a large network takes many minutes, in w
 MOST_PATIENCE = 1e6  # eleven days
 JOINING = timedelta(minutes=5)  # until all have started
 ENDED = "ended/{}"  # why a rank ended early
+_SHORTEST, _LATER = 0.0005, 1.1  # seconds before the first look for the others, and how much longer each later pause is
 _GRACE = 2.0  # seconds that the first rank gets to say why all of them end
 
 
@@ -183,14 +184,14 @@ class Ranks:
         """Return when all have come here. DimbenchError where one has ended, or has not beaten for too long."""
         if self.world == 1:
             return
-        name, watch, pause = f"met/{self._call()}/", Watch(self.patience), 0.005
+        name, watch, pause = f"met/{self._call()}/", Watch(self.patience), _SHORTEST
         absent = list(range(self.world))
         with _store_of_others():
             self.store.set(f"{name}{self.rank}", "")
             while absent := [rank for rank in absent if not self.store.check([f"{name}{rank}"])]:
                 self._check_alive(absent, watch)
                 time.sleep(pause)
-                pause = min(2 * pause, 0.25)
+                pause = min(_LATER * pause, 0.25)
 
     def _check_alive(self, absent: Sequence[int], watch: Watch) -> None:
         for rank in absent:
