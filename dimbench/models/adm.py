@@ -79,8 +79,9 @@ class Config:
 
 def attended(qkv: Tensor, heads: int, side_by_side: bool) -> Tensor:
     """Attention among the places of qkv (N, 3 C, T) -> (N, C, T); `side_by_side`: all queries before all keys."""
-    split, axis = ((3, heads, -1), 1) if side_by_side else ((heads, 3, -1), 2)
-    query, key, value = (part.transpose(2, 3) for part in qkv.unflatten(1, split).unbind(axis))  # (N, heads, T, d)
+    split, axis = ((3, heads, -1), 2) if side_by_side else ((heads, 3, -1), 3)
+    places = qkv.transpose(1, 2).contiguous()  # a place's numbers side by side, or torch attends in three passes
+    query, key, value = (part.transpose(1, 2) for part in places.unflatten(2, split).unbind(axis))  # (N, heads, T, d)
     return attend(query, key, value).transpose(1, 2)
 
 
