@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from dimbench.backbone import Backbone
+    from dimbench.bench.job_shards import JobShard
     from dimbench.bench.running import Measured
     from dimbench.presets import Recipe
     from dimbench.quality.evaluating import OnDisk, ToDraw
@@ -254,6 +255,25 @@ def sample_plan(
     return plan.of_sample(place, asked, folder.ImageFormat(form), planned_ranks)
 
 
+def sample_shard(
+    wanted: Sequence[tuple[What, Path | None]], shard: str, file: Path | None = None, **options: Any
+) -> tuple[list[int], dict[str, Any]]:
+    """Which of `wanted`, each with the place of its images, are part `shard`, i/n, balanced by what their images
+    execute, and what their records say of it; `file` is where those go. `options` are those of `sample`."""
+    from dimbench.bench import job_shards
+    from dimbench.sampling import drawing
+
+    part = job_shards.parse(shard)
+    if part.parts == 1:
+        return list(range(len(wanted))), {}
+    form = options.pop("form", "npz")
+    asked = [_to_draw(what, to, (), form, None, None, options)[1] for what, to in wanted]
+    with doing("counting what each executes"):
+        costs = [drawing.predicted(each) for each in asked]
+    rows = [[[each.backbone.name, each.steps, each.cfg, each.num_images, each.seed]] for each in asked]
+    return _shared_out(part, costs, rows, file)
+
+
 def _to_draw(
     what: What,
     to: Path | str | None,
@@ -359,7 +379,6 @@ def fid_shard(
     is where those go. UsageError for images that are there already, which are one row."""
     from dimbench.bench import job_shards
     from dimbench.quality.evaluating import ToDraw
-    from dimbench.sampling import ranks
 
     part = job_shards.parse(shard)
     if part.parts == 1:
@@ -369,12 +388,23 @@ def fid_shard(
         raise UsageError(f"--shard {shard} shares out models or recipes, and these images are one row; leave it out")
     with doing("counting what each executes"):
         costs = [task.predicted for task in drawn]
+    mine, note = _shared_out(part, costs, [task.rows for task in drawn], file)
+    return [drawn[number] for number in mine], note
+
+
+def _shared_out(
+    part: JobShard, costs: Sequence[float], rows: Sequence[Sequence[Any]], file: Path | None
+) -> tuple[list[int], dict[str, Any]]:
+    """The numbers of those that fall to the part, each of which makes some rows, and what their records say of it;
+    `file` is where those go."""
+    from dimbench.sampling import ranks
+
     mine = part.numbers(costs)
-    rows = [row for task in drawn for row in task.rows]
-    own = [row for number in mine for row in drawn[number].rows]
+    whole = [row for each in rows for row in each]
+    own = [row for number in mine for row in rows[number]]
     if ranks.here().first:
-        part.said_if_empty(rows, own, file)
-    return [drawn[number] for number in mine], part.note(rows, own)
+        part.said_if_empty(whole, own, file)
+    return mine, part.note(whole, own)
 
 
 def frontier(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -58,6 +59,7 @@ def run(
     kernel: options.Kernel = None,
     plan: options.Plan = False,
     for_ranks: options.ForRanks = None,
+    shard: options.Shard = "1/1",
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
@@ -73,38 +75,42 @@ def run(
         raise UsageError(f"--weights {weights} cannot fit {len(found)} models; give one model")
     if to:
         _check_place(to, kind)
+    asked: dict[str, Any] = {
+        "form": kind or folder.ImageFormat.NPZ,
+        "num_images": num_images,
+        "steps": steps,
+        "cfg": cfg,
+        "sampler": sampler,
+        "labels": labels,
+        "seed": seed,
+        "batch": batch,
+        "device": device,
+        "weights": weights,
+        "autoencoder": autoencoder,
+        "random_weights": random_weights,
+        "dtype": dtype.value,
+        "compile": compile,
+        "cuda_graph": cuda_graph,
+        "methods": options.methods(with_, guide),
+    }
+    wanted = list(zip(found, _places([each.name for each in found], to, kind), strict=True))
+    mine, note = verbs.sample_shard(wanted, shard, file, **asked)
     records: list[Record] = []
-    for backbone, place in zip(found, _places([each.name for each in found], to, kind), strict=True):
-        asked: dict[str, Any] = {
-            "form": kind or folder.ImageFormat.NPZ,
-            "num_images": num_images,
-            "steps": steps,
-            "cfg": cfg,
-            "sampler": sampler,
-            "labels": labels,
-            "seed": seed,
-            "batch": batch,
-            "device": device,
-            "weights": weights,
-            "autoencoder": autoencoder,
-            "random_weights": random_weights,
-            "dtype": dtype.value,
-            "compile": compile,
-            "cuda_graph": cuda_graph,
-            "methods": options.methods(with_, guide),
-        }
+    for backbone, place in map(wanted.__getitem__, mine):
         if file is None:
             if ranks.here().first:
                 whose = backbone.name if len(found) > 1 else ""
                 options.show_plan(whose, verbs.sample_plan(backbone, place, planned_ranks=for_ranks, **asked))
             continue
         record = verbs.sample(backbone, place, **asked)
-        with ranks.here().once(f"record {len(records)}") as mine:
-            if record and mine:
+        if record:
+            record = replace(record, details={**record.details, **note})
+        with ranks.here().once(f"record {len(records)}") as first:
+            if record and first:
                 results.append([record], file)
         records += [record] if record else []
-    with ranks.here().once("table") as mine:
-        if records and mine:
+    with ranks.here().once("table") as first:
+        if records and first:
             show(records, [_table(records)], form)
 
 

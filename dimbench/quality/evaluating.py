@@ -21,7 +21,6 @@ from dimbench.quality.spread import Spread
 from dimbench.results import Record
 from dimbench.sampling import drawing, ranks, sharing
 from dimbench.sampling import request as requests
-from dimbench.sampling.image_cost import image_cost
 from dimbench.weights import catalog
 
 if TYPE_CHECKING:
@@ -157,11 +156,8 @@ class ToDraw:
 
     @property
     def predicted(self) -> float:
-        """Multiply-adds of all its images; of a run that values decide those of the plain one."""
-        backbone, settings, _ = drawing.settled(self.request)
-        on_shapes = tuple(method for method in settings.methods if not method.by_values)
-        cost = image_cost(backbone, replace(settings, methods=on_shapes), decoded=False)
-        return float(cost.macs("macs")) * self.request.num_images * self.repeats
+        """Multiply-adds of all its images."""
+        return drawing.predicted(self.request) * self.repeats
 
     @property
     def _digits(self) -> bool:

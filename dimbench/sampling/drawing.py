@@ -301,6 +301,19 @@ def settled(request: Request) -> tuple[Backbone, Settings, Any]:
     return backbone, settings, process
 
 
+def predicted(request: Request) -> float:
+    """Multiply-adds of all images of a request; of a run that values decide those of the plain one, and of a sampler
+    that chooses its steps those of a call a step."""
+    from dimbench.sampling.image_cost import image_cost
+    from dimbench.sampling.run import ADAPTIVE
+
+    backbone, settings, _ = settled(request)
+    on_shapes = tuple(method for method in settings.methods if not method.by_values)
+    sampler = "euler" if settings.sampler == ADAPTIVE else settings.sampler
+    cost = image_cost(backbone, replace(settings, methods=on_shapes, sampler=sampler), decoded=False)
+    return float(cost.macs("macs")) * request.num_images
+
+
 def _check_device(request: Request) -> None:
     from dimbench.sampling import precision
 

@@ -471,6 +471,12 @@ def test_recipes_have_names_of_their_own_and_the_published_figures() -> None:
     assert claims <= {recipe.fid for recipe in known.values()}
 
 
+def test_what_chooses_its_steps_is_shared_out_too() -> None:
+    tasks = [verbs.fid_task(name, sampler="dopri5") for name in ("sit-digits", "dimsum-digits")]
+    shards = [verbs.fid_shard(tasks, f"{part}/2")[0] for part in (1, 2)]
+    assert sorted(task.name for shard in shards for task in shard) == ["dimsum-digits", "sit-digits"]
+
+
 def test_models_and_recipes_are_shared_out_among_jobs(tmp_path: Path) -> None:
     words = ("fid", "dit-digits", "sit-digits", "--steps", 2, "--num-images", 20, "--random-weights")
     parts = [tmp_path / f"{part}.jsonl" for part in (1, 2)]

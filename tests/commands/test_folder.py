@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from dimbench import backbone
+from dimbench import backbone, results
 from dimbench.sampling import autoencoder, drawing
 from dimbench.sampling.request import Request
 from dimbench.sampling.shards import Shards
@@ -257,6 +257,20 @@ def test_two_or_three_processes_make_the_same_files(ten: Path, tmp_path: Path) -
     (record,) = json.loads(finish(start(tmp_path, "3", "-m", "dimbench", *words, python=TORCHRUN)))
     assert record["details"]["fresh_images"] == 4
     assert contents(run) == contents(ten)
+
+
+def test_models_are_shared_out_among_jobs(tmp_path: Path) -> None:
+    words = ("sample", "dit-digits", "sit-digits", "uvit-digits", "--steps", 2, "--num-images", 3, "--to", tmp_path)
+    parts = [tmp_path / f"{part}.jsonl" for part in (1, 2)]
+    for part, file in enumerate(parts, start=1):
+        assert dimbench(*words, "--shard", f"{part}/2", "--out", file).code == 0
+    models = [[record["model"] for record in results.read(file)] for file in parts]
+    drawn = [name for part in models for name in part]
+    assert all(models)
+    assert sorted(drawn) == ["dit-digits", "sit-digits", "uvit-digits"]
+    assert all((tmp_path / name / "samples.npz").is_file() for name in drawn)
+    assert dimbench("merge", *parts, "--out", tmp_path / "all.jsonl").code == 0
+    assert "of 3 rows" in refused(1, "merge", parts[0], "--out", tmp_path / "some.jsonl")
 
 
 KILLER = """
