@@ -73,5 +73,6 @@ class Pace:
 
 
 def first_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
-    """The sample among the arguments of a network."""
-    return args[0] if args else next(iter(kwargs.values()))
+    """The sample among the arguments of a network, the first of them where it is told a list."""
+    first = args[0] if args else next(iter(kwargs.values()))
+    return first[0] if isinstance(first, list) else first

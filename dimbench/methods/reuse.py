@@ -16,21 +16,27 @@ if TYPE_CHECKING:
     from dimbench.layers.adaln import AdaLNZeroBlock
 
 _SELF = re.compile(r"attn1?")
-_BRANCH = re.compile(r"(attn|mlp|ff|spatial_mamba|freq_mamba|mixer|proj)\d*")
+_ATTENTION = r"(cross_)?att(entio)?n"
+_FEED_FORWARD = r"((img|txt)_)?(mlp|ffn?|feed_?forward|moe)(_context)?"
+_BRANCH = re.compile(rf"({_ATTENTION}|{_FEED_FORWARD}|spatial_mamba|freq_mamba|mixer|proj(_mlp|_out)?)\d*")
 
 
 def branches(method: Method, network: nn.Module) -> list[nn.Module]:
     """The parts of the network's blocks whose outputs are added to its tokens: attention, mixers, feed-forward
-    networks. UsageError where there are none by these names."""
+    networks. UsageError where there are none by these names, and none that a block calls its `reusable_parts`."""
     return branches_of(method, network, _blocks(network))
 
 
 def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """Those of these blocks of it."""
-    found = [part for block in blocks for name, part in block.named_children() if _BRANCH.fullmatch(name)]
+    found = [block.get_submodule(name) for block in blocks for name in getattr(block, "reusable_parts", _named(block))]
     if not found:
         raise refuse(method, network, "none of its blocks has an attention or feed-forward network as a part")
     return found
+
+
+def _named(block: nn.Module) -> list[str]:
+    return [name for name, _ in block.named_children() if _BRANCH.fullmatch(name)]
 
 
 def attentions(method: Method, network: nn.Module) -> list[nn.Module]:

@@ -147,11 +147,25 @@ class Stream(nn.Module):
         return [none, *parts[:2], none, *parts[2:]]
 
     def take(self, x: Tensor, attended: Tensor, parts: list[Tensor]) -> Tensor:
-        """The stream behind the block."""
+        """The stream behind the block, of what its attention gave."""
         _, _, gate_a, shift_m, scale_m, gate_m = parts
-        assert self.attn.proj is not None
-        x = gated(x, gate_a, self.attn.proj(attended))
+        x = gated(x, gate_a, attended)
         return gated(x, gate_m, self.mlp(modulate(self.norm2(x), shift_m, scale_m)))
+
+
+class JointAttention(nn.Module):
+    """Attention of two streams to each other; their weights are their own. (N, S, D) and (N, T, D) with the shift and
+    scale of each -> (N, S + T, D), or (N, T, D) where the first ends."""
+
+    def forward(
+        self, context: Tensor, x: Tensor, told: list[Tensor], seen: list[Tensor], streams: tuple[Stream, Stream]
+    ) -> Tensor:
+        pairs = zip(streams, (context, x), (told, seen), strict=True)
+        heads = [stream.attn(modulate(stream.norm1(tokens), *parts)) for stream, tokens, parts in pairs]
+        attended = attend(*(torch.cat(pair, dim=2) for pair in zip(*heads, strict=True)))
+        parts = zip(streams, attended.split([context.shape[1], x.shape[1]], dim=1), strict=True)
+        read = [stream.attn.proj(part) for stream, part in parts if stream.attn.proj is not None]
+        return read[0] if len(read) == 1 else torch.cat(read, dim=1)
 
 
 class JointBlock(nn.Module):
@@ -161,16 +175,17 @@ class JointBlock(nn.Module):
         super().__init__()
         self.context_block = Stream(config, ends=last)
         self.x_block = Stream(config, ends=False)
+        self.joint = JointAttention()
+        self.reusable_parts = ("joint", "x_block.mlp") if last else ("joint", "context_block.mlp", "x_block.mlp")
 
     def forward(self, context: Tensor, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
-        told, seen = self.context_block.parts(c), self.x_block.parts(c)
-        of_context = self.context_block.attn(modulate(self.context_block.norm1(context), *told[:2]))
-        of_x = self.x_block.attn(modulate(self.x_block.norm1(x), *seen[:2]))
-        attended = attend(*(torch.cat(pair, dim=2) for pair in zip(of_context, of_x, strict=True)))
-        count = context.shape[1]
+        streams = self.context_block, self.x_block
+        told, seen = (stream.parts(c) for stream in streams)
+        attended = self.joint(context, x, told[:2], seen[:2], streams)
         if not self.context_block.ends:
-            context = self.context_block.take(context, attended[:, :count], told)
-        return context, self.x_block.take(x, attended[:, count:], seen)
+            of_context, attended = attended.split([context.shape[1], x.shape[1]], dim=1)
+            context = self.context_block.take(context, of_context, told)
+        return context, self.x_block.take(x, attended, seen)
 
 
 class VectorEmbedder(nn.Module):

@@ -139,6 +139,33 @@ def test_fora_computes_the_branches_once_in_every_steps(method: str, steps: int,
     assert found.name == "dit-s2"
 
 
+@pytest.mark.parametrize(
+    "name", ["mmdit-d12", "pixart-xl2", "ditmoe-s2-8e2a", "flux1-dev", "lumina-image-2", "qwen-image", "z-image-turbo"]
+)
+def test_branches_are_known_by_the_names_that_networks_have_for_them(name: str) -> None:
+    """What remains are embeddings, modulation and the last layer."""
+    assert 0.5 < count(name, 4, "fora:every=2", cfg=1.0) / count(name, 4, cfg=1.0) < 0.51
+
+
+@pytest.mark.parametrize("method", ["fora", "taylor"])
+def test_streams_that_attend_to_each_other_are_reused(method: str) -> None:
+    found, network = nowhere_zero(backbone.find("mmdit-digits"))
+    plain = drawn(found, network)
+    assert torch.equal(drawn(found, network, f"{method}:every=1"), plain)
+    reused = drawn(found, network, method)
+    assert 0.001 < ((reused - plain).norm() / plain.norm()).item() < 1
+    assert torch.equal(drawn(found, network), plain)
+
+
+def test_a_network_that_is_told_a_list_of_samples_is_reused() -> None:
+    small = of_diffusers("ZImageTransformer2DModel")
+    longer = {**small.config, "axes_lens": [1024, 64, 64]}  # for the usual text
+    found, network = nowhere_zero(dataclasses.replace(small, config=longer))
+    plain = drawn(found, network)
+    assert torch.equal(drawn(found, network, "fora:every=1"), plain)
+    assert not torch.equal(drawn(found, network, "fora"), plain)
+
+
 @pytest.mark.parametrize(("methods_", "of_one"), [(["fora"], 24), (["fora", "tome"], 24)])
 def test_norms_of_branches_that_are_reused_see_one_token(
     methods_: list[str], of_one: int, monkeypatch: pytest.MonkeyPatch
@@ -341,7 +368,7 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("dimsum-digits", "first-block", "more than tokens"),
         ("dimsum-digits", "teacache", "more than tokens"),
         ("dimsum-digits", "tome", "scan the tokens in an order"),
-        ("mmdit-d12", "fora", "none of its blocks"),
+        ("dico-s", "fora", "none of its blocks"),
         ("dit-digits", "state", "no encoder whose state"),
     ],
 )
