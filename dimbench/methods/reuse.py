@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -29,13 +29,22 @@ def branches(method: Method, network: nn.Module) -> list[nn.Module]:
 
 def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """Those of these blocks of it."""
-    found = [block.get_submodule(name) for block in blocks for name in getattr(block, "reusable_parts", _named(block))]
+    found = []
+    for block in blocks:
+        parts = dict(block.named_modules())
+        for name in _named(block):
+            if name not in parts:
+                raise refuse(method, network, f"a {type(block).__name__} has no part {name!r} of its reusable_parts")
+            found.append(parts[name])
     if not found:
         raise refuse(method, network, "none of its blocks has an attention or feed-forward network as a part")
     return found
 
 
-def _named(block: nn.Module) -> list[str]:
+def _named(block: nn.Module) -> Sequence[object]:
+    own = getattr(block, "reusable_parts", None)
+    if isinstance(own, (list, tuple)):
+        return own
     return [name for name, _ in block.named_children() if _BRANCH.fullmatch(name)]
 
 

@@ -147,6 +147,19 @@ def test_branches_are_known_by_the_names_that_networks_have_for_them(name: str) 
     assert 0.5 < count(name, 4, "fora:every=2", cfg=1.0) / count(name, 4, cfg=1.0) < 0.51
 
 
+def test_a_block_names_its_parts_itself() -> None:
+    found, network = nowhere_zero(backbone.find("dit-digits"))
+    plain, both = drawn(found, network), drawn(found, network, "fora")
+    for block in network.blocks:
+        block.reusable_parts = ("mlp",)
+    alone = drawn(found, network, "fora")
+    assert not torch.equal(alone, plain)
+    assert not torch.equal(alone, both)
+    network.blocks[0].reusable_parts = ("mlp", "widening")
+    with pytest.raises(UsageError, match="has no part 'widening' of its reusable_parts"):
+        drawn(found, network, "fora")
+
+
 @pytest.mark.parametrize("method", ["fora", "taylor"])
 def test_streams_that_attend_to_each_other_are_reused(method: str) -> None:
     found, network = nowhere_zero(backbone.find("mmdit-digits"))
