@@ -226,7 +226,7 @@ def find(
     `what` is a preset's name; `file.py:NAME` or `package.module:NAME` of a class or factory; a folder or config.json
     that diffusers wrote, `diffusers:CLASS` or `hf:OWNER/NAME`; a module; or a Backbone. A name may set arguments:
     `dit-s2,depth=6`. `inputs` are texts such as "x=3x224x224", or tensors, for a network that nobody here knows, and
-    `process` is what that was trained on (diffusion.process.USUAL, set as names are). Raises UsageError where nothing
+    `process` is what that was trained on (preset_files.PROCESSES, set as names are). Raises UsageError where nothing
     is called so, and for frames that it cannot draw.
     """
     found = _found(what, resolution, settings, inputs, process)
@@ -279,10 +279,11 @@ def _found(
 def _process(name: str | None) -> Mapping[str, Any]:
     if name is None:
         return {}
-    from dimbench.diffusion.process import USUAL, find_process
+    from dimbench.diffusion.process import find_process
+    from dimbench.preset_files import PROCESSES, completed
 
     head, told = presets.split(name)
-    usual = names.find(head, USUAL, "process")
+    usual = names.find(head, {each: completed({"process": each}) for each in PROCESSES}, "process")
     return {**usual, **arguments.typed(told, type(find_process(usual)), f"--process {head}")}
 
 

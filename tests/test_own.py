@@ -63,9 +63,7 @@ resolution = 8
 latent_stride = 1
 
 [diffusion]
-process = "transport"
-path = "linear"
-prediction = "velocity"
+process = "flow"
 sampler = "euler"
 null_label = 1000
 
