@@ -42,6 +42,12 @@ class Input:
         size = "x".join(map(str, self.shape)) or "scalar"
         return size if self.dtype == torch.float32 else f"{size}:{str(self.dtype).removeprefix('torch.')}"
 
+    def of_rows(self, numbers: Tensor) -> Tensor:
+        """A number for each row, in this shape and dtype; what has the shape already is not changed in it."""
+        if numbers.ndim == 1:
+            numbers = numbers.reshape(-1, *(1 for _ in self.shape)).expand(-1, *self.shape)
+        return numbers.to(self.dtype)
+
     def values(self, rows: Sequence[int], device: str) -> Tensor:
         """Those that are kept, in turn; else standard normal ones of each row's own, zeros where they are no floats."""
         shape = (len(rows), *self.shape)
@@ -53,10 +59,15 @@ class Input:
         return torch.stack(drawn).to(device, self.dtype)
 
 
-def parse_inputs(texts: Sequence[str]) -> dict[str, Input]:
+def parse_inputs(texts: str | Sequence[str]) -> dict[str, Input]:
     """ "x=3x224x224", "ids=128:int64", "t=scalar" -> inputs by name. UsageError for one that is not understood."""
     found = {}
-    for text in texts:
+    for text in [texts] if isinstance(texts, (str, Mapping)) else texts:
+        if not isinstance(text, str):
+            raise UsageError(
+                f"inputs of a network that is named are texts such as 'x=4x32x32', not {type(text).__name__}; tensors "
+                "go with a module, such as MyNet()"
+            )
         name, _, rest = text.partition("=")
         size, _, dtype = rest.partition(":")
         sides = [] if size == "scalar" else size.split("x")

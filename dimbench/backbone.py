@@ -204,9 +204,12 @@ def denoised(backbone: Backbone) -> tuple[int, ...]:
 
 
 def example(backbone: Backbone, batch: int, device: str = "cpu") -> tuple[Tensor, Tensor, Given]:
-    """Arguments of one call where values do not matter: x standard normal, t 0.5, and what it is given."""
-    x = torch.randn(batch, *denoised(backbone), device=device)
-    return x, torch.full((batch,), 0.5, device=device), backbone.given(range(batch), device)
+    """Arguments of one call: x standard normal and t 0.5, where nobody gave a network of their own others, and what it
+    is given."""
+    x, t = torch.randn(batch, *denoised(backbone), device=device), torch.full((batch,), 0.5, device=device)
+    if of_users := getattr(backbone, "example", None):
+        x, t = of_users(range(batch), x, t)
+    return x, t, backbone.given(range(batch), device)
 
 
 def find(
@@ -223,7 +226,7 @@ def find(
     `what` is a preset's name; `file.py:NAME` or `package.module:NAME` of a class or factory; a folder or config.json
     that diffusers wrote, `diffusers:CLASS` or `hf:OWNER/NAME`; a module; or a Backbone. A name may set arguments:
     `dit-s2,depth=6`. `inputs` are texts such as "x=3x224x224", or tensors, for a network that nobody here knows, and
-    `process` is what that was trained on (diffusion.process.USUAL, set as names are). Raises UsageError where nothing
+    `process` is what that was trained on (preset_files.PROCESSES, set as names are). Raises UsageError where nothing
     is called so, and for frames that it cannot draw.
     """
     found = _found(what, resolution, settings, inputs, process)
@@ -255,6 +258,7 @@ def _found(
         maker = own.InHand(what)
         shapes = parse_inputs(inputs) if _is_texts(inputs) else by_name(what, inputs)
         known = {name: each if isinstance(each, Input) else Input.of(each) for name, each in shapes.items()}
+        _check_rows({name: len(each.kept) for name, each in known.items() if each.kept is not None})
         return own.Own(maker, {}, known, resolution, process=_process(process))
     if not isinstance(what, str):
         raise UsageError(f"{what!r} is no network; give a module, such as MyNet(), or a name, or a Backbone")
@@ -275,15 +279,25 @@ def _found(
 def _process(name: str | None) -> Mapping[str, Any]:
     if name is None:
         return {}
-    from dimbench.diffusion.process import USUAL, find_process
+    from dimbench.diffusion.process import find_process
+    from dimbench.preset_files import PROCESSES, completed
 
     head, told = presets.split(name)
-    usual = names.find(head, USUAL, "process")
+    usual = names.find(head, {each: completed({"process": each}) for each in PROCESSES}, "process")
     return {**usual, **arguments.typed(told, type(find_process(usual)), f"--process {head}")}
 
 
+def _check_rows(counts: Mapping[str, int]) -> None:
+    first = next(iter(counts.values()), 1)
+    if any(count not in (1, first) for count in counts.values()):
+        said = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise UsageError(f"the inputs are of different numbers of samples ({said}); give each as many rows, or one")
+
+
 def _is_texts(inputs: Any) -> bool:
-    return isinstance(inputs, (tuple, list)) and all(isinstance(each, str) for each in inputs)
+    return isinstance(inputs, str) or (
+        isinstance(inputs, (tuple, list)) and all(isinstance(each, str) for each in inputs)
+    )
 
 
 def _of_preset(

@@ -108,7 +108,7 @@ def loaded(name: str) -> Any:
         whole.command(name, cls=dialect.Command)(module.run)
     command = typer.main.get_command(whole)
     command.name = name
-    for each in getattr(command, "commands", {name: command}).values():
+    for each in (command, *getattr(command, "commands", {}).values()):
         each.params += _parameters(root.everywhere)
     return command
 

@@ -322,7 +322,7 @@ def _stack(parts: list[Tensor], dim: int = 0) -> Tensor:
 
 
 def _reduced(x: Tensor, dims: list[int] | None = None, keepdim: bool = False, **kwargs: Any) -> Tensor:
-    if kwargs or not (x.is_floating_point() or x.is_complex()):
+    if kwargs or not x.ndim or not (x.is_floating_point() or x.is_complex()):
         return NotImplemented
     reduced = {dim % x.ndim for dim in dims or range(x.ndim)}
     sides = [1 if i in reduced else side for i, side in enumerate(x.shape) if keepdim or i not in reduced]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.utils._python_dispatch import _disable_current_modes
 
 from dimbench.arguments import Arguments, Input, arguments, by_name, tensor_of
@@ -21,6 +23,7 @@ from dimbench.layers.inputs import Given
 from dimbench.meta import shapes_only
 from dimbench.presets import Preset
 
+_OF_ONE_TYPE = (nn.Linear, nn.modules.conv._ConvNd, nn.LayerNorm, nn.GroupNorm)  # in and out, as their weights
 RESOLUTION, STRIDE, CHANNELS, CLASSES = 256, 8, 4, 1000  # where neither the network nor the user says anything
 _SIZES = ("input_size", "sample_size", "image_size", "img_size")
 
@@ -40,7 +43,8 @@ class Maker(Protocol):
 
 
 class InHand:
-    """A module that is there already, with its own weights; `settings` do not change it."""
+    """A module that is there already, with its own weights; `settings` do not change it, and neither does what is done
+    here, which is done to copies."""
 
     inputs = None
 
@@ -50,7 +54,9 @@ class InHand:
         self.text = f"{self.name} at {id(module):#x}"
 
     def build(self, settings: Mapping[str, Any]) -> nn.Module:
-        return (skeleton_of(self.module) if _on_meta() else self.module).eval()
+        if any(map(is_lazy, self.module.parameters())):
+            raise UsageError(f"{self.name} has layers that are made at their first call; call it once before")
+        return (skeleton_of(self.module) if _on_meta() else copy.deepcopy(self.module)).eval()
 
 
 @dataclass(frozen=True)
@@ -167,6 +173,9 @@ class Own:
                 return skeleton_of(self.maker.build(self.all_settings))
 
     def running(self, model: nn.Module) -> nn.Module:
+        for layer in model.modules():
+            if isinstance(layer, _OF_ONE_TYPE):
+                _ease(layer)
         return model
 
     def given(self, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
@@ -175,17 +184,25 @@ class Own:
                 f"nothing says how {self.name} is told 'no class', so it cannot be guided; give null_label in its "
                 "preset's [diffusion], or leave out --cfg"
             )
-        told: dict[str, Any] = {}
-        if self.inputs or self.maker.inputs is None:
-            told = {name: self.inputs[name].values(rows, device) for name in self.arguments.others}
-        else:
-            beside = self._beside(len(rows), device)
-            told = {name: beside[name] for name in self.arguments.others}
+        told = self._told(self.arguments.others, rows, device)
         if known := self.classes:
             label = self.labels or (lambda row: row % known.count)
             y = [known.null if null else label(row) for row in rows]
             told[self.arguments.y] = torch.tensor(y, device=device)
         return told
+
+    def example(self, rows: Sequence[int], x: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        """x and t of one call, as somebody gave them: values, or at least a dtype. Those here where nobody did."""
+        told = self._told((self.arguments.x, self.arguments.t), rows, str(x.device))
+        time = self._known.get(self.arguments.t)
+        return told.get(self.arguments.x, x), t if time is None or time.kept is None else told[self.arguments.t]
+
+    def _told(self, names: Sequence[str], rows: Sequence[int], device: str) -> dict[str, Any]:
+        """Those of the arguments `names` that somebody gave a shape for, by `_known`."""
+        if self.inputs or self.maker.inputs is None:
+            return {name: self.inputs[name].values(rows, device) for name in names if name in self.inputs}
+        beside = self._beside(len(rows), device)
+        return {name: beside[name] for name in names if name in beside}
 
     def call(self, model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
         told = dict(given)
@@ -193,7 +210,7 @@ class Own:
             told[self.arguments.x] = x
         if self.arguments.t:
             time = self._known.get(self.arguments.t)
-            told[self.arguments.t] = t if time is None else t.to(time.dtype)
+            told[self.arguments.t] = t if time is None else time.of_rows(t)
         try:
             return tensor_of(model(**told))
         except Exception as error:
@@ -206,6 +223,21 @@ class Own:
 
     def fitted(self, options: Mapping[str, Any]) -> Own:
         return dataclasses.replace(self, settings={**self.settings, **options})
+
+
+def _ease(layer: nn.Module) -> None:
+    """Let a layer whose weights are of half precision take float32, such as a time; one that gets none at its first
+    call is left as it was."""
+
+    def cast(layer: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        dtype: torch.dtype = layer.weight.dtype  # type: ignore[assignment]
+        if given and given[0].dtype == torch.float32 and dtype in (torch.bfloat16, torch.float16):
+            return given[0].to(dtype), *given[1:]
+        if not torch.compiler.is_compiling():
+            handle.remove()
+        return None
+
+    handle = layer.register_forward_pre_hook(cast)
 
 
 def _on_meta() -> bool:

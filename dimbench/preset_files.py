@@ -38,11 +38,17 @@ _DIFFUSION = {
     "shift_by_tokens": list, "at_few_steps": list, "guided_interval": dict, "upsampled": dict,
 }  # fmt: skip
 _INTERVAL = {"low": float, "high": float, "ends": bool}
-PROCESSES: dict[str, tuple[str, ...]] = {
-    "gaussian": (), "transport": ("path", "prediction"), "stable-diffusion": (), "variance-preserving": (), "flow": (),
-    "mean-flow": (), "improved-mean-flow": (),
-}  # fmt: skip
-"""What [diffusion] may name, with the settings that each cannot be without."""
+PROCESSES: dict[str, Mapping[str, Any]] = {
+    "gaussian": {"sampler": "ddpm"},
+    "flow": {"path": "linear", "prediction": "velocity", "sampler": "heun2"},
+    "rectified-flow": {"noise_at": 1, "grid": "steps", "sampler": "euler"},
+    "stable-diffusion": {"sampler": "dpm-solver++"},
+    "variance-preserving": {"sampler": "euler-maruyama"},
+    "mean-flow": {"sampler": "average"},
+    "improved-mean-flow": {"sampler": "average"},
+}
+"""What a network may have been trained on, in a word for [diffusion] and --process, with what that means where nothing
+else is said."""
 _SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float, "with": list}
 _SAMPLED = ("sampler", "steps", "cfg")  # what whoever repeats a FID must know
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
@@ -173,14 +179,19 @@ def _unlike_a_process(own: Any, usual: Any, where: str) -> Iterator[str]:
     process, interval = table.get("process"), table.get("guided_interval")
     if isinstance(process, str) and process not in PROCESSES:
         yield f"{where}diffusion: process {process!r} is unknown (known are {', '.join(PROCESSES)})"
-    needed = ("process", "sampler", *PROCESSES.get(str(process), ()))
-    yield from (f"{where}diffusion has no {name}" for name in needed if name not in table)
+    if process is None:
+        yield f"{where}diffusion has no process"
     for name, least in (("guided_channels", 0), ("null_label", 0), ("diffusion_steps", 1)):
         if isinstance(value := table.get(name), int) and value < least:
             yield f"{where}diffusion: {name} is {value}, which has to be {least} or more"
     if isinstance(interval, dict):
         yield from mistyped(interval, _INTERVAL, f"{where}guided_interval: ")
         yield from (f"{where}guided_interval has no {name}" for name in ("low", "high") if name not in interval)
+
+
+def completed(table: Mapping[str, Any]) -> dict[str, Any]:
+    """A [diffusion] table with what its process means where it says nothing else."""
+    return {**PROCESSES.get(table.get("process", ""), {}), **table}
 
 
 def _drawn(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
@@ -263,7 +274,7 @@ def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], fi
         latent=family.get("latent", {}),
         config=variant.get("config", {}),
         conditions=variant.get("conditions", {}),
-        diffusion={**family.get("diffusion", {}), **variant.get("diffusion", {})},
+        diffusion=completed({**family.get("diffusion", {}), **variant.get("diffusion", {})}),
         sampling={**usual, **variant.get("sampling", {})},
         text_encoders=family.get("text_encoders", {}),
         counted=variant.get("counted", {}),

@@ -196,7 +196,8 @@ def bench(
     for each in meant:
         given, trained_on = (presets.meant_for(each, told, meant) for told in (inputs, process))
         if isinstance(each, str):
-            rows = [Row(each, resolution, inputs=tuple(given), process=trained_on, **row)]
+            texts = (given,) if isinstance(given, (str, Mapping)) else tuple(given)
+            rows = [Row(each, resolution, inputs=texts, process=trained_on, **row)]
             running.check(rows)
             ran = running.run(rows, file)
             ran.raise_failures()

@@ -63,9 +63,7 @@ resolution = 8
 latent_stride = 1
 
 [diffusion]
-process = "transport"
-path = "linear"
-prediction = "velocity"
+process = "flow"
 sampler = "euler"
 null_label = 1000
 
@@ -139,9 +137,77 @@ def test_a_module_in_hand_keeps_its_weights() -> None:
     (record,) = api.count(module, torch.randn(2, 5, 4))
     assert record.metrics["macs"] == 5 * 4 * 6
     found = backbone.find(module, inputs=(torch.randn(2, 5, 4),))
-    assert found.build() is module
+    assert torch.equal(found.build().weight, module.weight)
     assert isinstance(found, Own)
     assert not module.weight.is_meta
+
+
+def test_a_module_in_hand_is_left_as_it_was() -> None:
+    module = nn.Linear(4, 4)
+    before = module.weight.clone()
+    for how in ({"dtype": "bf16"}, {"mode": "train", "process": "flow"}):
+        api.bench(module, "input=4", budget=0.05, **how)
+    assert module.training
+    assert torch.equal(module.weight, before)
+
+
+def test_real_counts_are_of_the_values_given() -> None:
+    class Routed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.wide = nn.Linear(4, 400)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.wide(x[x[:, 0] > 0]) if bool((x > 0).any()) else x
+
+    told = -torch.ones(30, 4)
+    told[7] = 1
+    (record,) = api.count(Routed(), told, batch=30, real=True)
+    assert record.metrics["macs"] == 4 * 400 // 30
+
+
+def test_inputs_of_half_precision_and_of_other_shapes_of_time_are_given_as_they_are() -> None:
+    module = nn.Conv2d(4, 4, 1).to(torch.bfloat16)
+    (record,) = api.count(module, torch.zeros(1, 4, 8, 8, dtype=torch.bfloat16))
+    assert record.metrics["macs"] == 16 * 64
+
+    class Timed(nn.Module):
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            assert t.shape == (len(x), 4, 1)
+            return x + t
+
+    backbone_of_it = backbone.find(Timed(), inputs=["x=4x8", "t=4x1"])
+    x, t, given = backbone.example(backbone_of_it, 3)
+    assert backbone_of_it.call(Timed(), x, t, given).shape == (3, 4, 8)
+
+
+def test_a_network_that_takes_time_as_it_comes_is_timed_in_half_precision(tmp_path: Path) -> None:
+    file = tmp_path / "timed.py"
+    file.write_text(
+        "from torch import nn\n\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.time = nn.Linear(1, 4)\n\n    def forward(self, x, t):\n"
+        "        return x + self.time(t[:, None])[:, :, None, None]\n"
+    )
+    (record,) = json.loads(
+        dimbench("bench", f"{file}:Net", "--resolution", 64, "--dtype", "bf16", "--budget", 0.05, "--json").stdout
+    )
+    assert record["conditions"]["dtype"] == "bf16"
+    assert record["metrics"]["seconds"] > 0
+
+
+@pytest.mark.parametrize(
+    ("what", "inputs", "said"),
+    [
+        (nn.LazyLinear(3), torch.zeros(1, 4), "made at their first call"),
+        (nn.Bilinear(4, 4, 4), (torch.zeros(2, 4), torch.zeros(3, 4)), r"\(input1 2, input2 3\)"),
+        ("torch.nn:Identity", (torch.zeros(1, 4),), "not Tensor"),
+        ("torch.nn:Identity", {"input": torch.zeros(1, 4)}, "not dict"),
+    ],
+)
+def test_what_cannot_be_called_with_these_is_refused(what: object, inputs: object, said: str) -> None:
+    for verb in (api.count, api.bench):
+        with pytest.raises(UsageError, match=said):
+            verb(what, inputs)
 
 
 @pytest.mark.parametrize("what", [nn.Linear, 3, None])

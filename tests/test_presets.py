@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import dimbench
-from dimbench import preset_files, presets
+from dimbench import backbone, preset_files, presets
 from dimbench.diffusion import process
 from dimbench.errors import DimbenchError, UsageError
 
@@ -78,9 +78,8 @@ def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) ->
         ('process = "flaw", sampler = "euler"', "process 'flaw' is unknown"),
         ('process = [1], sampler = "euler"', "process is no text"),
         ('sampler = "euler"', "diffusion has no process"),
-        ('process = "flow"', "diffusion has no sampler"),
         ('process = "flow", sampler = "euler", guided_channels = -3', "guided_channels is -3, which has to be 0 or"),
-        ('process = "transport", sampler = "euler", path = "linear"', "diffusion has no prediction"),
+        ('process = "transport"', "process 'transport' is unknown .known are gaussian, flow, rectified-flow"),
         ('process = "flow", sampler = "euler", guided_interval = { low = 1 }', "guided_interval has no high"),
         ('process = "flow", sampler = "euler", guided_interval = 3', "guided_interval is no table"),
     ],
@@ -109,12 +108,21 @@ def test_faults_of_a_preset_are_named(text: str, said: str, tmp_path: Path) -> N
 
 def test_what_a_process_can_be_told_may_stand_in_a_preset() -> None:
     processes = {
-        process.find_process({"process": name, "path": "linear", "prediction": "velocity"}).__class__
-        for name in process.PROCESSES
+        process.find_process(preset_files.completed({"process": name})).__class__ for name in preset_files.PROCESSES
     }
     told = {field.name for each in processes for field in fields(each)} - {"samplers", "upsampling"}
-    assert preset_files.PROCESSES.keys() == process.PROCESSES.keys()
     assert told <= preset_files._DIFFUSION.keys()
+
+
+@pytest.mark.parametrize("word", preset_files.PROCESSES)
+def test_a_word_for_a_process_means_the_same_in_a_preset_and_as_an_option(word: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'backbone = "torch.nn:Conv2d"\n[variants.mine]\ndiffusion = {{ process = "{word}" }}\n')
+    (preset,) = preset_files.read(file)
+    told = backbone.find("torch.nn:Identity", process=word).diffusion
+    assert preset.diffusion == told
+    made = process.find_process(told)
+    assert told["sampler"] in made.samplers
 
 
 def test_every_family_has_a_name_of_its_own() -> None:

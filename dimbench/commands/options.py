@@ -71,8 +71,8 @@ Process = Annotated[
     str | None,
     typer.Option(
         help="What a network of your own was trained on: gaussian, flow, rectified-flow (told the share of noise), "
-        "stable-diffusion or variance-preserving; with settings as in gaussian,prediction=velocity or "
-        "rectified-flow,shift=3.",
+        "stable-diffusion, variance-preserving or mean-flow, as a preset's [diffusion] says it; with settings as in "
+        "gaussian,prediction=velocity or rectified-flow,shift=3.",
         show_default="as its preset says",
     ),
 ]

@@ -83,11 +83,11 @@ def trace(model: nn.Module, inputs: Inputs, batch: int, alike: Sequence[nn.Modul
     ):  # fmt: skip
         for module in alike:
             stack.enter_context(ledger.once(module))
-        call(model, inputs)
+        output = call(model, inputs)
     for path, module in model.named_modules():
         if dead := getattr(module, "dead_macs", 0):
             ledger.add("linear", batch * dead, batch * module.out_features, module=path, dead=True)
-    seen = chain(model.parameters(), _given(inputs))
+    seen = chain(model.parameters(), _given(inputs), tree_leaves(output))
     return Bill(tuple(ledger.lines.values()), batch, real=not any(map(_is_shape, seen)))
 
 
@@ -166,6 +166,8 @@ class _Ledger:
     def follow(self, model: nn.Module) -> Iterator[None]:
         handles = []
         for path, module in model.named_modules():
+            if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its caller is booked
+                continue
             handles.append(module.register_forward_pre_hook(lambda _m, given, path=path: self._enter(path, given)))
             handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
         try:

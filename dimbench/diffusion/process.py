@@ -219,37 +219,26 @@ def _from(process: type[P], settings: Mapping[str, Any]) -> P:
     return process(**{name: value for name, value in settings.items() if name in known})
 
 
-def _transport(settings: Mapping[str, Any]) -> Transport:
+def _flow(settings: Mapping[str, Any]) -> Transport:
     if absent := [name for name in ("path", "prediction") if name not in settings]:
-        raise UsageError(f"[diffusion] with process transport has no {' and no '.join(absent)}; add it there")
+        raise UsageError(f"[diffusion] with process flow has no {' and no '.join(absent)}; add it there")
     return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
 
 
-PROCESSES: dict[str, Callable[[Mapping[str, Any]], Process]] = {
+_MAKERS: dict[str, Callable[[Mapping[str, Any]], Process]] = {
     "gaussian": partial(_from, Gaussian),
+    "flow": _flow,
+    "rectified-flow": partial(_from, Flow),
     "stable-diffusion": lambda settings: StableDiffusion(settings.get("upsampling", 1)),
     "variance-preserving": lambda settings: VariancePreserving(),
-    "flow": partial(_from, Flow),
     "mean-flow": partial(_from, MeanFlow),
     "improved-mean-flow": partial(_from, ImprovedMeanFlow),
-    "transport": _transport,
 }
-"""What makes the process of a preset's [diffusion] table, by its name there."""
 
 
 def find_process(settings: Mapping[str, Any]) -> Process:
-    """The process of a preset's [diffusion] table. UsageError where that names none."""
+    """The process of a [diffusion] table as preset_files.PROCESSES completes it. UsageError where that names none."""
     name = settings["process"]
-    if name not in PROCESSES:
-        raise UsageError(f"unknown process {name!r} in [diffusion]; give one of {', '.join(PROCESSES)}")
-    return PROCESSES[name](settings)
-
-
-USUAL: dict[str, Mapping[str, Any]] = {
-    "gaussian": {"process": "gaussian", "sampler": "ddpm"},
-    "rectified-flow": {"process": "flow", "noise_at": 1, "grid": "steps", "sampler": "euler"},
-    "flow": {"process": "transport", "path": "linear", "prediction": "velocity", "sampler": "heun2"},
-    "stable-diffusion": {"process": "stable-diffusion", "sampler": "dpmpp"},
-    "variance-preserving": {"process": "variance-preserving", "sampler": "euler-maruyama"},
-}
-"""What a network may have been trained on, in a word: a preset's [diffusion] table of the commonest kind."""
+    if name not in _MAKERS:
+        raise UsageError(f"unknown process {name!r} in [diffusion]; give one of {', '.join(_MAKERS)}")
+    return _MAKERS[name](settings)

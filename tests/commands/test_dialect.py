@@ -35,6 +35,13 @@ def test_presets_of_ones_own_are_named_before_or_behind_the_command(words: str, 
     assert [each["name"] for each in json.loads(finish(start(tmp_path, *words.split())))] == ["mine"]
 
 
+@pytest.mark.parametrize("words", ["cost --presets own.toml claims --json", "cost claims --json --presets own.toml"])
+def test_options_of_every_command_stand_before_a_subcommand_too(words: str, tmp_path: Path) -> None:
+    (tmp_path / "own.toml").write_text('backbone = "package.module:Net"\n')
+    process = start(tmp_path, *words.split())
+    assert "own.toml is no preset file: it has no variants" in process.communicate()[1]
+
+
 @pytest.mark.parametrize(
     ("older", "today"),
     [

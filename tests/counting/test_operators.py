@@ -248,6 +248,20 @@ def test_an_encoder_layer_in_eval_mode_is_counted_whole(device: str) -> None:
     assert not bill.missing
 
 
+@both
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+def test_a_scripted_part_is_counted_whole(device: str) -> None:
+    part = torch.jit.script(nn.Sequential(nn.Linear(5, 6), nn.ReLU(), nn.Linear(6, 5))).to(device)
+    model = Calls(lambda x: part(x))
+    model.add_module("part", part)
+    assert macs(trace(model, ([torch.ones(3, 5, device=device)], {}), 1)) == 3 * 2 * 5 * 6
+
+
+def test_a_network_without_weights_is_counted_on_shapes_too() -> None:
+    model, x = Calls(lambda x: x @ x), torch.ones(3, 3, device="meta")
+    assert not trace(model, lambda: model(x), 1).real
+
+
 def test_inference_mode_hides_nothing() -> None:
     @torch.inference_mode()
     def layer(x: Tensor, weight: Tensor) -> Tensor:
@@ -283,6 +297,7 @@ POINTWISE: dict[str, tuple[Callable[..., Tensor], tuple[Tensor, ...]]] = {
     "sum of bools": (lambda x: (x > 0).sum(0), (ones(3, 5),)),
     "sum": (lambda x: x.sum(), (ones(3, 5),)),
     "mean": (lambda x: x.mean((0, 2), keepdim=True), (ones(3, 5, 2),)),
+    "mean of a number": (lambda x: x.sum().mean(0), (ones(3, 5),)),
     "cat of two dtypes": (lambda x: torch.cat([x, x.long()]), (ones(3, 5),)),
     "softmax in float": (lambda x: x.softmax(-1, dtype=torch.float32), (ones(3, 5, dtype=torch.bfloat16),)),
     "rows by number": (lambda x: x[torch.zeros(2, 2, dtype=torch.int64, device=x.device)], (ones(3, 5),)),

@@ -114,7 +114,7 @@ def test_training_times_are_the_sigmoid_of_a_normal() -> None:
         times.append(t)
         return torch.zeros_like(x)
 
-    settings = {"process": "flow", "prediction": "data", "mean": -0.8, "std": 0.8}
+    settings = {"process": "rectified-flow", "prediction": "data", "mean": -0.8, "std": 0.8}
     process = find_process(settings)
     losses = process.loss(network, torch.zeros(20000, 1, 1, 1), torch.Generator().manual_seed(0))
     assert losses.shape == (20000,)

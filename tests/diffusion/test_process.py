@@ -80,7 +80,7 @@ def test_a_gaussian_process_is_trained_on_its_own_schedule() -> None:
     ("settings", "said"),
     [
         ({"process": "x"}, "unknown process 'x'.* gaussian, "),
-        ({"process": "transport", "path": "linear"}, "transport has no prediction"),
+        ({"process": "flow", "path": "linear"}, "flow has no prediction"),
     ],
 )
 def test_a_table_that_names_no_process_is_refused(settings: dict, said: str) -> None:

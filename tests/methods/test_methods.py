@@ -19,7 +19,7 @@ from dimbench.backbone import Backbone
 from dimbench.commands import options
 from dimbench.counting.bill import _Ledger
 from dimbench.diffusion.flow import Flow
-from dimbench.diffusion.process import USUAL, find_process
+from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
 from dimbench.layers import adaln
@@ -31,6 +31,7 @@ from dimbench.methods.pace import Pace
 from dimbench.methods.quantisation import Int8
 from dimbench.methods.reuse import Reused
 from dimbench.methods.tome import matching
+from dimbench.preset_files import completed
 from dimbench.sampling.image_cost import image_cost, settings_of
 from dimbench.sampling.noise_levels import sigma
 from dimbench.sampling.run import Run
@@ -649,7 +650,7 @@ def test_noise_levels_of_processes() -> None:
     flow = find_process(backbone.find("sit-digits").diffusion)
     assert sigma(flow, 0.75) == pytest.approx(1 / 3)
     names = {"stable-diffusion": 1000, "variance-preserving": 999, "rectified-flow": 1, "mean-flow": 1}
-    first = {name: sigma(find_process({"process": name, **USUAL.get(name, {})}), most) for name, most in names.items()}
+    first = {name: sigma(find_process(completed({"process": name})), most) for name, most in names.items()}
     assert first["stable-diffusion"] == pytest.approx(14.61, rel=1e-3)  # as its pipelines begin
     assert first["variance-preserving"] == pytest.approx(152.2, rel=1e-3)  # sqrt(exp(10.05) - 1)
     assert first["rectified-flow"] == first["mean-flow"] == math.inf
