@@ -80,7 +80,9 @@ class FromDiffusers:
     def conditions(self) -> dict[str, Any]:
         about = dict(self.preset.conditions) if self.preset else {}
         height, width = self.size.resolution
-        about |= {"resolution": height} | ({"width": width} if width != height else {})
+        about |= {"resolution": height, "width": width}
+        if width == height:
+            del about["width"]
         if len(self.state) == 4:
             about["frames"] = self.size.frames
         return about | ({"text_tokens": self.size.text_tokens} if self.size.text_tokens else {})

@@ -7,11 +7,12 @@ import re
 from dimbench.errors import UsageError
 
 Resolution = int | str
-"""The side of a square in pixels, or height and width as "160x320"."""
+"""The side of a square in pixels, or the height of what a network draws in a shape of its own; or height and width as
+"160x320"."""
 
 
 def parse(text: str, most: int) -> Resolution:
-    """ "256" and "256x256" -> 256; "160x320" as it is. UsageError for what is not understood, and for a side beyond
+    """ "256" -> 256; "160x320" and "256x256" as they are. UsageError for what is not understood, and for a side beyond
     `most`."""
     sides = text.strip().split("x")
     if len(sides) > 2 or not all(re.fullmatch("[0-9]{1,9}", side) and 1 <= int(side) <= most for side in sides):
@@ -19,8 +20,8 @@ def parse(text: str, most: int) -> Resolution:
             f"--resolution {text!r} is not understood; give the side in pixels, from 1 to {most}, or height and width "
             "as 160x320"
         )
-    height, *width = (int(side) for side in sides)
-    return height if width in ([], [height]) else f"{height}x{width[0]}"
+    height, *width = map(int, sides)
+    return f"{height}x{width[0]}" if width else height
 
 
 def several(text: str, most: int) -> list[Resolution]:

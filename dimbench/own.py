@@ -18,7 +18,7 @@ from dimbench.arguments import Arguments, Input, arguments, by_name, tensor_of
 from dimbench.backbone import Classes, LabelOf, with_settings
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.foreign import refused, skeleton_of
-from dimbench.image_size import Resolution
+from dimbench.image_size import Resolution, sides
 from dimbench.layers.inputs import Given
 from dimbench.meta import shapes_only
 from dimbench.presets import Preset
@@ -112,12 +112,13 @@ class Own:
 
     @property
     def _pixels(self) -> int:
-        if isinstance(self.resolution, str):
+        height, width = sides(self.resolution or RESOLUTION)
+        if height != width:
             raise UsageError(
                 f"--resolution {self.resolution} of {self.name}, which is asked for squares alone; give one side, or "
                 "one sample's shape such as --input x=4x20x40"
             )
-        return self.resolution or RESOLUTION
+        return height
 
     def _beside(self, batch: int, device: str) -> dict[str, Tensor]:
         assert self.maker.inputs is not None

@@ -349,7 +349,7 @@ def fid_task(
     from dimbench.quality.evaluating import OnDisk, ToDraw
     from dimbench.quality.networks import SIDE_OF_DIGITS, Networks
     from dimbench.sampling import ranks
-    from dimbench.sampling.request import Request
+    from dimbench.sampling.request import Request, draws_pictures
 
     device = ranks.here().device(device)
     networks = Networks(extractor, inception, vgg, lpips, prompts)
@@ -366,7 +366,7 @@ def fid_task(
         asked = repeating.request(recipe, asked)
     usual = OF_DIGITS if asked.size == (SIDE_OF_DIGITS,) * 2 else repeating.IMAGES
     asked = replace(asked, num_images=num_images or usual)
-    if asked.numbers:
+    if asked.latents or not draws_pictures(backbone):
         raise UsageError(f"{backbone.name} draws no pictures, which FID compares; give a model of images")
     for texts in (asked.methods, *wanted):
         asked.check_methods(texts)

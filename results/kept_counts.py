@@ -16,7 +16,7 @@ def wanted() -> list[tuple[str, int]]:
     """Models of ours with the resolutions that are asked for."""
     pairs = [(preset.name, preset.resolution) for preset in presets.all_presets().values()]
     pairs += [(claim.row.model, claim.row.resolution) for claim in claims.gather() if claim.row.model]
-    pairs += [(fid.model, fid.resolution) for fid in published.fids()]
+    pairs += [(fid.model, fid.resolution) for fid in (*published.fids(), *presets.recipes().values())]
     pairs += [*survey_sentences.networks(), *speed_claims.networks()]
     return list(dict.fromkeys(pairs))
 

@@ -39,6 +39,15 @@ def test_a_preset_is_drawn_at_its_own_size_or_another() -> None:
     assert backbones.find(wan.text).name == wan.name == "wan2.1-1.3b"
 
 
+def test_one_side_of_a_square_is_both_and_what_patches_cannot_divide_is_refused() -> None:
+    assert backbones.find("sd-v1-5", 520).state == (4, 65, 65)
+    for name in ("sd3-medium", "latte-1", "flux1-dev", "qwen-image", "z-image-turbo"):
+        with pytest.raises(UsageError, match="a latent of 33 x 33 cannot be cut into patches of 2; give sides that"):
+            _ = backbones.find(name, 264).state
+    with pytest.raises(UsageError, match="a latent of 34 x 33 cannot be cut into patches of 2"):
+        _ = backbones.find("wan2.1-1.3b", "272x264").state
+
+
 def test_a_clip_has_the_frames_asked_for() -> None:
     def long(what: str, frames: int) -> backbones.Backbone:
         return backbones.find(what, frames=frames)

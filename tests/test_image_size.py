@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ SMALL = ("--set", "depth=1", "--set", "hidden_size=64", "--set", "num_heads=4", 
 
 
 def test_a_side_or_height_and_width() -> None:
-    assert [image_size.parse(text, 512) for text in ("256", "256x256", "160x320")] == [256, 256, "160x320"]
+    assert [image_size.parse(text, 512) for text in ("256", "0256x256", "160x320")] == [256, "256x256", "160x320"]
     assert image_size.several("256,160x320,256", 512) == [256, "160x320"]
     assert (image_size.sides(256), image_size.sides("160x320")) == ((256, 256), (160, 320))
 
@@ -37,6 +38,22 @@ def test_counts_are_of_that_shape_and_claims_of_squares_are_none_of_it() -> None
     assert square.details["claims"] == []
     assert dimbench.count("fitv2-xl2", resolution=256)[0].details["claims"]
     assert find("sd3-medium", "512x1024").state == (16, 64, 128)
+
+
+def test_a_square_is_one_of_what_has_a_shape_of_its_own_too(tmp_path: Path) -> None:
+    def shape(name: str, size: str) -> tuple[int, ...]:
+        ran = command("flops", name, "--resolution", size, "--json")
+        assert ran.code == 0, ran.stderr
+        return tuple(json.loads(ran.stdout)[0]["conditions"].get(side) for side in ("resolution", "width"))
+
+    assert shape("wan2.1-1.3b,num_layers=1", "96") == (96, 160)
+    assert shape("wan2.1-1.3b,num_layers=1", "96x96") == (96, None)
+    assert shape("dit-s8", "128x128") == shape("dit-s8", "128") == (128, None)
+    (tmp_path / "mine.py").write_text(
+        "from torch import nn\nclass Net(nn.Conv2d):\n    def forward(self, x, t): return x"
+    )
+    mine = f"{tmp_path}/mine.py:Net,in_channels=3,out_channels=3,kernel_size=1"
+    assert shape(mine, "16x16") == shape(mine, "16") == (16, None)
 
 
 def test_it_is_counted_timed_and_drawn(tmp_path: Path) -> None:

@@ -93,17 +93,17 @@ def _compared(found: list[Preset], benchmark: str, form: options.Form) -> None:
         "`dimbench recipes` lists all of them; `dimbench flops NAME --steps N` counts an image with its decoder.",
     )
     first_out = ("normalised", "stride", "latent", "decoder", "drawn with")
-    rows = [_compared_row(entry) for entry in entries]
+    rows = [_compared_row(entry, int(benchmark.rpartition("-")[2])) for entry in entries]
     table = Table(columns, rows, notes=notes, first_out=first_out, said_once=("family",))
     show_entries(lambda: [asdict(entry) for entry in entries], [table], form)
 
 
-def _compared_row(entry: Comparable) -> Row:
+def _compared_row(entry: Comparable, resolution: int) -> Row:
     preset = presets.find(entry.model)
     return (
         preset.family,
         preset.name,
-        *_shown(_figures(kept.known(preset.name) or kept.elsewhere(preset.name))),
+        *_shown(_figures(kept.known(preset.name, resolution) or kept.elsewhere(preset.name, resolution))),
         " x ".join(map(str, entry.latent)),
         str(entry.stride),
         entry.normalised or "-",

@@ -95,7 +95,8 @@ Resolution = Annotated[
     str | None,
     typer.Option(
         callback=_resolution,
-        help="Side of the images in pixels; of networks that draw any shape also height and width, as 160x320.",
+        help="Side of the images in pixels, the height where a model's own shape is no square; of networks that draw "
+        "any shape also height and width, as 160x320.",
         metavar="PIXELS",
         show_default="the model's own, 256 for published models",
     ),

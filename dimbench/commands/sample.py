@@ -27,7 +27,7 @@ def run(
         Path | None,
         typer.Option(
             help="A name in .png for one sheet with all images, or a folder for one file or many.",
-            show_default="samples.png in ./results or the user's own folder; there samples/NAME for voxels and such, "
+            show_default="samples.png in ./results or the user's own folder; there samples/NAME for clips and voxels, "
             "for several models and with --as",
         ),
     ] = None,
@@ -63,8 +63,8 @@ def run(
     form: options.Format = options.Form.RICH,
     out: options.Out = None,
 ) -> None:
-    """Draw images on one sheet or into a folder, voxels and actions as numbers; run again after an interruption and it
-    goes on.
+    """Draw images on one sheet or into a folder, clips and numbers such as voxels into a folder alone; run again after
+    an interruption and it goes on.
 
     Several GPUs or machines share the work: torchrun --nproc-per-node N -m dimbench sample NAME ... --device cuda.
     """

@@ -62,12 +62,20 @@ def _usual(name: str) -> Path:
 
 
 def _trainable(name: str) -> Preset:
+    from dimbench import backbone
     from dimbench.data import digits
 
     preset = presets.find(name)
     if (preset.resolution, preset.latent_stride) != (digits.SIZE, 1):
         known = [p.name for p in presets.all_presets().values() if (p.resolution, p.latent_stride) == (digits.SIZE, 1)]
         raise UsageError(f"{preset.name} cannot be trained on the embedded digits; give one of {', '.join(known)}")
+    found = backbone.find(preset.name)
+    state, classes = backbone.denoised(found), found.classes.count if found.classes else 0
+    if state != (1, digits.SIZE, digits.SIZE) or classes < digits.CLASSES:
+        raise UsageError(
+            f"{preset.name} draws samples of shape {state} of {classes or 'no'} classes, and the embedded digits are "
+            f"of shape {(1, digits.SIZE, digits.SIZE)} and of {digits.CLASSES}; give a network of these"
+        )
     return preset
 
 

@@ -57,9 +57,9 @@ def known(name: str, resolution: Resolution | None = None, batch: int = 1) -> Su
     return _find(SHIPPED, key) or _find(_own(), key)
 
 
-def elsewhere(name: str) -> Sums | None:
+def elsewhere(name: str, resolution: Resolution | None = None) -> Sums | None:
     """As `known` for what ships, under the versions of libraries that it was counted with."""
-    return _find(SHIPPED, _keyed(name, None, 1, shipped_with()))
+    return _find(SHIPPED, _keyed(name, resolution, 1, shipped_with()))
 
 
 def sums(name: str, resolution: Resolution | None = None, batch: int = 1) -> Sums:

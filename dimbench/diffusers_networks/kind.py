@@ -72,12 +72,29 @@ Told = Mapping[str, tuple[int, ...] | Same | Label]
 
 def latents(config: Config, size: Size) -> tuple[int, ...]:
     """(C, h, w) of a picture."""
-    return (channels(config), *size.latent)
+    return (channels(config), *cut(size, _patch(config)))
 
 
 def clips(config: Config, size: Size) -> tuple[int, ...]:
     """(C, T, h, w) of a clip."""
-    return (channels(config), size.latent_frames, *size.latent)
+    return (channels(config), size.latent_frames, *cut(size, _patch(config)))
+
+
+def cut(size: Size, patch: int) -> tuple[int, int]:
+    """Height and width of the latents. UsageError where patches of this side leave a rest of them."""
+    height, width = size.latent
+    if height % patch or width % patch:
+        raise UsageError(
+            f"a latent of {height} x {width} cannot be cut into patches of {patch}; give sides that are multiples of "
+            f"{patch * size.stride} pixels"
+        )
+    return height, width
+
+
+def _patch(config: Config) -> int:
+    """Latents per side of what the network takes together."""
+    patch = config.get("patch_size") or config.get("all_patch_size") or 1
+    return patch if isinstance(patch, int) else patch[-1]
 
 
 def channels(config: Config) -> int:

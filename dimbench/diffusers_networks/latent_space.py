@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -50,9 +50,14 @@ class LatentSpace:
         if self.temporal_stride > 1 and x.ndim == 4:
             return self.decode(model, x.unsqueeze(2)).squeeze(2)
         if self.temporal_stride == 1 and x.ndim == 5:
-            frames = model.decode(x.transpose(1, 2).flatten(0, 1), return_dict=False)[0]
-            return frames.unflatten(0, (len(x), -1)).transpose(1, 2)
+            return frame_by_frame(lambda frames: model.decode(frames, return_dict=False)[0], x)
         return model.decode(x, return_dict=False)[0]
+
+
+def frame_by_frame(decode: Callable[[Tensor], Tensor], clips: Tensor) -> Tensor:
+    """(B, C, t, h, w) -> (B, 3, t, H, W), of which `decode` takes each frame as a picture."""
+    frames = decode(clips.transpose(1, 2).flatten(0, 1))
+    return frames.unflatten(0, (len(clips), -1)).transpose(1, 2)
 
 
 def latent_space(name: str) -> LatentSpace:
@@ -89,5 +94,7 @@ def _picture(preset: Preset, resolution: Resolution, stride: int) -> tuple[int, 
     own = preset.resolution, preset.conditions.get("width", preset.resolution)
     if isinstance(resolution, str):
         return sides(resolution)
+    if own[0] == own[1]:
+        return resolution, resolution
     step = 2 * stride  # two latents, as most networks take together
     return own if resolution == own[0] else (resolution, round(resolution * own[1] / own[0] / step) * step)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from dimbench.diffusers_networks import packing
-from dimbench.diffusers_networks.kind import Config, Given, Kind, Label, Same, Size, Told, channels
+from dimbench.diffusers_networks.kind import Config, Given, Kind, Label, Same, Size, Told, channels, cut
 from dimbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -120,11 +120,14 @@ def flow(model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
 
 
 def _packed(config: Config, size: Size) -> tuple[int, ...]:
-    return (channels(config) // packing.PATCH**2, *size.latent)
+    return (channels(config) // packing.PATCH**2, *cut(size, packing.PATCH))
 
 
 def _qwen_packed(config: Config, size: Size) -> tuple[int, ...]:
-    return (config["in_channels"] // packing.PATCH**2, *size.latent)  # its out_channels are those of a latent
+    return (
+        config["in_channels"] // packing.PATCH**2,
+        *cut(size, packing.PATCH),
+    )  # its out_channels are those of a latent
 
 
 def _flux_told(config: Config, size: Size) -> Told:

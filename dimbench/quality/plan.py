@@ -214,7 +214,9 @@ class Plan:
         if self.request.decoder:
             rows.append(("autoencoder", _decoder(self.request.decoder)))
         rows += _missing(self.missing)
-        what = f"of shape {self.request.backbone.state}" if self.request.numbers else f"of {height} x {width} pixels"
+        state = self.request.backbone.state
+        clip = f"{state[1]} frames of " if len(state) == 4 else ""
+        what = f"of shape {state}" if self.request.numbers else f"of {clip}{height} x {width} pixels"
         calls, batches = calls_per_image(self.request), self.repeats * math.ceil(n / self.request.batch)
         rows += [
             ("images", f"{n:,} {what}{sets}"),

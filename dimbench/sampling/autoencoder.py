@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dimbench.diffusers_networks.latent_space import LatentSpace
+from dimbench.diffusers_networks.latent_space import LatentSpace, frame_by_frame
 from dimbench.diffusers_networks.loading import build
 from dimbench.errors import DimbenchError, plain
 from dimbench.sampling import compvis
@@ -98,7 +98,10 @@ class Autoencoder:
 
     @torch.inference_mode()
     def decode(self, latents: Tensor) -> Tensor:
-        """latents (n, C, h, w) -> images (n, 3, h stride, w stride) near [-1, 1], float32 on the CPU."""
+        """latents (n, C, h, w) -> images (n, 3, h stride, w stride) near [-1, 1], float32 on the CPU; of clips
+        (n, C, t, h, w) each frame."""
+        if latents.ndim == 5:
+            return frame_by_frame(self.decode, latents)
         batches = latents.split(at_once(latents.shape[-2:].numel() * self.stride**2))
         bare = map(self.normalisation.bare, batches)
         return torch.cat([self._decoded(self._here(batch)).float().cpu() for batch in bare])
@@ -215,7 +218,7 @@ def at_once(pixels: int) -> int:
 
 def stand_in(latents: Tensor, stride: int) -> Tensor:
     """The first three channels enlarged: no image, but of the right shape, where a chain is run dry."""
-    return latents[:, :3].repeat_interleave(stride, dim=2).repeat_interleave(stride, dim=3)
+    return latents[:, :3].repeat_interleave(stride, dim=-2).repeat_interleave(stride, dim=-1)
 
 
 def _shape(tensor: Tensor | None) -> tuple[int, ...] | None:

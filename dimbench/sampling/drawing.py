@@ -17,7 +17,7 @@ from dimbench import methods, paths, presets
 from dimbench.errors import UsageError
 from dimbench.progress import doing, stepping
 from dimbench.sampling import decoding, ranks
-from dimbench.sampling.request import Request
+from dimbench.sampling.request import Request, draws_latent_clips
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -188,9 +188,10 @@ class Drawing:
         if self.request.decodes and not self.autoencoder:
             said.append("No autoencoder was given: three latent channels, enlarged, stand in for the image.")
         if self.request.numbers and not self.request.latents:
-            said.append(
-                f"Samples of shape {self.backbone.state} are no pictures: they are numbers, in arr_0 of the file."
-            )
+            what = "are no pictures: they are numbers"
+            if draws_latent_clips(self.backbone):
+                what = "stay latents, for their autoencoder is one of clips, which cannot be loaded here: they lie"
+            said.append(f"Samples of shape {self.backbone.state} {what}, in arr_0 of the file.")
         if self.settings.sampler == "dopri5" and self.batch > 1:
             said.append(f"dopri5 chooses its steps for a batch: images depend on --batch {self.batch} slightly.")
         return said
@@ -217,7 +218,8 @@ class Drawing:
 
         identity = {"model": self.backbone.name, **self.conditions, **self.code}
         identity.pop("num_images")
-        shape = (3, *self.request.size) if self.request.decodes else self.backbone.state
+        state = self.backbone.state
+        shape = (3, *state[1:-2], *self.request.size) if self.request.decodes else state
         dtype = torch.float32 if self.request.numbers else torch.uint8
         return Shards(folder or _cached({**identity, "shard_size": self.batch}), identity, self.batch, shape, dtype)
 

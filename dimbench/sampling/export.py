@@ -16,8 +16,8 @@ from dimbench.files import replacing
 
 
 def pixels(images: Tensor) -> np.ndarray:
-    """uint8 images (n, 1 or 3, h, w) as RGB (n, h, w, 3)."""
-    return images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).contiguous().numpy()
+    """uint8 images (n, 1 or 3, h, w) or clips (n, 3, t, h, w) as RGB, colours last."""
+    return images.expand(-1, 3, *images.shape[2:]).movedim(1, -1).contiguous().numpy()
 
 
 def write_npz(path: Path, batches: Iterable[np.ndarray], count: int) -> None:

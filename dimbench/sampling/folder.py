@@ -18,7 +18,7 @@ from dimbench.errors import DimbenchError, UsageError
 from dimbench.progress import stepping
 from dimbench.results import Record
 from dimbench.sampling import drawing
-from dimbench.sampling.request import Request, draws_pictures
+from dimbench.sampling.request import Request, draws_clips, draws_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -110,9 +110,9 @@ def place_of(backbone: Backbone, to: Path | None, form: ImageFormat) -> Path:
     found = to or (paths.results_folder() / "samples.png" if pictures else usual_folder(backbone.name))
     if not pictures and (is_sheet(found) or form is ImageFormat.PNG):
         given = f"--to {found}" if is_sheet(found) else f"--as {form}"
+        what = "clips" if draws_clips(backbone) else f"arrays of shape {backbone.state}"
         raise UsageError(
-            f"{backbone.name} draws arrays of shape {backbone.state} and no pictures, and {given} was given; give "
-            "--to FOLDER for an npz"
+            f"{backbone.name} draws {what} and no pictures, and {given} was given; give --to FOLDER for an npz"
         )
     return found
 

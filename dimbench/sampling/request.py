@@ -26,6 +26,17 @@ def draws_pictures(backbone: Backbone) -> bool:
     return len(backbone.state) == 3 and (backbone.stride > 1 or backbone.state[0] in (1, 3))
 
 
+def draws_clips(backbone: Backbone) -> bool:
+    """Whether its samples are latents of clips that an autoencoder of pictures decodes frame by frame."""
+    space = decoding.space_of(backbone)
+    return draws_latent_clips(backbone) and (space.channels, space.temporal_stride) == (backbone.state[0], 1)
+
+
+def draws_latent_clips(backbone: Backbone) -> bool:
+    """Whether its samples are latents of clips, of any autoencoder."""
+    return len(backbone.state) == 4 and backbone.stride > 1
+
+
 @dataclass(frozen=True, kw_only=True)
 class Request:
     """What the user asked to be drawn. `latents` are not decoded; of an `extendable` run more may be asked later, so
@@ -59,7 +70,7 @@ class Request:
     @property
     def numbers(self) -> bool:
         """Whether samples stay the numbers that the network draws, and do not become pixels."""
-        return self.latents or not draws_pictures(self.backbone)
+        return self.latents or not (draws_pictures(self.backbone) or draws_clips(self.backbone))
 
     @property
     def published(self) -> list[Checkpoint]:
@@ -88,7 +99,7 @@ class Request:
 
     @property
     def decodes(self) -> bool:
-        """Whether pictures are made of latents."""
+        """Whether pictures or clips are made of latents."""
         return self.backbone.stride > 1 and not self.numbers
 
     @property

@@ -308,3 +308,9 @@ def test_what_is_uncounted_in_several_models_is_one_line() -> None:
     assert several.count("ncounted") == 1
     assert "Uncounted: " in several
     assert "dit-s2 uncounted (output elements): " in dimbench("flops", "dit-s2").stdout
+
+
+def test_a_list_for_a_benchmark_shows_what_is_counted_at_its_size() -> None:
+    listed = dimbench("list", "dit-xl2", "sit-xl2", "--for", "imagenet-512", "--csv").stdout
+    rows = csv.DictReader(io.StringIO(listed.strip()))
+    assert {row["name"]: row["MACs"] for row in rows} == dict.fromkeys(("dit-xl2", "sit-xl2"), "524538298368")

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 
 from dimbench import backbone, results
+from dimbench.data.pixels import to_uint8
 from dimbench.sampling import autoencoder, drawing
 from dimbench.sampling.request import Request
 from dimbench.sampling.shards import Shards
@@ -327,6 +328,52 @@ def test_what_is_no_picture_is_kept_as_numbers(name: str, shape: tuple[int, ...]
     assert np.isfinite(array).all()
 
 
-@pytest.mark.parametrize("words", [["sample", "policy-pusht", "--out", "a.png"], ["fid", "--model", "policy-pusht"]])
-def test_no_sheet_and_no_fid_of_what_is_no_picture(words: list[str]) -> None:
-    assert "no pictures" in refused(2, *words, "--random-weights", "--steps", 2)
+LATTE = [
+    word
+    for setting in ("num_layers=1", "num_attention_heads=2", "attention_head_dim=12", "cross_attention_dim=24")
+    for word in ("--set", setting)
+]
+CLIPS = ("latte-1", *LATTE, "--set", "video_length=3", "--frames", 3, "--resolution", 32, "--random-weights")
+
+
+def test_clips_are_decoded_frame_by_frame_where_their_autoencoder_is_of_pictures(tmp_path: Path) -> None:
+    small().save_pretrained(tmp_path / "vae")
+    words = ("sample", *CLIPS, "--steps", 2, "--batch", 2)
+    for out, more in {"clips": ("--autoencoder", tmp_path / "vae"), "dry": (), "bare": ("--as", "latents")}.items():
+        ran = dimbench(*words, "--num-images", 3, "--to", tmp_path / out, *more)
+        assert ran.code == 0, ran.stderr
+    clips, latents = arr_0(tmp_path / "clips"), arr_0(tmp_path / "bare", "latents.npz")
+    assert (clips.shape, clips.dtype, latents.shape) == ((3, 3, 32, 32, 3), np.uint8, (3, 4, 3, 4, 4))
+    assert (arr_0(tmp_path / "dry").shape, arr_0(tmp_path / "dry").dtype) == (clips.shape, np.uint8)
+    decode = autoencoder.Autoencoder(small()).decode
+    for frame in range(3):
+        alone = to_uint8(decode(torch.from_numpy(latents[:, :, frame]))).permute(0, 2, 3, 1)
+        assert torch.allclose(torch.from_numpy(clips[:, frame]).float(), alone.float(), atol=1)
+    longer = dimbench(
+        *words, "--num-images", 4, "--to", tmp_path / "clips", "--autoencoder", tmp_path / "vae", "--plan"
+    )
+    assert "4 of 3 frames of 32 x 32 pixels" in longer.stdout + longer.stderr
+    assert f"{4 * 3 * 3 * 32 * 32 / 1000:.2f} kB in" in longer.stdout + longer.stderr
+
+
+def test_clips_of_an_autoencoder_of_clips_stay_latents(tmp_path: Path) -> None:
+    words = (
+        "sample",
+        "wan2.1-1.3b",
+        "--set",
+        "num_layers=1",
+        "--frames",
+        5,
+        "--resolution",
+        "32x32",
+        "--random-weights",
+    )
+    ran = dimbench(*words, "--steps", 2, "--num-images", 1, "--batch", 1, "--to", tmp_path / "f")
+    assert "stay latents, for their autoencoder is one of clips" in ran.stdout
+    assert (arr_0(tmp_path / "f").shape, arr_0(tmp_path / "f").dtype) == ((1, 16, 2, 4, 4), np.float32)
+
+
+@pytest.mark.parametrize("name", [CLIPS, ("policy-pusht", "--random-weights")])
+@pytest.mark.parametrize("words", [("sample", "--to", "a.png"), ("fid",)])
+def test_no_sheet_and_no_fid_of_what_is_no_picture(words: tuple[str, ...], name: tuple[Any, ...]) -> None:
+    assert "no pictures" in refused(2, *words, *name, "--steps", 2)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from dimbench import presets
 from tests.console import Ran, dimbench, refused
 
 WORDS = ("train", "dit-digits", "--steps", 6, "--batch", 8, "--save-every", 2, "--out", "w.safetensors")
@@ -53,3 +54,26 @@ def test_a_run_that_diverges_keeps_its_last_good_state_and_its_advice_works() ->
 
 def test_the_weights_do_not_overwrite_the_checkpoint() -> None:
     assert "is where the checkpoint lies" in refused(2, *WORDS[:-1], "w.ckpt")
+
+
+def test_what_is_not_of_the_digits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    unfit = {
+        "colours": ("dit", "in_channels = 3, num_classes = 10", "(3, 8, 8) of 10 classes"),
+        "few": ("dit", "in_channels = 1, num_classes = 5", "(1, 8, 8) of 5 classes"),
+        "text": ("pixart", "in_channels = 1", "(1, 8, 8) of no classes"),
+        "joint": ("reg", "in_channels = 1, num_classes = 10, cls_token_dim = 4", "(68,) of 10 classes"),
+    }
+    for name, (family, config, _) in unfit.items():
+        Path(f"{name}.toml").write_text(
+            f'backbone = "{family}"\nresolution = 8\nlatent_stride = 1\n'
+            '[diffusion]\nprocess = "gaussian"\nsampler = "ddpm"\nguided_channels = 0\n'
+            f"[variants.{name}]\nconfig = {{ hidden_size = 32, depth = 2, num_heads = 2, {config} }}\n"
+        )
+    monkeypatch.setenv("DIMBENCH_PRESETS", str(tmp_path))
+    presets.all_presets.cache_clear()
+    try:
+        for name, (_, _, drawn) in unfit.items():
+            said = refused(2, "train", name, "--steps", 1, "--batch", 2, "--to", "w.safetensors")
+            assert f"{name} draws samples of shape {drawn}, and the embedded digits are of shape (1, 8, 8)" in said
+    finally:
+        presets.all_presets.cache_clear()

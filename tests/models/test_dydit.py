@@ -179,6 +179,36 @@ def test_training_leads_to_the_target(target: float) -> None:
     assert (slopes > 0).all() if target < 0.5 else (slopes < 0).all()
 
 
+def test_chance_in_training_is_the_difference_of_two_gumbel_noises_at_temperature_5() -> None:
+    logits = torch.linspace(-9, 9, 40, requires_grad=True)
+    torch.manual_seed(0)
+    kept = dydit.decided(logits, training=True)
+    kept.sum().backward()
+    torch.manual_seed(0)
+    first, second = -torch.log(-torch.log(torch.rand(2, 40)))
+    soft = torch.sigmoid((logits.detach() + first - second) / 5)
+    assert 10 < kept.sum() < 30
+    torch.testing.assert_close(kept, (soft > 0.5).float())
+    torch.testing.assert_close(logits.grad, soft * (1 - soft) / 5)
+
+
+def test_the_ratio_counts_twice_its_squared_distance_from_the_target() -> None:
+    model = small(label_dropout=0.0, target=0.3).train()
+    torch.manual_seed(0)
+    (0 * model(*example(3))).sum().backward()
+    ours = [parameter.grad for parameter in model.blocks[0].mlp_rate.parameters()]
+    seen: list[dydit.Masks] = []
+    x, t, y = example(3)
+    time = model.t_embedder(t)
+    tokens = model.x_embedder(x) + model.pos_embed
+    torch.manual_seed(0)
+    for block in model.blocks:
+        tokens = block(tokens, time + model.y_embedder(y), time, seen)
+    off = sum(dydit.kept_share(masks, model.config) for masks in seen) / len(seen) - 0.3
+    theirs = torch.autograd.grad(2 * off**2, list(model.blocks[0].mlp_rate.parameters()))
+    torch.testing.assert_close(ours, list(theirs))
+
+
 def test_share_of_the_work_is_that_of_the_authors_constants() -> None:
     """In GFLOPs per block of XL: 1.50994944 for attention, 2.717908992 for the feed-forward network."""
     half, whole = torch.full((1, 16), 0.5), torch.ones(1, 16)
