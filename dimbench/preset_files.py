@@ -27,6 +27,7 @@ _VARIANT = {
 _FAMILY = {
     "family": str, "paper": str, "arxiv": str, "year": int, "backbone": str, "resolution": int, "latent_stride": int,
     "latent": dict, "diffusion": dict, "sampling": dict, "text_encoders": dict, "inputs": list, "variants": dict,
+    "decided_by_values": str,
 }  # fmt: skip
 # A table of one process may hold what only another reads: a family's are those of its variants too.
 _DIFFUSION = {
@@ -282,6 +283,7 @@ def _preset(name: str, variant: Mapping[str, Any], family: Mapping[str, Any], fi
         checkpoints=tuple(checkpoints),
         recipes=tuple(_recipes(name, resolution, usual, checkpoints, variant.get("recipes", ()))),
         inputs=tuple(variant.get("inputs", family.get("inputs", ()))),
+        decided_by_values=family.get("decided_by_values", ""),
     )
 
 

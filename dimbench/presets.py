@@ -96,7 +96,8 @@ class Preset:
     latent; `latent` is the mean and deviation by channel of the autoencoder's bare latents, where the family
     normalises by them and not by the autoencoder's factor; `conditions` are what else decides its figures (frames,
     text_tokens, and `width` where that is not the resolution too); `sampling` how it is usually drawn, `text_encoders`
-    the tokens that each is given; `counted` our own parameters and MACs at that resolution."""
+    the tokens that each is given; `counted` our own parameters and MACs at that resolution; `decided_by_values` what
+    the weights and images decide of the work, of which a count on shapes holds all."""
 
     name: str
     label: str
@@ -118,6 +119,7 @@ class Preset:
     checkpoints: tuple[Checkpoint, ...]
     recipes: tuple[Recipe, ...]
     inputs: tuple[str, ...] = ()
+    decided_by_values: str = ""
 
     def claims_at(self, conditions: Mapping[str, Any]) -> tuple[Claim, ...]:
         """What is claimed of it at the size that a record's conditions name."""

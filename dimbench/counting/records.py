@@ -23,6 +23,7 @@ def of_pass(found: Sums, preset: Preset | None, rule: str) -> Record:
     details: dict[str, Any] = {
         "rule": {"says": by.says, "source": by.source},
         "counted_on": None,
+        "decided_by_values": preset.decided_by_values if preset else "",
         "uncounted": found.uncounted,
         "missing": found.missing,
         "dead_macs": found.dead_macs // found.batch,

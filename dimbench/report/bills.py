@@ -81,6 +81,11 @@ def _notes(records: Sequence[Record]) -> list[str]:
         if missing := record.details["missing"]:
             calls = ", ".join(f"{name} x {times}" for name, (times, _) in missing.items())
             notes.append(f"{record.model} products not counted, for no formula is known: {calls}")
+        if _is_bound(record):
+            notes.append(
+                f"{record.model} counted on shapes, with nothing left out: values decide "
+                f"{record.details['decided_by_values']}, and --real with --weights counts what they leave."
+            )
         if images := record.details["counted_on"]:
             known = record.conditions.get("weights")
             how = f"the weights {known}" if known else "the weights it is built with"
@@ -90,7 +95,8 @@ def _notes(records: Sequence[Record]) -> list[str]:
             )
     if "steps" in records[0].conditions:
         notes += [
-            f"MACs per image of {record.model}: a run of {record.conditions['sampler']} as it is executed"
+            f"MACs per image of {record.model}: a run of {record.conditions['sampler']} "
+            + ("with nothing left out" if _is_bound(record) else "as it is executed")
             + (
                 f", {units.short(record.metrics['decode_macs'] or 0)} of them in the decoder."
                 if "decode_macs" in record.metrics
@@ -105,6 +111,11 @@ def _notes(records: Sequence[Record]) -> list[str]:
             if record.metrics.get("share_of_plain") is not None
         ]
     return list(dict.fromkeys(notes))
+
+
+def _is_bound(record: Record) -> bool:
+    """Whether a run executes no more than was counted, and perhaps less."""
+    return bool(record.details.get("decided_by_values")) and not record.details["counted_on"]
 
 
 def _of_no_products(records: Sequence[Record]) -> str:

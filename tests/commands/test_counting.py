@@ -229,6 +229,19 @@ def test_counting_on_real_tensors_says_on_how_many() -> None:
     assert "counted on 2 images" in dimbench("flops", "dit-digits", "--real", "--batch", 2).stdout
 
 
+def test_what_values_decide_is_no_run_as_it_is_executed_on_shapes() -> None:
+    words = ("flops", "dydit-s2", "--set", "depth=2", "--steps", 2)
+    (shapes,) = json.loads(dimbench(*words, "--json").stdout)
+    (real,) = json.loads(dimbench(*words, "--real", "--json").stdout)
+    assert real["metrics"]["run_macs"] < shapes["metrics"]["run_macs"]
+    said = dimbench(*words).stdout
+    assert "values decide which tokens, heads and channels are left out" in said
+    assert "as it is executed" not in said
+    said = dimbench(*words, "--real").stdout
+    assert "values decide" not in said
+    assert "as it is executed" in said
+
+
 ROUTED = """
 import torch
 from torch import nn
