@@ -161,6 +161,11 @@ class Own:
         return None
 
     @property
+    def in_hand(self) -> bool:
+        """Whether it has its weights already."""
+        return isinstance(self.maker, InHand)
+
+    @property
     def diffusion(self) -> Mapping[str, Any]:
         return self.process or (self.preset.diffusion if self.preset else {})
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -149,6 +150,24 @@ def test_a_module_in_hand_is_left_as_it_was() -> None:
         api.bench(module, "input=4", budget=0.05, **how)
     assert module.training
     assert torch.equal(module.weight, before)
+
+
+def test_a_module_in_hand_is_drawn_by_its_own_weights(tmp_path: Path) -> None:
+    class Says(nn.Module):
+        def __init__(self, what: float) -> None:
+            super().__init__()
+            self.what = nn.Parameter(torch.full((1, 1, 1), what))
+
+        def forward(self, x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+            return self.what.expand_as(x)
+
+    asked: dict = {"inputs": "x=1x8x8", "process": "flow", "sampler": "euler", "steps": 2, "num_images": 2}
+    far, near = (api.sample(Says(what), tmp_path / f"{what:g}", **asked) for what in (9.0, 0.5))
+    assert far.conditions["weights"] != near.conditions["weights"]
+    (images,) = (np.load(file)["arr_0"] for file in tmp_path.glob("9*/*.npz"))
+    assert (images == 255).all()
+    with pytest.raises(DimbenchError, match="holds images of another run"):
+        api.sample(Says(8.0), tmp_path / "9", **asked)
 
 
 def test_real_counts_are_of_the_values_given() -> None:

@@ -66,6 +66,8 @@ class Drawing:
         """Fill the network from its checkpoint; the fingerprint of that."""
         from dimbench.weights import checkpoints
 
+        if self.request.has_weights:
+            return checkpoints.fingerprint_of(self.model)
         file = self.request.checkpoint
         assert file is not None, "refuse_if_missing comes first"
         with doing(f"loading {file.name}"):

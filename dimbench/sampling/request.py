@@ -93,6 +93,11 @@ class Request:
         return self.weights or (catalog.path_of(self.known) if self.known else self.backbone.weights)
 
     @property
+    def has_weights(self) -> bool:
+        """Whether the network comes with its weights, and no others are given."""
+        return self.checkpoint is None and getattr(self.backbone, "in_hand", False)
+
+    @property
     def fitted(self) -> Backbone:
         """The backbone with what its weights need: a published file may have other classes than the variant."""
         return self.backbone.fitted(self.known.config) if self.known and not self.random_weights else self.backbone
@@ -116,7 +121,7 @@ class Request:
         meaning for this model."""
         self._check_latents()
         missing = []
-        if self.checkpoint is None and not self.random_weights:
+        if self.checkpoint is None and not (self.random_weights or self.has_weights):
             published = " or ".join(f"{c.file} from {catalog.home(c)}" for c in self.published)
             missing.append(f"--weights FILE: the checkpoint, {published or 'of which none is published'}")
         elif self.weights is None and self.known is None and not self.random_weights:

@@ -69,6 +69,15 @@ def fingerprint(path: Path) -> str:
     return digests[0][:16]
 
 
+def fingerprint_of(model: nn.Module) -> str:
+    """As `fingerprint`, of the weights that a network has."""
+    found = hashlib.sha256()
+    for name, tensor in model.state_dict().items():
+        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        found.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:16]
+
+
 @dataclass(frozen=True)
 class Weights:
     """Weights that a checkpoint holds in `files`. `layout` says how they lie there, `trained_as` the model that its
