@@ -28,9 +28,11 @@ from dimbench.layers.sizes import check_sizes
 @dataclass(frozen=True)
 class Config:
     """`lewei_scale` is how many times finer than at 256 and 512 pixels the positions lie. With `multi_scale` the
-    network is also told the image's size and aspect and takes any size that the patch divides."""
+    network is also told the image's size and aspect and takes any size that the patch divides: `input_size` may be
+    (height, width) too, and the positions of each axis are stretched to `base_side` patches (0: those of a square
+    input_size)."""
 
-    input_size: int = 32
+    input_size: int | tuple[int, int] = 32
     patch_size: int = 2
     in_channels: int = 4
     hidden_size: int = 1152
@@ -43,13 +45,24 @@ class Config:
     learn_sigma: bool = True
     lewei_scale: float = 1.0
     multi_scale: bool = False
+    base_side: int = 0
 
     def __post_init__(self) -> None:
-        check_sizes(self)
-        if self.input_size < 1 or self.input_size % self.patch_size:
+        check_sizes(self, ("base_side",))
+        if isinstance(self.input_size, list):
+            object.__setattr__(self, "input_size", tuple(self.input_size))
+        height, width = self.sides
+        if any(side < 1 or side % self.patch_size for side in self.sides):
             raise UsageError(
-                f"a latent of side {self.input_size} cannot be cut into patches of {self.patch_size}; give a "
-                f"resolution whose latent side is a positive multiple of {self.patch_size}"
+                f"a latent of {height} x {width} cannot be cut into patches of {self.patch_size}; give a resolution "
+                f"whose latent sides are positive multiples of {self.patch_size}"
+            )
+        if self.base_side and not self.multi_scale:
+            raise UsageError(f"base_side {self.base_side} is for multi_scale; leave it out")
+        if height != width and not self.base_side:
+            raise UsageError(
+                f"a latent of {height} x {width} is no square; give a square resolution, or a multi-scale network with "
+                "a base_side"
             )
         if self.lewei_scale <= 0:
             raise UsageError(f"lewei_scale {self.lewei_scale:g} spaces no positions; give a number above 0")
@@ -62,17 +75,23 @@ class Config:
 
     @property
     def state(self) -> tuple[int, int, int]:
-        """The shape of one sample, (C, h, h)."""
-        return (self.in_channels, self.input_size, self.input_size)
+        """The shape of one sample, (C, h, w)."""
+        return (self.in_channels, *self.sides)
+
+    @property
+    def sides(self) -> tuple[int, int]:
+        """Height and width of the latent."""
+        return (self.input_size, self.input_size) if isinstance(self.input_size, int) else self.input_size
 
     @property
     def out_channels(self) -> int:
         return self.in_channels * (2 if self.learn_sigma else 1)
 
     @property
-    def side(self) -> int:
-        """Tokens per side at `input_size`."""
-        return self.input_size // self.patch_size
+    def patches(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        height, width = self.sides
+        return height // self.patch_size, width // self.patch_size
 
 
 @cache
@@ -196,7 +215,7 @@ class PixArt(nn.Module):
         self.t_embedder = TimestepEmbedder(width)
         self.t_block = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
         self.y_embedder = CaptionEmbedder(config)
-        self.register_buffer("pos_embed", self._positions(config.side, config.side))
+        self.register_buffer("pos_embed", _positions_of(config, *config.patches))
         if config.multi_scale:
             self.csize_embedder = SizeEmbedder(width // 3)
             self.ar_embedder = SizeEmbedder(width // 3)
@@ -205,10 +224,6 @@ class PixArt(nn.Module):
         )
         self.final_layer = FinalLayer(width, config.patch_size**2 * config.out_channels)
         self._initialise()
-
-    def _positions(self, rows: int, columns: int) -> Tensor:
-        config = self.config
-        return torch.as_tensor(positions(config.hidden_size, rows, columns, config.side, config.lewei_scale))
 
     def _initialise(self) -> None:
         """Xavier; small in what embeds time, size and text; attention to the text and the output start at zero."""
@@ -245,14 +260,20 @@ class PixArt(nn.Module):
         return unpatchify(self.final_layer(tokens, time), config.patch_size, rows)
 
     def _table(self, rows: int, columns: int) -> Tensor:
-        if rows == columns == self.config.side:
+        made_for = self.config.patches
+        if (rows, columns) == made_for:
             return self.pos_embed
         if not self.config.multi_scale:
             raise UsageError(
-                f"{rows} x {columns} patches do not fit a network made for {self.config.side} x {self.config.side}; "
-                "give the resolution when it is built, or take the multi-scale network"
+                f"{rows} x {columns} patches do not fit a network made for {made_for[0]} x {made_for[1]}; give the "
+                "resolution when it is built, or take the multi-scale network"
             )
-        return self._positions(rows, columns)
+        return _positions_of(self.config, rows, columns)
+
+
+def _positions_of(config: Config, rows: int, columns: int) -> Tensor:
+    base = config.base_side or config.patches[0]
+    return torch.as_tensor(positions(config.hidden_size, rows, columns, base, config.lewei_scale))
 
 
 def _rows_of_text(mask: Tensor, text: Tensor) -> Tensor:
@@ -271,8 +292,7 @@ def build(config: Config) -> PixArt:
 
 def fit_checkpoint(state: Mapping[str, Tensor], config: Config) -> dict[str, Tensor]:
     """The published weights with the position table of this size, which the authors too compute and do not load."""
-    table = positions(config.hidden_size, config.side, config.side, config.side, config.lewei_scale)
-    return {**state, "pos_embed": torch.as_tensor(table)}
+    return {**state, "pos_embed": _positions_of(config, *config.patches)}
 
 
 def given(config: Config, rows: Sequence[int], device: str = "cpu", null: bool = False) -> Given:
@@ -283,6 +303,7 @@ def given(config: Config, rows: Sequence[int], device: str = "cpu", null: bool =
         "untold": torch.full((len(rows),), null, device=device),
     }
     if config.multi_scale:
-        told["img_hw"] = torch.full((len(rows), 2), 8.0 * config.input_size, device=device)
-        told["aspect_ratio"] = torch.ones(len(rows), 1, device=device)
+        size = 8.0 * torch.tensor([config.sides], device=device)
+        told["img_hw"] = size.expand(len(rows), -1)
+        told["aspect_ratio"] = (size[:, :1] / size[:, 1:]).expand(len(rows), -1)
     return told

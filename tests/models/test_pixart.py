@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from dimbench import backbone
 from dimbench.diffusion.guidance import guided
 from dimbench.errors import UsageError
 from dimbench.models import pixart
@@ -143,3 +144,31 @@ def test_other_sizes_need_the_multi_scale_network() -> None:
 def test_what_does_not_fit_is_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=str(next(iter(settings.values())))):
         pixart.Config(**settings)
+
+
+def test_a_network_of_another_aspect_is_the_square_one_told_that_size() -> None:
+    """Whose outputs at such sizes are compared with the official ones above."""
+    square = small(multi_scale=True)
+    for parameter in square.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    config = pixart.Config(**{**SMALL, "multi_scale": True, "input_size": (8, 12), "base_side": 4})
+    other = pixart.build(config).eval()
+    other.load_state_dict(pixart.fit_checkpoint(square.state_dict(), config))
+    given = pixart.given(config, range(2))
+    assert given["img_hw"].tolist() == [[64, 96]] * 2
+    assert given["aspect_ratio"].flatten().tolist() == pytest.approx([2 / 3] * 2)
+    x, t = torch.randn(2, *config.state), torch.tensor([3.0, 800.0])
+    with torch.no_grad():
+        drawn = other(x, t, **given)
+        assert torch.equal(drawn, square(x, t, **given))
+    assert drawn.std() > 0.1
+
+
+def test_the_multi_scale_network_is_found_at_any_aspect() -> None:
+    found = backbone.find("pixart-xl2-1024", "512x768", settings={"depth": 1})
+    assert found.state == (4, 64, 96)
+    assert (found.conditions["resolution"], found.conditions["width"]) == (512, 768)
+    with pytest.raises(UsageError, match="64 x 96 is no square"):
+        _ = backbone.find("pixart-xl2", "512x768").state
+    with pytest.raises(UsageError, match="base_side 4 is for multi_scale"):
+        pixart.Config(base_side=4)
