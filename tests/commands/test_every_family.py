@@ -11,7 +11,7 @@ import pytest
 
 from dimbench import presets
 from dimbench.backbone import find
-from dimbench.sampling.request import draws_pictures
+from dimbench.sampling.request import draws_clips, draws_pictures
 from tests.console import dimbench
 
 NARROW = {"hidden_size": 48, "depth": 1, "num_heads": 2}
@@ -78,9 +78,9 @@ def test_a_sample_of_a_small_network_is_drawn(name: str, tmp_path: Path) -> None
     assert record["metrics"]["network_calls"] >= 1
     with np.load(tmp_path / "drawn" / "samples.npz") as archive:
         drawn = archive["arr_0"]
-    if draws_pictures(found):
+    if draws_pictures(found) or draws_clips(found):
         height, width = (side * found.stride for side in found.state[-2:])
-        assert (drawn.shape, drawn.dtype) == ((1, height, width, 3), np.uint8)
+        assert (drawn.shape, drawn.dtype) == ((1, *found.state[1:-2], height, width, 3), np.uint8)
     else:
         assert (drawn.shape, drawn.dtype) == ((1, *found.state), np.float32)
         assert np.isfinite(drawn).all()
