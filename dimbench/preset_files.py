@@ -50,6 +50,11 @@ PROCESSES: dict[str, Mapping[str, Any]] = {
 }
 """What a network may have been trained on, in a word for [diffusion] and --process, with what that means where nothing
 else is said."""
+RECTIFIED = (
+    "clamp", "grid", "stop", "shift", "shift_by_steps", "terminal", "noise_scale", "time_scale", "mean", "std",
+    "shift_training", "cosine",
+)  # fmt: skip
+"""Settings that rectified-flow reads and flow does not, though both are flows."""
 _SAMPLING = {"sampler": str, "steps": int, "cfg": float, "autoencoder": str, "embedded_guidance": float, "with": list}
 _SAMPLED = ("sampler", "steps", "cfg")  # what whoever repeats a FID must know
 _RECIPE = {"tag", "fid", "also", "sampling", "source", "file", "data", "resolution"}
@@ -182,6 +187,9 @@ def _unlike_a_process(own: Any, usual: Any, where: str) -> Iterator[str]:
         yield f"{where}diffusion: process {process!r} is unknown (known are {', '.join(PROCESSES)})"
     if process is None:
         yield f"{where}diffusion has no process"
+    for each in (usual, own):
+        if each.get("process") == "flow" and (unread := [name for name in each if name in RECTIFIED]):
+            yield f"{where}diffusion: process flow does not read {', '.join(unread)}, which rectified-flow does"
     for name, least in (("guided_channels", 0), ("null_label", 0), ("diffusion_steps", 1)):
         if isinstance(value := table.get(name), int) and value < least:
             yield f"{where}diffusion: {name} is {value}, which has to be {least} or more"

@@ -9,6 +9,7 @@ import pytest
 import dimbench
 from dimbench import backbone, preset_files, presets
 from dimbench.diffusion import process
+from dimbench.diffusion.flow import Flow
 from dimbench.errors import DimbenchError, UsageError
 
 
@@ -78,6 +79,7 @@ def test_faults_of_a_recipe_are_named(recipe: str, said: str, tmp_path: Path) ->
         ('process = "flaw", sampler = "euler"', "process 'flaw' is unknown"),
         ('process = [1], sampler = "euler"', "process is no text"),
         ('sampler = "euler"', "diffusion has no process"),
+        ('process = "flow", noise_at = 1, grid = "steps"', "flow does not read grid, which rectified-flow does"),
         ('process = "flow", sampler = "euler", guided_channels = -3', "guided_channels is -3, which has to be 0 or"),
         ('process = "transport"', "process 'transport' is unknown .known are gaussian, flow, rectified-flow"),
         ('process = "flow", sampler = "euler", guided_interval = { low = 1 }', "guided_interval has no high"),
@@ -182,3 +184,8 @@ def test_a_package_that_offers_none_is_named(
     monkeypatch.delitem(sys.modules, "offering", raising=False)
     with pytest.raises(DimbenchError, match=rf"^offering offers presets by the entry point mine = {value}, .*({why})"):
         preset_files.places()
+
+
+def test_what_rectified_flow_alone_reads_is_known_by_name() -> None:
+    of_flow, of_transport = ({field.name for field in fields(kind)} for kind in (Flow, process.Transport))
+    assert set(preset_files.RECTIFIED) == of_flow - of_transport

@@ -348,7 +348,8 @@ def test_clips_are_decoded_frame_by_frame_where_their_autoencoder_is_of_pictures
     decode = autoencoder.Autoencoder(small()).decode
     for frame in range(3):
         alone = to_uint8(decode(torch.from_numpy(latents[:, :, frame]))).permute(0, 2, 3, 1)
-        assert torch.allclose(torch.from_numpy(clips[:, frame]).float(), alone.float(), atol=1)
+        # a frame decoded among others may be rounded to the level beside
+        assert torch.allclose(torch.from_numpy(clips[:, frame]).float(), alone.float(), rtol=0, atol=1)
     longer = dimbench(
         *words, "--num-images", 4, "--to", tmp_path / "clips", "--autoencoder", tmp_path / "vae", "--plan"
     )
