@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dimbench.kernels import onednn
+
 EPS = 1e-6
 
 Norm = Callable[[int], nn.Module]
@@ -22,14 +24,23 @@ Modulation = Callable[[int, int], nn.Sequential]
 """From the widths of a condition and of what it becomes to a network."""
 
 
+class VectorNetwork(nn.Sequential):
+    """Layers for a vector of each image, whose weights are read for few rows; or for one of each token."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self:
+            x = onednn.of_few_rows(layer, x)
+        return x
+
+
 def modulation(width: int, outputs: int) -> nn.Sequential:
     """SiLU and Linear width -> outputs; the Linear is child "1", as in the official checkpoints."""
-    return nn.Sequential(nn.SiLU(), nn.Linear(width, outputs))
+    return VectorNetwork(nn.SiLU(), nn.Linear(width, outputs))
 
 
 def bare_modulation(width: int, outputs: int) -> nn.Sequential:
     """Linear alone, as child "0", for conditions that went through a SiLU before."""
-    return nn.Sequential(nn.Linear(width, outputs))
+    return VectorNetwork(nn.Linear(width, outputs))
 
 
 def for_tokens(vector: Tensor) -> Tensor:

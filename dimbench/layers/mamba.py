@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dimbench.kernels import onednn
 from dimbench.kernels.causal_conv import causal_conv
 from dimbench.kernels.selective_scan import selective_scan
 
@@ -54,7 +55,7 @@ class Mixer(nn.Module):
         init_step(self.dt_proj)
 
     def forward(self, x: Tensor) -> Tensor:
-        x, z = self.in_proj(x).chunk(2, dim=-1)  # each (N, L, E)
+        x, z = onednn.halves_of(self.in_proj, x)  # each (N, L, E)
         return self.out_proj(scanned(x, z, self.conv1d, self.x_proj, self.dt_proj, self.A_log, self.D))
 
 

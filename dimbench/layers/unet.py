@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
+from dimbench.layers.adaln import modulate, modulation
 from dimbench.layers.embed import sinusoid
 
 GROUPS = 32
@@ -103,7 +104,7 @@ class ResBlock(nn.Module):
         self.resample = resample
         embedding = 4 * settings.model_channels
         self.in_layers = nn.Sequential(Norm(width), nn.SiLU(), nn.Conv2d(width, outputs, 3, padding=1))
-        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embedding, (1 + self.scale_shift) * outputs))
+        self.emb_layers = modulation(embedding, (1 + self.scale_shift) * outputs)
         last = nn.Conv2d(outputs, outputs, 3, padding=1)
         self.out_layers = nn.Sequential(Norm(outputs), nn.SiLU(), nn.Dropout(settings.dropout), last)
         self.skip_connection = nn.Identity() if width == outputs else nn.Conv2d(width, outputs, 1)
@@ -117,7 +118,7 @@ class ResBlock(nn.Module):
         told = self.emb_layers(embedding)[..., None, None]
         if self.scale_shift:
             scale, shift = told.chunk(2, dim=1)
-            h = self.out_layers[1:](self.out_layers[0](h) * (1 + scale) + shift)
+            h = self.out_layers[1:](modulate(self.out_layers[0](h), shift, scale))
         else:
             h = self.out_layers(h + told)
         return self.skip_connection(x) + h

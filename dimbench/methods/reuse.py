@@ -181,7 +181,8 @@ def _of_one_token(norm: Callable[[Tensor], Tensor], unread: Callable[[], bool]) 
 def _of_gates(modulation: nn.Sequential, gates: list[int], unread: Callable[[], bool]) -> Callable[[Tensor], Tensor]:
     """The modulation, zero but for its gates where the rest is unread and no method has changed its weights."""
     from torch import nn
-    from torch.nn import functional
+
+    from dimbench.kernels import onednn
 
     forward, linear = modulation.forward, modulation[-1]
     assert isinstance(linear, nn.Linear)
@@ -194,7 +195,7 @@ def _of_gates(modulation: nn.Sequential, gates: list[int], unread: Callable[[], 
         found = h.new_zeros(*h.shape[:-1], linear.out_features)
         for gate in gates:
             rows = slice(gate * width, (gate + 1) * width)
-            found[..., rows] = functional.linear(h, linear.weight[rows], linear.bias[rows])
+            found[..., rows] = onednn.linear_of_few_rows(h, linear.weight[rows], linear.bias[rows])
         return found
 
     return parts

@@ -96,8 +96,8 @@ class FeedForward(SwiGlu):
         super().__init__(width, hidden)
         self.dropout = nn.Dropout(dropout)
 
-    def combine(self, gate: Tensor, value: Tensor) -> Tensor:
-        return self.dropout(super().combine(gate, value))
+    def combine(self, gate: Tensor, value: Tensor, *, inplace: bool) -> Tensor:
+        return self.dropout(super().combine(gate, value, inplace=inplace))
 
 
 class JiT(nn.Module):

@@ -9,7 +9,9 @@ from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from dimbench.kernels import onednn
-from dimbench.models.udit import Pointwise
+from dimbench.layers.adaln import VectorNetwork
+from dimbench.layers.mlp import GatedMlp, SwiGlu
+from dimbench.models.udit import Pointwise, WideConv
 
 pytestmark = pytest.mark.skipif(not onednn.AVAILABLE, reason="this torch was built without oneDNN")
 
@@ -85,12 +87,10 @@ def test_small_products_are_left_to_torch(monkeypatch):
 
 def test_layers_of_any_network_compute_by_it_inside_and_as_before_afterwards():
     network, x = nn.Sequential(nn.Linear(8, 6), nn.GELU(), nn.Linear(6, 4)), torch.randn(5, 8)
-    pointwise, image = Pointwise(8, 6), torch.randn(1, 8, 4, 4)
     with torch.inference_mode():
         plain = network(x)
         with onednn.linear_layers():
             assert "mkldnn::_linear_pointwise" in operators(lambda: network(x))
-            assert "mkldnn::_linear_pointwise" in operators(lambda: pointwise(image))
             assert torch.allclose(network(x), plain, atol=1e-6)
             compiled = torch.compile(network, backend="eager")
             assert "mkldnn::_linear_pointwise" not in operators(lambda: compiled(x))
@@ -103,9 +103,10 @@ def test_a_gelu_behind_a_layer_is_made_with_it(form):
     with torch.inference_mode():
         exact = functional.gelu(layer.double()(x.double()), approximate=form)
         layer.float()
-        assert "aten::gelu" in operators(lambda: onednn.gelu_of(layer, x, form)), "outside"
+        assert "aten::gelu_" in operators(lambda: onednn.gelu_of(layer, x, form)), "outside"
+        assert torch.allclose(onednn.gelu_of(layer, x, form).double(), exact, atol=1e-6)
         with onednn.linear_layers():
-            assert "aten::gelu" not in operators(lambda: onednn.gelu_of(layer, x, form))
+            assert not {"aten::gelu", "aten::gelu_"} & operators(lambda: onednn.gelu_of(layer, x, form))
             assert torch.allclose(onednn.gelu_of(layer, x, form).double(), exact, atol=1e-6)
 
 
@@ -125,6 +126,101 @@ def test_what_happens_to_a_layer_happens_before_its_gelu(how, monkeypatch):
     with torch.inference_mode(), onednn.linear_layers():
         found = onednn.gelu_of(layer, x, "tanh")
     assert seen == ["here"] if "watched" in how else not found.any()
+
+
+def test_what_others_keep_of_a_layer_is_not_changed_in_place():
+    layer, kept = nn.Linear(8, 6), []
+    layer.register_forward_hook(lambda _, given, output: kept.append(output))
+    with torch.inference_mode():
+        found = onednn.gelu_of(layer, torch.randn(5, 8), "tanh")
+        assert torch.equal(functional.gelu(kept[0], approximate="tanh"), found)
+
+
+@pytest.mark.parametrize("rows", [1, 8, 9])
+def test_a_layer_of_few_rows_reads_its_weights_by_it(rows, monkeypatch):
+    monkeypatch.setattr(onednn, "FEWEST_WEIGHTS", 8 * 6)
+    network, x = VectorNetwork(nn.SiLU(), nn.Linear(8, 6)), torch.randn(rows, 8)
+    exact = network.double()(x.double())
+    network.float()
+    with torch.inference_mode():
+        assert ("mkldnn::_linear_pointwise" in operators(lambda: network(x))) == (rows <= 8)
+        assert torch.allclose(network(x).double(), exact, atol=1e-6)
+        found = onednn.linear_of_few_rows(functional.silu(x), network[1].weight, network[1].bias)
+        assert torch.equal(found, network(x))
+        monkeypatch.setattr(onednn, "FEWEST_WEIGHTS", 8 * 6 + 1)
+        assert "mkldnn::_linear_pointwise" not in operators(lambda: network(x))
+
+
+def test_a_layer_of_few_rows_that_is_watched_is_called(monkeypatch):
+    monkeypatch.setattr(onednn, "FEWEST_WEIGHTS", 0)
+    network, seen = VectorNetwork(nn.Linear(8, 6)), []
+    network[0].register_forward_hook(lambda *_: seen.append("here"))
+    with torch.inference_mode():
+        network(torch.randn(1, 8))
+    assert seen == ["here"]
+
+
+@pytest.mark.parametrize("watcher", ["modules", "operators", "tracing", "replaced"])
+def test_who_counts_operators_sees_those_of_torch(watcher, monkeypatch):
+    from torch.nn.modules.module import register_module_forward_hook
+    from torch.utils.flop_counter import FlopCounterMode
+
+    monkeypatch.setattr(onednn, "FEWEST_WEIGHTS", 0)
+    network, x, seen = VectorNetwork(nn.Linear(8, 6)), torch.randn(1, 8), []
+    with torch.inference_mode():
+        if watcher == "modules":
+            handle = register_module_forward_hook(lambda module, *_: seen.append(type(module)))
+            network(x)
+            handle.remove()
+            assert seen == [nn.Linear, VectorNetwork]
+        elif watcher == "operators":
+            with FlopCounterMode(display=False) as counter:
+                network(x)
+            assert counter.get_total_flops() == 2 * 8 * 6
+        elif watcher == "tracing":
+            assert "aten::linear" in str(torch.jit.trace(network, x).inlined_graph)
+        else:
+            monkeypatch.setattr(functional, "linear", lambda *given: seen.append(given) or torch.zeros(1, 6))
+            assert not network(x).any()
+            assert len(seen) == 1
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_halves_are_those_of_the_whole(bias):
+    layer, x = nn.Linear(8, 6, bias=bias), torch.randn(2, 5, 8)
+    for grad in (True, False):
+        with torch.set_grad_enabled(grad):
+            found = onednn.halves_of(layer, x)
+            assert found[0].requires_grad == grad
+            assert torch.allclose(torch.cat(found, dim=-1), layer(x), atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [GatedMlp, SwiGlu])
+def test_a_gate_in_place_of_its_half_gives_the_same(kind):
+    network, x = kind(8, 6), torch.randn(2, 5, 8)
+    with_gradient = network(x)
+    assert with_gradient.requires_grad
+    with torch.inference_mode():
+        assert torch.allclose(network(x), with_gradient, atol=1e-6)
+
+
+@pytest.mark.parametrize(("rows", "product"), [(1, True), (2, True), (3, False)])
+def test_a_wide_convolution_of_few_pixels_is_a_product(rows, product):
+    conv, x = WideConv(4, 8), torch.randn(rows, 4, 8, 8)
+    exact = conv.double()(x.double())
+    conv.float()
+    assert "aten::im2col" not in operators(lambda: conv(x)), "for a gradient"
+    with torch.inference_mode():
+        assert ("aten::im2col" in operators(lambda: conv(x))) == product
+        assert torch.allclose(conv(x).double(), exact, atol=1e-6)
+
+
+def test_a_pointwise_convolution_is_made_by_it_as_torch_makes_convolutions():
+    conv, x = Pointwise(8, 6), torch.randn(2, 8, 4, 4)
+    exact = functional.conv2d(x.double(), conv.weight.double(), conv.bias.double())
+    with torch.inference_mode():
+        assert "mkldnn::_linear_pointwise" in operators(lambda: conv(x))
+        assert torch.allclose(conv(x).double(), exact, atol=1e-6)
 
 
 def test_samples_are_drawn_by_it(tmp_path):
