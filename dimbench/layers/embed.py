@@ -33,6 +33,12 @@ def sinusoid(t: Tensor, width: int, period: float = 10000) -> Tensor:
     return torch.cat([torch.cos(angles), torch.sin(angles)], dim=-1)
 
 
+def tokens_of(grid: Tensor) -> Tensor:
+    """(N, D, ...) -> (N, T, D), the features of a token side by side in memory: sums keep the layout of their first
+    operand, and each norm of a network would copy another."""
+    return grid.flatten(2).transpose(1, 2).contiguous()
+
+
 class PatchEmbed(nn.Module):
     """Patches of side `patch` as tokens: (N, C, h, w) -> (N, h w / patch^2, width), row-major."""
 
@@ -41,7 +47,7 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv2d(in_channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x).flatten(2).transpose(1, 2)
+        return tokens_of(self.proj(x))
 
 
 class BottleneckPatchEmbed(nn.Module):
@@ -54,7 +60,7 @@ class BottleneckPatchEmbed(nn.Module):
         self.proj2 = nn.Conv2d(rank, width, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj2(self.proj1(x)).flatten(2).transpose(1, 2)
+        return tokens_of(self.proj2(self.proj1(x)))
 
 
 def unpatchify(tokens: Tensor, patch: int, rows: int | None = None) -> Tensor:

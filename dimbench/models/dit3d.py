@@ -15,7 +15,7 @@ from dimbench.errors import UsageError
 from dimbench.layers import initial
 from dimbench.layers.adaln import AdaLNFinalLayer, AdaLNZeroBlock
 from dimbench.layers.attention import SelfAttention
-from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
+from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder, tokens_of
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.mlp import Mlp
 from dimbench.layers.sizes import check_sizes
@@ -89,7 +89,7 @@ class VoxelEmbed(nn.Module):
         self.proj = nn.Conv3d(in_channels, width, kernel_size=patch, stride=patch)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.proj(x).flatten(2).transpose(1, 2)
+        return tokens_of(self.proj(x))
 
 
 class DiT3D(nn.Module):
