@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from dimbench.layers.embed import LabelEmbedder, sincos_2d, sinusoid, unpatchify
+from dimbench.layers.embed import BottleneckPatchEmbed, LabelEmbedder, PatchEmbed, sincos_2d, sinusoid, unpatchify
 
 
 def test_position_table_has_the_column_first() -> None:
@@ -41,3 +41,10 @@ def test_labels_are_dropped_in_training_alone() -> None:
 
 def test_no_dropout_means_no_null_row() -> None:
     assert LabelEmbedder(10, 4, dropout=-1).embedding_table.num_embeddings == 10
+
+
+@pytest.mark.parametrize("kind", [PatchEmbed(3, 8, 2), BottleneckPatchEmbed(3, 8, 2, 4, bias=True)])
+def test_the_features_of_a_token_lie_side_by_side(kind):
+    tokens = kind(torch.randn(2, 3, 4, 6))
+    assert tokens.shape == (2, 6, 8)
+    assert tokens.is_contiguous()
