@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from dimbench.errors import UsageError
 from dimbench.layers.adaln import modulate, modulation
+from dimbench.layers.convolution import WideConv
 from dimbench.layers.embed import sinusoid
 
 GROUPS = 32
@@ -103,9 +104,9 @@ class ResBlock(nn.Module):
         self.scale_shift = settings.use_scale_shift_norm
         self.resample = resample
         embedding = 4 * settings.model_channels
-        self.in_layers = nn.Sequential(Norm(width), nn.SiLU(), nn.Conv2d(width, outputs, 3, padding=1))
+        self.in_layers = nn.Sequential(Norm(width), nn.SiLU(), WideConv(width, outputs))
         self.emb_layers = modulation(embedding, (1 + self.scale_shift) * outputs)
-        last = nn.Conv2d(outputs, outputs, 3, padding=1)
+        last = WideConv(outputs, outputs)
         self.out_layers = nn.Sequential(Norm(outputs), nn.SiLU(), nn.Dropout(settings.dropout), last)
         self.skip_connection = nn.Identity() if width == outputs else nn.Conv2d(width, outputs, 1)
         zero(last)

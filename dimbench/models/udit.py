@@ -17,6 +17,7 @@ from dimbench.errors import UsageError
 from dimbench.kernels import onednn
 from dimbench.layers.adaln import gated, modulate, modulation, plain_norm
 from dimbench.layers.attention import attend, split_heads
+from dimbench.layers.convolution import WideConv
 from dimbench.layers.embed import LabelEmbedder, TimestepEmbedder
 from dimbench.layers.inputs import class_conditional
 from dimbench.layers.named import named
@@ -126,22 +127,6 @@ class Pointwise(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         return onednn.linear(x.permute(0, 2, 3, 1), self.weight.flatten(1), self.bias).permute(0, 3, 1, 2)
-
-
-class WideConv(nn.Conv2d):
-    """A 3x3 convolution without bias, (N, C, h, w) -> (N, outputs, h, w). Few pixels are multiplied as rows of their
-    patches: between 768 and 1536 channels on 8 x 8 oneDNN's convolution takes three times as long."""
-
-    FEW = 128
-
-    def __init__(self, inputs: int, outputs: int) -> None:
-        super().__init__(inputs, outputs, 3, padding=1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not onednn.serves(x, self.weight) or x.numel() > self.FEW * self.in_channels:
-            return super().forward(x)
-        patches = F.unfold(x, 3, padding=1).transpose(1, 2)  # (N, h w, 9 C)
-        return onednn.linear(patches, self.weight.flatten(1)).transpose(1, 2).unflatten(2, x.shape[2:])
 
 
 def downsampler(kind: str, width: int) -> nn.Sequential:
@@ -321,7 +306,7 @@ def halving(width: int) -> nn.Sequential:
 
 def doubling(width: int) -> nn.Sequential:
     """(N, C, h, w) -> (N, C/2, 2h, 2w)."""
-    return named(body=nn.Sequential(WideConv(width, 2 * width), nn.PixelShuffle(2)))
+    return named(body=nn.Sequential(WideConv(width, 2 * width, bias=False), nn.PixelShuffle(2)))
 
 
 class UDiT(nn.Module):

@@ -11,7 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 from dimbench.kernels import onednn
 from dimbench.layers.adaln import VectorNetwork
 from dimbench.layers.mlp import GatedMlp, SwiGlu
-from dimbench.models.udit import Pointwise, WideConv
+from dimbench.models.udit import Pointwise
 
 pytestmark = pytest.mark.skipif(not onednn.AVAILABLE, reason="this torch was built without oneDNN")
 
@@ -202,17 +202,6 @@ def test_a_gate_in_place_of_its_half_gives_the_same(kind):
     assert with_gradient.requires_grad
     with torch.inference_mode():
         assert torch.allclose(network(x), with_gradient, atol=1e-6)
-
-
-@pytest.mark.parametrize(("rows", "product"), [(1, True), (2, True), (3, False)])
-def test_a_wide_convolution_of_few_pixels_is_a_product(rows, product):
-    conv, x = WideConv(4, 8), torch.randn(rows, 4, 8, 8)
-    exact = conv.double()(x.double())
-    conv.float()
-    assert "aten::im2col" not in operators(lambda: conv(x)), "for a gradient"
-    with torch.inference_mode():
-        assert ("aten::im2col" in operators(lambda: conv(x))) == product
-        assert torch.allclose(conv(x).double(), exact, atol=1e-6)
 
 
 def test_a_pointwise_convolution_is_made_by_it_as_torch_makes_convolutions():
