@@ -9,6 +9,7 @@ from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 
 FEWEST = 2**20  # multiply-adds; calls of fewer cost more than they save
@@ -41,6 +42,12 @@ def of_few_rows(layer: nn.Module, x: Tensor) -> Tensor:
 def linear_of_few_rows(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x W^T + b as `of_few_rows` computes it."""
     return _by_onednn(x, weight, bias) if _few(x, weight) else functional.linear(x, weight, bias)
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """x W^T + b of a convolution's patches and weights: by oneDNN, which torch computes convolutions by, where it
+    serves, else as linear layers are computed."""
+    return _by_onednn(x, weight, bias) if _many(x, weight) else functional.linear(x, weight, bias)
 
 
 def halves_of(layer: nn.Linear, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,8 +96,8 @@ def _is_bare(layer: nn.Module) -> TypeGuard[nn.Linear]:
 
 
 def serves(x: Tensor, weight: Tensor) -> bool:
-    """Whether a product of the two is plain float32 on a CPU and needs no gradient, and nobody watches operators, who
-    might not know this one: counters would miss it."""
+    """Whether a product of the two is plain float32 on a CPU and needs no derivative, and nobody watches operators, who
+    might not know this one: counters would miss it, and its tangent would be zero without a word."""
     return (
         AVAILABLE
         and x.dtype == weight.dtype == torch.float32
@@ -102,6 +109,8 @@ def serves(x: Tensor, weight: Tensor) -> bool:
         and not torch.compiler.is_compiling()
         and not torch.jit.is_tracing()
         and not torch._C._len_torch_dispatch_stack()
+        and torch._C._functorch.peek_interpreter_stack() is None
+        and forward_ad._current_level < 0
         and functional.linear in (_torchs, linear)
     )
 

@@ -21,4 +21,4 @@ class WideConv(nn.Conv2d):
         if not onednn.serves(x, self.weight) or x[:, 0].numel() * WEIGHTS_PER_PIXEL > self.weight.numel():
             return super().forward(x)
         patches = F.unfold(x, 3, padding=1).transpose(1, 2)  # (N, h w, 9 C)
-        return onednn.linear(patches, self.weight.flatten(1), self.bias).transpose(1, 2).unflatten(2, x.shape[2:])
+        return onednn.convolved(patches, self.weight.flatten(1), self.bias).transpose(1, 2).unflatten(2, x.shape[2:])

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 from torch import nn
+from torch.autograd import forward_ad
 from torch.nn import functional
 from torch.profiler import ProfilerActivity, profile
 
 from dimbench.kernels import onednn
 from dimbench.layers.adaln import VectorNetwork
-from dimbench.layers.mlp import GatedMlp, SwiGlu
+from dimbench.layers.mlp import GatedMlp, Mlp, SwiGlu
 from dimbench.models.udit import Pointwise
 
 pytestmark = pytest.mark.skipif(not onednn.AVAILABLE, reason="this torch was built without oneDNN")
@@ -180,9 +181,28 @@ def test_who_counts_operators_sees_those_of_torch(watcher, monkeypatch):
         elif watcher == "tracing":
             assert "aten::linear" in str(torch.jit.trace(network, x).inlined_graph)
         else:
-            monkeypatch.setattr(functional, "linear", lambda *given: seen.append(given) or torch.zeros(1, 6))
+            monkeypatch.setattr(
+                functional, "linear", lambda *given: seen.append(given) or torch.zeros(*given[0].shape[:-1], 6)
+            )
             assert not network(x).any()
-            assert len(seen) == 1
+            assert not Pointwise(8, 6)(torch.randn(1, 8, 1, 1)).any()
+            assert len(seen) == 2
+
+
+@pytest.mark.parametrize("network", [VectorNetwork(nn.SiLU(), nn.Linear(8, 6)), Mlp(8, 6), SwiGlu(8, 6)])
+def test_a_tangent_goes_through(network, monkeypatch):
+    monkeypatch.setattr(onednn, "FEWEST_WEIGHTS", 0)
+    x, v = torch.randn(2, 1, 8)
+    with torch.no_grad(), onednn.linear_layers():
+        _, found = torch.func.jvp(network, (x,), (v,))
+        with forward_ad.dual_level():
+            dual = forward_ad.unpack_dual(network(forward_ad.make_dual(x, v))).tangent
+        step = 1e-6
+        network.double()
+        plus, minus = (network(x.double() + way * step * v.double()) for way in (1, -1))
+        network.float()
+    assert torch.allclose(found, dual)
+    assert torch.allclose(found.double(), (plus - minus) / (2 * step), atol=1e-5)  # of numbers near 1 in float32
 
 
 @pytest.mark.parametrize("bias", [True, False])
