@@ -1,5 +1,5 @@
-"""How long the metrics take beside torch-fidelity's and numpy's, in turns in one process on two threads, and the memory
-that precision and recall of two large sets add.
+"""How long the metrics take beside torch-fidelity's and numpy's, and products by oneDNN beside torch's, in turns in one
+process on two threads, and the memory that precision and recall of two large sets add.
 
 Run from the root of the checkout: python results/metric_speed.py [--rounds N] [--large N] [--only NAME]; N rounds of
 each pair, or of one alone, and two sets of N images for the memory (50,000 take 0.8 GB of features and some minutes).
@@ -18,6 +18,7 @@ from time import perf_counter
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import calculate_precision_recall_full
@@ -70,7 +71,18 @@ def pairs() -> dict[str, tuple[Pair, float]]:
             0.5,
         ),
         "products in float32 beside torch's": ((lambda: onednn.linear(*fewer), lambda: fewer[0] @ fewer[1].T), 1.0),
+        "modulations of one image beside torch's": (modulations(1), 1.0),
+        "modulations of two images beside torch's": (modulations(2), 1.0),
     }
+
+
+def modulations(images: int) -> Pair:
+    """All those of DiT-L/2: weights of 604 MB, each read for so many rows."""
+    weights, rows = torch.randn(24, 6 * 1024, 1024), torch.randn(images, 1024)
+    return (
+        lambda: [onednn.linear_of_few_rows(rows, weight) for weight in weights],
+        lambda: [functional.linear(rows, weight) for weight in weights],
+    )
 
 
 def beside(name: str, pair: Pair, target: float, rounds: int) -> Record:
