@@ -10,4 +10,4 @@ def test_the_operator_that_takes_the_time_comes_first() -> None:
     found = shares(lambda: (x @ x, y + y), on_gpu=False)
     assert next(iter(found)) == "mm"
     assert list(found.values()) == sorted(found.values(), reverse=True)
-    assert 0 < sum(found.values()) <= 1
+    assert 0 < sum(found.values()) <= 1 + 1e-12  # each share is rounded once
