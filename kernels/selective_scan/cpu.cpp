@@ -2,13 +2,14 @@
 // A task is one image and a group of channels; it goes through the positions in chunks, so that what it reads stays in cache.
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "vector.h"
 
 namespace {
 
-constexpr int CHUNK = 32, GROUP = 64, MAX_STATES = 256;
+constexpr int CHUNK = 32, NARROWEST = 64, WIDEST = 2048, MAX_STATES = 256;
 
 struct Scan {
     int64_t batch, length, channels, states;
@@ -19,26 +20,73 @@ struct Scan {
 struct Gradients {
     Rows y, u, delta, z;  // y is given, the others are written
     float *A, *D, *bias;  // one part per image: (batch, states, channels), (batch, channels), (batch, channels)
-    float *B, *C;         // one part per group of channels: (batch, groups, length, states)
-    float* starts;        // room for the states before each chunk: (batch, chunks, states, channels)
+    float *B, *C;         // (batch, length, states)
 };
 
 int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
 
-// One vector of channels, from e on, over `count` positions, from `start` on, of image b.
+// `count` positions, from `start` on, of channels `first` to `end` of image b.
+struct Block {
+    int64_t b, start, first, end;
+    int count;
+};
+
+// A block turned round: one vector of channels after another, the positions of each side by side. Rows lie pages apart, so
+// they are read and written whole, each fetched while the one before it is worked on.
+class Turned {
+    static constexpr int STRIDE = CHUNK + 1;  // an odd number of lines, so that vectors share no place in the cache
+    std::vector<vec> data;
+
+  public:
+    explicit Turned(int64_t channels) : data(pieces(channels, LANES) * STRIDE) {}
+
+    vec* at(int64_t vector) { return data.data() + vector * STRIDE; }
+
+    // `other` reads of `others` what it makes of each vector, its first channel and its lanes: two at once wait less.
+    template <class T, class Made>
+    void read(const Rows& rows, Turned& other, const Rows& others, const Block& k, Made made) {
+        for (int i = 0; i < k.count; i++) {
+            const T *row = rows.at<T>(k.b, k.start + i), *second = others.at<T>(k.b, k.start + i);
+            vec *to = data.data() + i, *to_other = other.data.data() + i;
+            for (int64_t e = k.first; e < k.end; e += LANES, to += STRIDE, to_other += STRIDE) {
+                const int lanes = std::min<int64_t>(LANES, k.end - e);
+                __builtin_prefetch(row + rows.row + e);
+                __builtin_prefetch(second + others.row + e);
+                *to = load(row + e, lanes);
+                *to_other = made(load(second + e, lanes), e, lanes);
+            }
+        }
+    }
+
+    // Times SiLU of `gate`, where that has data.
+    template <class T>
+    void write(const Rows& rows, const Block& k, const Rows& gate = {}) const {
+        for (int i = 0; i < k.count; i++) {
+            T *row = rows.at<T>(k.b, k.start + i), *next = row + rows.row;
+            const T* gates = gate.at<T>(k.b, k.start + i);
+            const vec* from = data.data() + i;
+            for (int64_t e = k.first; e < k.end; e += LANES, from += STRIDE) {
+                const int lanes = std::min<int64_t>(LANES, k.end - e);
+                vec value = *from;
+                __builtin_prefetch(next + e, 1);
+                if (gate.data) {
+                    __builtin_prefetch(gates + gate.row + e);
+                    const vec z = load(gates + e, lanes);
+                    value *= z * sigmoid(z);
+                }
+                store(row + e, value, lanes);
+            }
+        }
+    }
+};
+
+// One vector of channels, from e on, of a block.
 struct Place {
-    int64_t b, start, e;
-    int count, lanes;
+    int64_t e;
+    int lanes, count;
 
-    template <class T>
-    vec read(const Rows& rows, int i) const {
-        return load(rows.at<T>(b, start + i) + e, lanes);
-    }
-
-    template <class T>
-    void write(const Rows& rows, int i, vec value) const {
-        store(rows.at<T>(b, start + i) + e, value, lanes);
-    }
+    Place(const Block& k, int64_t vector)
+        : e(k.first + vector * LANES), lanes(std::min<int64_t>(LANES, k.end - e)), count(k.count) {}
 };
 
 // B and C of one chunk as floats, (CHUNK, states) each.
@@ -48,9 +96,9 @@ struct Selection {
     explicit Selection(const Scan& s) : B(CHUNK * s.states), C(CHUNK * s.states) {}
 
     template <class T>
-    void read(const Scan& s, int64_t b, int64_t start, int count) {
-        for (int i = 0; i < count; i++) {
-            const T *rowB = s.B.at<T>(b, start + i), *rowC = s.C.at<T>(b, start + i);
+    void read(const Scan& s, const Block& k) {
+        for (int i = 0; i < k.count; i++) {
+            const T *rowB = s.B.at<T>(k.b, k.start + i), *rowC = s.C.at<T>(k.b, k.start + i);
             for (int n = 0; n < s.states; n++) {
                 B[i * s.states + n] = to_float(rowB[n]);
                 C[i * s.states + n] = to_float(rowC[n]);
@@ -59,28 +107,15 @@ struct Selection {
     }
 };
 
-template <class T>
-void read_inputs(const Scan& s, const Place& p, vec* u, vec* raw_step) {
-    const vec bias = load(s.bias + p.e, p.lanes);
-    for (int i = 0; i < p.count; i++) {
-        u[i] = p.read<T>(s.u, i);
-        raw_step[i] = p.read<T>(s.delta, i) + bias;
-    }
-}
-
-// Moves the states in `kept` over one chunk and writes its gated outputs. STATES is 0 where it is not known here.
-template <class T, int STATES>
-void advance(const Scan& s, const Place& p, const Selection& select, vec* kept) {
+// Moves the states in `kept` over the positions of a place and puts the outputs in u's. STATES is 0 where it is not known here.
+template <int STATES>
+void advance(const Scan& s, const Place& p, const Selection& select, const vec* step, vec* u, vec* kept) {
     const int N = STATES ? STATES : s.states;
     const float *B = select.B.data(), *C = select.C.data();
-    vec u[CHUNK], step[CHUNK], y[CHUNK], h[STATES ? STATES : MAX_STATES], A[STATES ? STATES : MAX_STATES];
-    read_inputs<T>(s, p, u, step);
-    for (int i = 0; i < p.count; i++) step[i] = softplus(step[i]);
+    vec h[STATES ? STATES : MAX_STATES], A[STATES ? STATES : MAX_STATES];
     for (int n = 0; n < N; n++) h[n] = kept[n], A[n] = load(s.A + n * s.channels + p.e, p.lanes);
     const vec D = load(s.D + p.e, p.lanes);
     for (int i = 0; i < p.count; i++) {
-        for (const Rows* rows : {&s.u, &s.delta, &s.z, &s.y})  // of the next chunk: rows lie pages apart
-            __builtin_prefetch(rows->at<T>(p.b, p.start + CHUNK + i) + p.e);
         const vec scaled = step[i] * LOG2_E, drive = step[i] * u[i];
         vec sum = D * u[i];
 #pragma GCC unroll 16
@@ -88,33 +123,32 @@ void advance(const Scan& s, const Place& p, const Selection& select, vec* kept) 
             h[n] = power_of_two(scaled * A[n]) * h[n] + drive * B[i * N + n];
             sum += h[n] * C[i * N + n];
         }
-        y[i] = sum;
+        u[i] = sum;
     }
     for (int n = 0; n < N; n++) kept[n] = h[n];
-    if (!s.y.data) return;
-    for (int i = 0; i < p.count; i++) {
-        if (s.z.data) {
-            const vec z = p.read<T>(s.z, i);
-            y[i] *= z * sigmoid(z);
-        }
-        p.write<T>(s.y, i, y[i]);
-    }
 }
 
+// With `starts`, keeps the states before each chunk there, (chunks, states, channels), and writes no outputs.
 template <class T, int STATES>
 void forward_task(const Scan& s, int64_t b, int64_t first, int64_t end, float* starts) {
-    std::vector<vec> states(pieces(end - first, LANES) * s.states);
+    const int64_t vectors = pieces(end - first, LANES);
+    std::vector<vec> states(vectors * s.states);
     Selection select(s);
+    Turned u(end - first), step(end - first);
     for (int64_t start = 0; start < s.length; start += CHUNK) {
-        const int count = std::min<int64_t>(CHUNK, s.length - start);
-        select.read<T>(s, b, start, count);
-        vec* kept = states.data();
-        for (int64_t e = first; e < end; e += LANES, kept += s.states) {
-            const int lanes = std::min<int64_t>(LANES, end - e);
+        const Block k{b, start, first, end, int(std::min<int64_t>(CHUNK, s.length - start))};
+        select.read<T>(s, k);
+        u.read<T>(s.u, step, s.delta, k, [&](vec raw, int64_t e, int lanes) {
+            return softplus(raw + load(s.bias + e, lanes));
+        });
+        for (int64_t vector = 0; vector < vectors; vector++) {
+            const Place p(k, vector);
+            vec* kept = &states[vector * s.states];
             for (int n = 0; starts && n < s.states; n++)
-                store(starts + (start / CHUNK * s.states + n) * s.channels + e, kept[n], lanes);
-            advance<T, STATES>(s, {b, start, e, count, lanes}, select, kept);
+                store(starts + (start / CHUNK * s.states + n) * s.channels + p.e, kept[n], p.lanes);
+            advance<STATES>(s, p, select, step.at(vector), u.at(vector), kept);
         }
+        if (!starts) u.write<T>(s.y, k, s.z);
     }
 }
 
@@ -134,17 +168,18 @@ struct Scratch {
 };
 
 // With g the gradient of the state h_l = a_l h_{l-1} + (step u) B: g_l = gy C_l + a_{l+1} g_{l+1}; the rest is products.
-template <class T, int STATES>
-void retreat(const Scan& s, const Gradients& g, const Place& p, const Selection& select, Scratch& own, Carried& back) {
+// The gradients of u, delta and z take their places.
+template <int STATES>
+void retreat(
+    const Scan& s, const Place& p, const Selection& select, vec* u, vec* delta, vec* z, vec* gy, Scratch& own, Carried& back
+) {
     const int N = STATES ? STATES : s.states;
     const float *B = select.B.data(), *C = select.C.data();
     vec *decay = own.decay.data(), *h = own.h.data(), *gB = own.B.data(), *gC = own.C.data(), *gA = back.A.data();
-    vec u[CHUNK], raw[CHUNK], step[CHUNK], y[CHUNK], gy[CHUNK];
-    vec A[STATES ? STATES : MAX_STATES], carry[STATES ? STATES : MAX_STATES];
-    read_inputs<T>(s, p, u, raw);
-    for (int i = 0; i < p.count; i++) step[i] = softplus(raw[i]);
+    vec raw[CHUNK], step[CHUNK], y[CHUNK], A[STATES ? STATES : MAX_STATES], carry[STATES ? STATES : MAX_STATES];
+    const vec D = load(s.D + p.e, p.lanes), bias = load(s.bias + p.e, p.lanes);
+    for (int i = 0; i < p.count; i++) raw[i] = delta[i] + bias, step[i] = softplus(raw[i]);
     for (int n = 0; n < N; n++) carry[n] = back.state[n], A[n] = load(s.A + n * s.channels + p.e, p.lanes);
-    const vec D = load(s.D + p.e, p.lanes);
     for (int i = 0; i < p.count; i++) {
         const vec scaled = step[i] * LOG2_E, drive = step[i] * u[i];
         vec sum = D * u[i];
@@ -157,12 +192,10 @@ void retreat(const Scan& s, const Gradients& g, const Place& p, const Selection&
         }
         y[i] = sum;
     }
-    for (int i = 0; i < p.count; i++) {
-        gy[i] = p.read<T>(g.y, i);
-        if (!s.z.data) continue;
-        const vec z = p.read<T>(s.z, i), open = sigmoid(z);
-        p.write<T>(g.z, i, gy[i] * y[i] * open * (1.f + z * (1.f - open)));
-        gy[i] *= z * open;
+    for (int i = 0; s.z.data && i < p.count; i++) {
+        const vec open = sigmoid(z[i]), gate = z[i] * open;
+        z[i] = gy[i] * y[i] * open * (1.f + z[i] - gate);
+        gy[i] *= gate;
     }
     for (int i = p.count - 1; i >= 0; i--) {
         const vec drive = step[i] * u[i];
@@ -180,40 +213,50 @@ void retreat(const Scan& s, const Gradients& g, const Place& p, const Selection&
             gA[n] += gexponent * step[i];
         }
         const vec graw = (gstep + gdrive * u[i]) * (raw[i] > 20.f ? splat(1.f) : sigmoid(raw[i]));
-        p.write<T>(g.u, i, gy[i] * D + gdrive * step[i]);
-        p.write<T>(g.delta, i, graw);
         back.D += gy[i] * u[i];
         back.bias += graw;
+        u[i] = gy[i] * D + gdrive * step[i];
+        delta[i] = graw;
     }
     for (int n = 0; n < N; n++) back.state[n] = carry[n];
 }
 
+// `starts` is room for the states before each chunk of this image, (chunks, states, channels); B and C, (length, states)
+// each, get this task's part of their gradients.
 template <class T, int STATES>
-void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group) {
-    const int64_t first = group * GROUP, end = std::min(first + GROUP, s.channels), N = s.states;
-    const int64_t groups = pieces(s.channels, GROUP), chunks = pieces(s.length, CHUNK);
-    float* starts = g.starts + b * chunks * N * s.channels;
+void backward_task(
+    const Scan& s, const Gradients& g, int64_t b, int64_t first, int64_t end, float* starts, float* gB, float* gC
+) {
     forward_task<T, STATES>(s, b, first, end, starts);
 
+    const int64_t N = s.states, vectors = pieces(end - first, LANES);
     Selection select(s);
     Scratch own(N);
-    std::vector<Carried> carried(pieces(end - first, LANES), Carried(N));
-    for (int64_t start = (chunks - 1) * CHUNK; start >= 0; start -= CHUNK) {
-        const int count = std::min<int64_t>(CHUNK, s.length - start);
-        select.read<T>(s, b, start, count);
+    Turned u(end - first), delta(end - first), z(end - first), gy(end - first);
+    std::vector<Carried> carried(vectors, Carried(N));
+    for (int64_t start = (pieces(s.length, CHUNK) - 1) * CHUNK; start >= 0; start -= CHUNK) {
+        const Block k{b, start, first, end, int(std::min<int64_t>(CHUNK, s.length - start))};
+        select.read<T>(s, k);
+        const auto same = [](vec value, int64_t, int) { return value; };
+        u.read<T>(s.u, delta, s.delta, k, same);
+        gy.read<T>(g.y, z, s.z.data ? s.z : g.y, k, same);
         std::fill(own.B.begin(), own.B.end(), vec{});
         std::fill(own.C.begin(), own.C.end(), vec{});
-        for (int64_t e = first; e < end; e += LANES) {
-            const int lanes = std::min<int64_t>(LANES, end - e);
+        for (int64_t vector = 0; vector < vectors; vector++) {
+            const Place p(k, vector);
             for (int n = 0; n < N; n++)
-                own.h[n] = load(starts + (start / CHUNK * N + n) * s.channels + e, lanes);
-            retreat<T, STATES>(s, g, {b, start, e, count, lanes}, select, own, carried[(e - first) / LANES]);
+                own.h[n] = load(starts + (start / CHUNK * N + n) * s.channels + p.e, p.lanes);
+            vec *at_u = u.at(vector), *at_delta = delta.at(vector), *at_z = z.at(vector), *at_gy = gy.at(vector);
+            retreat<STATES>(s, p, select, at_u, at_delta, at_z, at_gy, own, carried[vector]);
         }
-        const int64_t row = ((b * groups + group) * s.length + start) * N;
-        for (int at = 0; at < count * N; at++) g.B[row + at] = sum(own.B[at]), g.C[row + at] = sum(own.C[at]);
+        u.write<T>(g.u, k);
+        delta.write<T>(g.delta, k);
+        if (s.z.data) z.write<T>(g.z, k);
+        for (int at = 0; at < k.count * N; at++) gB[start * N + at] = sum(own.B[at]), gC[start * N + at] = sum(own.C[at]);
     }
-    for (int64_t e = first; e < end; e += LANES) {
-        const Carried& back = carried[(e - first) / LANES];
+    for (int64_t vector = 0; vector < vectors; vector++) {
+        const Carried& back = carried[vector];
+        const int64_t e = first + vector * LANES;
         const int lanes = std::min<int64_t>(LANES, end - e);
         for (int n = 0; n < N; n++) store(g.A + (b * N + n) * s.channels + e, back.A[n], lanes);
         store(g.D + b * s.channels + e, back.D, lanes);
@@ -221,37 +264,60 @@ void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group) 
     }
 }
 
-// Calls task(image, group of channels) for all of them, on `threads` threads.
+// How many channels a task takes: as many as leave an equal share to each thread, or some for whoever is early.
+int64_t width(const Scan& s, int threads) {
+    int64_t parts = 1;
+    while (s.batch * parts % threads && s.batch * parts < 4 * threads) parts *= 2;
+    return std::min<int64_t>(WIDEST, pieces(pieces(s.channels, parts), NARROWEST) * NARROWEST);
+}
+
+// Calls task(image, group, its first channel, their end) for all of them, on `threads` threads.
 template <class Task>
-void in_parallel(const Scan& s, int64_t group, int threads, Task task) {
-    const int64_t groups = pieces(s.channels, group);
+void in_parallel(const Scan& s, int64_t width, int threads, Task task) {
+    const int64_t groups = pieces(s.channels, width);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
-    for (int64_t i = 0; i < s.batch * groups; i++) task(i / groups, i % groups);
+    for (int64_t i = 0; i < s.batch * groups; i++) {
+        const int64_t first = i % groups * width;
+        task(i / groups, i % groups, first, std::min(first + width, s.channels));
+    }
 }
 
 template <class T>
 void forward(const Scan& s, int threads) {
-    int64_t group = 4 * GROUP;  // wide ones touch fewer pages; there must be enough for the threads
-    while (group > GROUP && s.batch * pieces(s.channels, group) < 2 * threads) group /= 2;
-    in_parallel(s, group, threads, [&](int64_t b, int64_t i) {
-        const int64_t first = i * group, end = std::min(first + group, s.channels);
-        s.states == 16 ? forward_task<T, 16>(s, b, first, end, nullptr) : forward_task<T, 0>(s, b, first, end, nullptr);
+    const auto task = s.states == 16 ? forward_task<T, 16> : forward_task<T, 0>;
+    in_parallel(s, width(s, threads), threads, [&](int64_t b, int64_t, int64_t first, int64_t end) {
+        task(s, b, first, end, nullptr);
     });
+}
+
+// The sum over groups of the (batch, groups, size) parts.
+void add_up(const float* parts, int64_t batch, int64_t groups, int64_t size, float* total) {
+    for (int64_t b = 0; b < batch; b++, parts += groups * size, total += size) {
+        std::copy_n(parts, size, total);
+        for (int64_t group = 1; group < groups; group++)
+            for (int64_t at = 0; at < size; at++) total[at] += parts[group * size + at];
+    }
 }
 
 template <class T>
 void backward(const Scan& s, const Gradients& g, int threads) {
-    in_parallel(s, GROUP, threads, [&](int64_t b, int64_t group) {
-        s.states == 16 ? backward_task<T, 16>(s, g, b, group) : backward_task<T, 0>(s, g, b, group);
+    const auto task = s.states == 16 ? backward_task<T, 16> : backward_task<T, 0>;
+    const int64_t wide = width(s, threads), groups = pieces(s.channels, wide), size = s.length * s.states;
+    const int64_t kept = pieces(s.length, CHUNK) * s.states * s.channels;
+    const std::unique_ptr<float[]> starts(new float[s.batch * kept]);
+    const std::unique_ptr<float[]> B(new float[s.batch * groups * size]), C(new float[s.batch * groups * size]);
+    in_parallel(s, wide, threads, [&](int64_t b, int64_t group, int64_t first, int64_t end) {
+        const int64_t part = (b * groups + group) * size;
+        task(s, g, b, first, end, starts.get() + b * kept, B.get() + part, C.get() + part);
     });
+    add_up(B.get(), s.batch, groups, size, g.B);
+    add_up(C.get(), s.batch, groups, size, g.C);
 }
 
 }  // namespace
 
 extern "C" {
 int64_t selective_scan_max_states() { return MAX_STATES; }
-int64_t selective_scan_chunk() { return CHUNK; }
-int64_t selective_scan_group() { return GROUP; }
 void selective_scan_forward_float32(const Scan* s, int threads) { forward<float>(*s, threads); }
 void selective_scan_forward_bfloat16(const Scan* s, int threads) { forward<bfloat16>(*s, threads); }
 void selective_scan_backward_float32(const Scan* s, const Gradients* g, int threads) { backward<float>(*s, *g, threads); }

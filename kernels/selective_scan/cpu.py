@@ -60,19 +60,17 @@ def backward(
     dtype = native.common_type(u, delta, B, C, z)
     batch, length, channels = u.shape
     states = A.shape[1]
-    groups = -(-channels // native.constant(_SOURCE, "selective_scan_group"))
-    chunks = -(-length // native.constant(_SOURCE, "selective_scan_chunk"))
 
     gu, gdelta, gz = (None if t is None else torch.empty(t.shape, dtype=dtype) for t in (u, delta, z))
-    gA, starts = torch.empty(batch, states, channels), torch.empty(batch, chunks, states, channels)
-    gB, gC = (torch.empty(batch, groups, length, states) for _ in "BC")
+    gA = torch.empty(batch, states, channels)
+    gB, gC = (torch.empty(batch, length, states) for _ in "BC")
     gD, gbias = (torch.empty(batch, channels) for _ in "Db")
     scan, kept = _scan(dtype, u, delta, A, B, C, D, z, delta_bias, None)
     gradients = [n for each in (grad, gu, gdelta, gz) for n in rows(each, dtype, kept)]  # `Gradients` of cpu.cpp
-    gradients += [part.data_ptr() for part in (gA, gD, gbias, gB, gC, starts)]
+    gradients += [part.data_ptr() for part in (gA, gD, gbias, gB, gC)]
     native.call(_SOURCE, "selective_scan_backward", dtype, scan, gradients)
 
-    wanted = (gu, gdelta, gA.sum(0).t(), gB.sum(1), gC.sum(1), gD.sum(0), gz, gbias.sum(0))
+    wanted = (gu, gdelta, gA.sum(0).t(), gB, gC, gD.sum(0), gz, gbias.sum(0))
     inputs = (u, delta, A, B, C, D, z, delta_bias)
     return tuple(None if t is None or g is None else g.to(t.dtype) for t, g in zip(inputs, wanted, strict=True))
 
