@@ -2,17 +2,16 @@
 // A task is one image and a group of channels; it goes through the positions in chunks, so that what it reads stays in cache.
 
 #include <algorithm>
-#include <memory>
 #include <vector>
 
 #include "vector.h"
 
 namespace {
 
-constexpr int CHUNK = 32, NARROWEST = 64, WIDEST = 2048, MAX_STATES = 256;
+constexpr int CHUNK = 32, MAX_STATES = 256;
 
 struct Scan {
-    int64_t batch, length, channels, states;
+    int64_t batch, length, channels, states, width;  // `width` channels are a group, but for what is left of them
     Rows u, delta, B, C, z, y;  // no data in z where there is no gate
     const float *A, *D, *bias;  // A transposed: (states, channels)
 };
@@ -20,7 +19,8 @@ struct Scan {
 struct Gradients {
     Rows y, u, delta, z;  // y is given, the others are written
     float *A, *D, *bias;  // one part per image: (batch, states, channels), (batch, channels), (batch, channels)
-    float *B, *C;         // (batch, length, states)
+    float *B, *C;         // one part per group of channels: (batch, groups, length, states)
+    float* starts;        // room for the states before each chunk: (batch, chunks, states, channels)
 };
 
 int64_t pieces(int64_t whole, int64_t piece) { return (whole + piece - 1) / piece; }
@@ -221,12 +221,10 @@ void retreat(
     for (int n = 0; n < N; n++) back.state[n] = carry[n];
 }
 
-// `starts` is room for the states before each chunk of this image, (chunks, states, channels); B and C, (length, states)
-// each, get this task's part of their gradients.
 template <class T, int STATES>
-void backward_task(
-    const Scan& s, const Gradients& g, int64_t b, int64_t first, int64_t end, float* starts, float* gB, float* gC
-) {
+void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group, int64_t first, int64_t end) {
+    const int64_t chunks = pieces(s.length, CHUNK), part = (b * pieces(s.channels, s.width) + group) * s.length * s.states;
+    float *starts = g.starts + b * chunks * s.states * s.channels, *gB = g.B + part, *gC = g.C + part;
     forward_task<T, STATES>(s, b, first, end, starts);
 
     const int64_t N = s.states, vectors = pieces(end - first, LANES);
@@ -234,7 +232,7 @@ void backward_task(
     Scratch own(N);
     Turned u(end - first), delta(end - first), z(end - first), gy(end - first);
     std::vector<Carried> carried(vectors, Carried(N));
-    for (int64_t start = (pieces(s.length, CHUNK) - 1) * CHUNK; start >= 0; start -= CHUNK) {
+    for (int64_t start = (chunks - 1) * CHUNK; start >= 0; start -= CHUNK) {
         const Block k{b, start, first, end, int(std::min<int64_t>(CHUNK, s.length - start))};
         select.read<T>(s, k);
         const auto same = [](vec value, int64_t, int) { return value; };
@@ -264,60 +262,37 @@ void backward_task(
     }
 }
 
-// How many channels a task takes: as many as leave an equal share to each thread, or some for whoever is early.
-int64_t width(const Scan& s, int threads) {
-    int64_t parts = 1;
-    while (s.batch * parts % threads && s.batch * parts < 4 * threads) parts *= 2;
-    return std::min<int64_t>(WIDEST, pieces(pieces(s.channels, parts), NARROWEST) * NARROWEST);
-}
-
 // Calls task(image, group, its first channel, their end) for all of them, on `threads` threads.
 template <class Task>
-void in_parallel(const Scan& s, int64_t width, int threads, Task task) {
-    const int64_t groups = pieces(s.channels, width);
+void in_parallel(const Scan& s, int threads, Task task) {
+    const int64_t groups = pieces(s.channels, s.width);
 #pragma omp parallel for num_threads(threads) schedule(dynamic)
     for (int64_t i = 0; i < s.batch * groups; i++) {
-        const int64_t first = i % groups * width;
-        task(i / groups, i % groups, first, std::min(first + width, s.channels));
+        const int64_t first = i % groups * s.width;
+        task(i / groups, i % groups, first, std::min(first + s.width, s.channels));
     }
 }
 
 template <class T>
 void forward(const Scan& s, int threads) {
-    const auto task = s.states == 16 ? forward_task<T, 16> : forward_task<T, 0>;
-    in_parallel(s, width(s, threads), threads, [&](int64_t b, int64_t, int64_t first, int64_t end) {
-        task(s, b, first, end, nullptr);
+    in_parallel(s, threads, [&](int64_t b, int64_t, int64_t first, int64_t end) {
+        s.states == 16 ? forward_task<T, 16>(s, b, first, end, nullptr) : forward_task<T, 0>(s, b, first, end, nullptr);
     });
-}
-
-// The sum over groups of the (batch, groups, size) parts.
-void add_up(const float* parts, int64_t batch, int64_t groups, int64_t size, float* total) {
-    for (int64_t b = 0; b < batch; b++, parts += groups * size, total += size) {
-        std::copy_n(parts, size, total);
-        for (int64_t group = 1; group < groups; group++)
-            for (int64_t at = 0; at < size; at++) total[at] += parts[group * size + at];
-    }
 }
 
 template <class T>
 void backward(const Scan& s, const Gradients& g, int threads) {
-    const auto task = s.states == 16 ? backward_task<T, 16> : backward_task<T, 0>;
-    const int64_t wide = width(s, threads), groups = pieces(s.channels, wide), size = s.length * s.states;
-    const int64_t kept = pieces(s.length, CHUNK) * s.states * s.channels;
-    const std::unique_ptr<float[]> starts(new float[s.batch * kept]);
-    const std::unique_ptr<float[]> B(new float[s.batch * groups * size]), C(new float[s.batch * groups * size]);
-    in_parallel(s, wide, threads, [&](int64_t b, int64_t group, int64_t first, int64_t end) {
-        const int64_t part = (b * groups + group) * size;
-        task(s, g, b, first, end, starts.get() + b * kept, B.get() + part, C.get() + part);
+    in_parallel(s, threads, [&](int64_t b, int64_t group, int64_t first, int64_t end) {
+        s.states == 16 ? backward_task<T, 16>(s, g, b, group, first, end)
+                       : backward_task<T, 0>(s, g, b, group, first, end);
     });
-    add_up(B.get(), s.batch, groups, size, g.B);
-    add_up(C.get(), s.batch, groups, size, g.C);
 }
 
 }  // namespace
 
 extern "C" {
 int64_t selective_scan_max_states() { return MAX_STATES; }
+int64_t selective_scan_chunk() { return CHUNK; }
 void selective_scan_forward_float32(const Scan* s, int threads) { forward<float>(*s, threads); }
 void selective_scan_forward_bfloat16(const Scan* s, int threads) { forward<bfloat16>(*s, threads); }
 void selective_scan_backward_float32(const Scan* s, const Gradients* g, int threads) { backward<float>(*s, *g, threads); }

@@ -156,6 +156,22 @@ def test_gradients_against_the_reference_in_float64(
             assert torch.allclose(gradient.double(), wanted, rtol=0, atol=tolerance * wanted.abs().max().item() + 1e-30)
 
 
+@pytest.mark.parametrize(("threads", "batch"), [(1, 1), (2, 1), (3, 2), (2, 3)])
+@pytest.mark.usefixtures("nan_in_new_memory")
+def test_channels_are_shared_among_threads(threads: int, batch: int) -> None:
+    case = inputs(batch, 40, 2100, 16)  # more than one task takes
+    exact = [selective_scan(*case), *_gradients(case)]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        with backends.use("cpu"):
+            ours = [selective_scan(*cast(case, torch.float32)), *_gradients(cast(case, torch.float32))]
+    finally:
+        torch.set_num_threads(before)
+    for one, wanted in zip(ours, exact, strict=True):
+        assert relative_error(one, wanted) < FLOAT32
+
+
 @pytest.mark.parametrize("name", RUNNABLE)
 def test_nan_and_infinity_go_on_in_their_channel_alone(name: str) -> None:
     case = cast(inputs(1, 50, 40, 16), torch.float32)
