@@ -48,6 +48,8 @@ class OnDemand(TyperGroup):
         name = next(iter([*ctx._protected_args, *ctx.args]), "")
         if name in DRAWING:
             processor.share_cores()
+        if name in (*DRAWING, *TIMED):
+            processor.keep_memory()
         with slow_imports_said(), _among_ranks(name):
             return super().invoke(ctx)
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from dimbench import backbone, methods, stats
+from dimbench import backbone, methods, processor, stats
 from dimbench.bench import operator_times
 from dimbench.bench.alternating import alternate, ratios
 from dimbench.diffusion.process import find_process
@@ -97,6 +97,7 @@ def measured(target: Target, rounds: int) -> Record:
 
 def main(rounds: int, only: str | None) -> None:
     torch.set_num_threads(THREADS)
+    processor.keep_memory()
     for target in TARGETS:
         (method,) = methods.parse([target.method])
         if method.absent() or (only and method.name != only):

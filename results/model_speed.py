@@ -23,7 +23,7 @@ os.environ["TORCHDYNAMO_DISABLE"] = "1"  # as eager as ours: some of the authors
 import torch
 from torch import nn
 
-from dimbench import backbone, presets
+from dimbench import backbone, presets, processor
 from dimbench import stats as series
 from dimbench.bench.alternating import alternate, ratios
 from dimbench.counting import kept
@@ -173,6 +173,7 @@ def targets() -> dict[str, dict[str, float]]:
 @torch.inference_mode()
 def main(rounds: int, folder: Path | None, only: list[str]) -> None:
     torch.set_num_threads(THREADS)
+    processor.keep_memory()
     file = Path(__file__).with_name("model-speed.jsonl")
 
     def wanted(name: str) -> bool:

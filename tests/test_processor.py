@@ -1,8 +1,10 @@
-"""How threads wait for each other: what torch's OpenMP is told before it is loaded."""
+"""How threads wait for each other: what torch's OpenMP is told before it is loaded; and who keeps freed memory."""
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -42,3 +44,40 @@ def test_what_is_timed_runs_as_torch_runs_it(words: str, shares: bool, monkeypat
     monkeypatch.setattr(processor, "share_cores", lambda: told.append(words))
     assert dimbench(*words.split()).code == 2
     assert bool(told) == shares
+
+
+# Blocks larger than what GNU's allocator ever keeps by itself, again and again: how many pages come new for each.
+FAULTS = """
+import resource, sys
+from dimbench import processor
+from dimbench.bench import memory
+if sys.argv[1] == "keep":
+    processor.keep_memory()
+import torch
+size, probe = 2**24, memory.process_probe()
+held = probe.used()
+for _ in range(20):
+    torch.ones(size)  # until there is room between what else is kept
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(4):
+    torch.ones(size)
+faults = (resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before) / 4 / (4 * size / resource.getpagesize())
+probe.reset()
+print(processor.keeps_memory(), round(faults, 1), probe.peak() - held < 2 * size, probe.used() - held < 2 * size)
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "chosen", "expected"),
+    [
+        ("keep", {}, "True 0.0 True True"),
+        ("keep", {"MALLOC_MMAP_THRESHOLD_": "131072"}, "False 1.0 True True"),
+        ("not", {}, "False 1.0 True True"),
+    ],
+)
+def test_memory_stays_unless_the_user_chose(mode: str, chosen: dict[str, str], expected: str) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC", "GLIBC"))}
+    ran = subprocess.run(
+        [sys.executable, "-c", FAULTS, mode], capture_output=True, text=True, env={**environment, **chosen}
+    )
+    assert ran.stdout.split() == expected.split(), ran.stderr

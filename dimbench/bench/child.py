@@ -15,6 +15,7 @@ from dataclasses import asdict
 from time import perf_counter
 from typing import Any
 
+from dimbench import processor
 from dimbench.bench.rows import Row
 from dimbench.errors import DimbenchError
 
@@ -25,6 +26,7 @@ EVERY = 0.2  # seconds between two words of progress
 
 def main() -> None:
     """Read the row, measure it, send what happens; nothing where no row comes."""
+    processor.keep_memory()
     # torch comes with these, while the parent may still be checking the row
     from dimbench.bench import doubts
     from dimbench.bench.measuring import Measuring

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dimbench import methods, results, stats
+from dimbench import methods, processor, results, stats
 from dimbench.backbone import Backbone
 from dimbench.bench import ceilings, devices, doubts, energy, hardware, memory, nvml, operator_times, roofline, timing
 from dimbench.bench import subject as subjects
@@ -244,7 +244,9 @@ class Measuring:
 
     def _environment(self) -> dict[str, Any]:
         gpu = self.device.gpu
-        return {"cuda": torch.version.cuda, "driver": gpu.driver if gpu else None} if self.device.on_gpu else {}
+        if not self.device.on_gpu:
+            return {"keeps_memory": processor.keeps_memory()}
+        return {"cuda": torch.version.cuda, "driver": gpu.driver if gpu else None}
 
 
 def _said(kernels: Mapping[str, str]) -> str | None:

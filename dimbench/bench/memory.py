@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dimbench import processor
 from dimbench.errors import is_short_of_memory
 from dimbench.meta import Uncompiled
 
@@ -58,11 +59,18 @@ def cuda_probe(device: str) -> Probe:
 
 
 def process_probe() -> Probe:
-    """The resident set of this process. Where the system cannot start a new peak, it is the one since the start."""
-    return Probe(_reset_peak, lambda: _status("VmRSS"), lambda: _status("VmHWM"), lambda: None)
+    """The resident set of this process, without what is free in it. Where the system cannot start a new peak, it is the
+    one since the start."""
+    return Probe(_reset_peak, _held, lambda: _status("VmHWM"), lambda: None)
+
+
+def _held() -> int:
+    processor.give_back_memory()
+    return _status("VmRSS")
 
 
 def _reset_peak() -> None:
+    processor.give_back_memory()
     with suppress(OSError):
         (_PROC / "clear_refs").write_text("5")
 
