@@ -46,7 +46,7 @@ class FirstBlock(Method):
         if self.threshold and not rest.left_out:
             raise no_effect(self, "the first block's output always changed by more")
         if rest.left_out and rest.left_out == rest.calls - len(rest.known):
-            raise skipped_all(self)
+            raise skipped_all(self, rest.calls, "call")
 
 
 def chain(method: Method, network: nn.Module) -> nn.ModuleList:

@@ -49,7 +49,7 @@ class TeaCache(Method):
         if self.threshold and not all_.left_out:
             raise no_effect(self, "the modulated input always changed by more")
         if all_.left_out and all_.left_out == all_.calls - len(all_.added):
-            raise skipped_all(self)
+            raise skipped_all(self, all_.calls, "call")
 
 
 class _SeenError(Exception):

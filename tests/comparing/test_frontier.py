@@ -19,6 +19,22 @@ from tests.console import dimbench, refused
 SMALL = ["dit-digits", "--steps", 4, "--num-images", 16, "--batch", 8]
 
 
+OWN = ["--steps", 4, "--num-images", 4, "--batch", 4, "--random-weights", "--process", "flow", "--resolution", 64]
+
+
+def own_network(folder: Path, output: str) -> str:
+    """A network of one layer which makes `output` of x."""
+    (folder / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.linear = nn.Linear(8, 8)\n"
+        "        self.blocks = nn.ModuleList([self.linear])\n\n"
+        f"    def forward(self, x, t):\n        return {output}\n"
+    )
+    return f"{folder}/net.py:Net"
+
+
 def rows(*words: object) -> list[dict[str, Any]]:
     ran = dimbench("frontier", *words, "--json")
     assert ran.code == 0, ran.stderr
@@ -100,6 +116,19 @@ def test_one_that_fails_costs_only_itself(tmp_path: Path) -> None:
     assert "did not take effect" in ran.stderr
     assert "fora:every=2" in ran.stdout
     assert "first-block" not in ran.stdout
+
+
+def test_without_a_plain_run_there_is_no_row(tmp_path: Path) -> None:
+    model, out = own_network(tmp_path, "self.linear(x) if x.is_meta else self.linear(x.long())"), tmp_path / "f.jsonl"
+    assert "same dtype" in refused(1, "frontier", model, *OWN, "--with", "fake-w8a8", "--out", out)
+    assert not out.exists()
+
+
+def test_a_dry_run_has_no_labels_of_images_that_are_no_digits(tmp_path: Path) -> None:
+    model = own_network(tmp_path, "self.linear(x)")
+    (_, row) = rows(model, *OWN, "--with", "fake-w8a8", "--out", tmp_path / "f.jsonl")
+    assert row["metrics"]["drift"] > 0
+    assert "changed_labels" not in row["metrics"]
 
 
 def test_what_depends_on_values_is_counted_on_what_was_drawn(tmp_path: Path) -> None:

@@ -360,11 +360,20 @@ def test_calibrated_rounding_is_the_same_in_each_run_and_of_its_own() -> None:
         ("taylor:order=-1", "out of range"),
         ("first-block:threshold=nan", "out of range"),
         ("interval:low=3,high=2", "in order"),
+        ("int8=3", "takes no arguments"),
+        ("state=x", "no int"),
     ],
 )
 def test_what_is_not_understood_is_said(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         methods.parse([text])
+
+
+@pytest.mark.parametrize("text", ["fora:every=1234567", "first-block:threshold=0.12345678", "tome:ratio=0.5"])
+def test_a_method_says_every_digit_of_its_settings(text: str) -> None:
+    (method,) = methods.parse([text])
+    assert str(method) == text
+    assert methods.parse([str(method)]) == (method,)
 
 
 def test_two_that_change_the_same_exclude_each_other() -> None:
@@ -410,8 +419,13 @@ def test_what_took_no_effect_is_an_error(text: str, steps: int) -> None:
 )
 def test_what_computes_nothing_after_the_first_step_is_an_error(text: str) -> None:
     found, network = network_for("fora")
-    with pytest.raises(DimbenchError, match="every step but the first"):
+    with pytest.raises(DimbenchError, match=r"left out every (step|call) but the first of the 4 that"):
         drawn(found, network, text, steps=4)
+
+
+def test_steps_of_a_solver_that_asks_several_times_are_fewer_than_its_calls() -> None:
+    with pytest.raises(DimbenchError, match="every step but the first of the 3 that"):
+        count("uvit-digits", 8, "fora")
 
 
 def test_several_in_one_are_told_apart() -> None:
@@ -808,7 +822,7 @@ def test_attention_that_a_hook_broadcasts_is_counted_as_it_runs() -> None:
         (of_diffusers("SD3Transformer2DModel"), "diffusers-first-block:threshold=0.9", "fails within its hook"),
         (of_diffusers("FluxTransformer2DModel"), "diffusers-mag:ratios=1/1", "2 ratios are for as many calls"),
         (of_diffusers("FluxTransformer2DModel"), "diffusers-first-block:threshold=1e-9", "computed in every call"),
-        (of_diffusers("FluxTransformer2DModel"), "diffusers-pab:every=99", "every step but the first"),
+        (of_diffusers("FluxTransformer2DModel"), "diffusers-pab:every=99", "every call but the first"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
