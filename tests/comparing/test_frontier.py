@@ -19,7 +19,7 @@ from tests.console import dimbench, refused
 SMALL = ["dit-digits", "--steps", 4, "--num-images", 16, "--batch", 8]
 
 
-OWN = ["--steps", 4, "--num-images", 4, "--batch", 4, "--random-weights", "--process", "flow", "--resolution", 64]
+OWN = ["--steps", 4, "--num-images", 4, "--batch", 4, "--random-weights", "--resolution", 64]
 
 
 def own_network(folder: Path, output: str) -> str:
@@ -119,14 +119,15 @@ def test_one_that_fails_costs_only_itself(tmp_path: Path) -> None:
 
 
 def test_without_a_plain_run_there_is_no_row(tmp_path: Path) -> None:
-    model, out = own_network(tmp_path, "self.linear(x) if x.is_meta else self.linear(x.long())"), tmp_path / "f.jsonl"
-    assert "same dtype" in refused(1, "frontier", model, *OWN, "--with", "fake-w8a8", "--out", out)
+    model, out = own_network(tmp_path, "self.linear(x.to(t.dtype))"), tmp_path / "f.jsonl"
+    words = [*OWN, "--process", "gaussian", "--with", "fake-w8a8", "--out", out]
+    assert "same dtype" in refused(1, "frontier", model, *words)
     assert not out.exists()
 
 
 def test_a_dry_run_has_no_labels_of_images_that_are_no_digits(tmp_path: Path) -> None:
     model = own_network(tmp_path, "self.linear(x)")
-    (_, row) = rows(model, *OWN, "--with", "fake-w8a8", "--out", tmp_path / "f.jsonl")
+    (_, row) = rows(model, *OWN, "--process", "flow", "--with", "fake-w8a8", "--out", tmp_path / "f.jsonl")
     assert row["metrics"]["drift"] > 0
     assert "changed_labels" not in row["metrics"]
 
