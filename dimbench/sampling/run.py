@@ -80,7 +80,7 @@ class Run(nn.Module):
         for method in settings.methods:
             if isinstance(method, Autoguidance):
                 self.guided_by, self.guide = guides.opened(method, backbone, network, settings.dry)
-            if isinstance(method, ClassifierGuidance):
+            if isinstance(method, ClassifierGuidance) and method.scale:
                 self.toward = guides.toward_class(method, backbone, network, settings.dry)
 
     def forward(self, noise: SampleNoise) -> Tensor:
