@@ -13,6 +13,7 @@ import torch
 from dimbench.comparing import frontier
 from dimbench.comparing.drift import Drift
 from dimbench.report import tradeoffs
+from dimbench.results import Record
 from dimbench.sampling.drawing import Drawing
 from tests.console import dimbench, refused
 
@@ -136,6 +137,15 @@ def test_what_depends_on_values_is_counted_on_what_was_drawn(tmp_path: Path) -> 
     (_, row) = rows(*SMALL, "--with", "first-block:threshold=0.9", "--out", tmp_path / "f.jsonl")
     assert row["details"]["counted_on"] == 8
     assert 0.1 < row["metrics"]["share_of_plain"] < 1
+
+
+def test_a_guide_stands_beside_the_plain_run(tmp_path: Path) -> None:
+    plain, guided = rows(
+        *SMALL, "--cfg", 1.5, "--with", "autoguidance:guide=udit-digits", "--out", tmp_path / "f.jsonl"
+    )
+    assert len(tradeoffs.tables([Record(**plain), Record(**guided)])) == 3
+    (panel,) = tradeoffs.panels([plain, guided], "run_macs", "drift")
+    assert [point.group for point in panel.points] == ["plain", "autoguidance"]
 
 
 def test_rounded_numbers_have_no_time(tmp_path: Path) -> None:
