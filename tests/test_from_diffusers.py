@@ -109,6 +109,11 @@ def test_a_class_takes_settings_and_what_its_kin_are_told() -> None:
         count(found("diffusers:SanaTransformer2DModel,num_layer=2"))
 
 
+def test_a_text_that_is_not_projected_is_as_wide_as_its_attention() -> None:
+    pixart = found("diffusers:PixArtTransformer2DModel,cross_attention_dim=48")
+    assert pixart.given([0], "meta")["encoder_hidden_states"].shape[-1] == 48
+
+
 def test_a_class_conditional_network_is_guided_and_labelled() -> None:
     dit = found(DIT)
     assert dit.classes == backbones.Classes(1000, 1000)

@@ -109,6 +109,10 @@ def check(row: Row) -> None:
         raise UsageError("this CPU does not compute in float16 (avx512_fp16, asimdhp); give --dtype fp32 or bf16")
     if row.dtype == "fp16" and row.mode == "train":
         raise UsageError("training in fp16 needs loss scaling, which is not here; give --dtype bf16")
+    if row.methods and row.mode == "train":
+        raise UsageError(
+            f"--with {row.methods[0]} acts on sampling runs and not on --mode train; leave one of them out"
+        )
     if row.methods and row.mode != "sample":
         raise UsageError(f"--with {row.methods[0]} acts from step to step of a sampling run; give --steps N")
     if row.methods and (row.compile or row.cuda_graph):

@@ -111,9 +111,8 @@ def bench(side: Side, model: str, budget: float) -> list[dict[str, Any]]:
     }  # fmt: skip
     code, out, err = _run([sys.executable, "-m", "dimbench", *words], side.root, environment)
     if code:
-        raise DimbenchError(
-            f"{side.label} cannot run `dimbench {' '.join(words)}`: {_last_words(err) or f'exit {code}'}"
-        )
+        kind = UsageError if code == UsageError.exit_code else DimbenchError
+        raise kind(f"{side.label} cannot run `dimbench {' '.join(words)}`: {_last_words(err) or f'exit {code}'}")
     try:
         return [results.checked(record, f"what {side.label} printed") for record in json.loads(out)]
     except (ValueError, TypeError, RecursionError):

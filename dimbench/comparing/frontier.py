@@ -149,8 +149,11 @@ class Frontier:
         return lanes
 
     def _fail(self, texts: Texts, error: DimbenchError) -> None:
-        """Of the methods that nobody asked for, one without effect is left out and no failure."""
-        if self.wanted or not texts:
+        """Of the methods that nobody asked for, one without effect is left out and no failure; without the plain run
+        there is nothing to compare with."""
+        if not texts:
+            raise error
+        if self.wanted:
             self.failures.append(error)
         else:
             say(f"dimbench: left out: {error}")
@@ -223,7 +226,7 @@ def _record(
     lane, base = lanes[texts], lanes[PLAIN]
     cost, whole = _cost(lane), _cost(base)
     drift = Drift()
-    labels = comparison.extractor.name == DIGITS
+    labels = comparison.extractor.name == DIGITS and not comparison.shrink
 
     def images() -> Iterator[Tensor]:
         for turn in range(plain.shards):

@@ -65,7 +65,7 @@ def _text_unet(model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
 
 def _pixart_told(config: Config, size: Size) -> Told:
     told: dict[str, Any] = {
-        "encoder_hidden_states": (size.text_tokens, config["caption_channels"]),
+        "encoder_hidden_states": (size.text_tokens, config["caption_channels"] or config["cross_attention_dim"]),
         "encoder_attention_mask": full(size.text_tokens),
     }
     sized = config["use_additional_conditions"]

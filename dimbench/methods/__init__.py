@@ -100,8 +100,10 @@ def _parse(text: str) -> Method:
     name, _, rest = text.partition(":")
     name, sign, first = name.partition("=")
     kind = names.find(name, METHODS, "method", "`dimbench methods` lists them")
-    given = {fields(kind)[0].name: first} if sign and fields(kind) else {}
     own = [field.name for field in fields(kind)]
+    if sign and not own:
+        raise UsageError(f"--with {text}: {kind.name} takes no arguments; give {kind.name} alone")
+    given = {own[0]: first} if sign else {}
     for part in filter(None, rest.split(",")):
         key, sign, value = part.partition("=")
         if key not in own and kind.names_model in given:

@@ -58,4 +58,4 @@ class CfgCache(Guiding):
         if self.every > 1 and not left_out:
             raise no_effect(self, "no step was left out")
         if left_out and not halves:
-            raise skipped_all(self)
+            raise skipped_all(self, step)

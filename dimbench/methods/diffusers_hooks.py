@@ -120,7 +120,7 @@ class _Calls:
         if not left_out:
             raise no_effect(method, "every part computed in every call")
         if max(left_out) <= 1:
-            raise skipped_all(method)
+            raise skipped_all(method, self.made, "call")
 
 
 @contextmanager

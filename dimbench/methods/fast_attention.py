@@ -94,7 +94,7 @@ class FastAttention(Method):
         if not saved and self.plan != "f" * len(self.plan):
             raise no_effect(self, "every attention was whole")
         if saved and not now.computed_again:
-            raise skipped_all(self)
+            raise skipped_all(self, now.step)
 
 
 class _Now:

@@ -57,4 +57,6 @@ def _middle(times: Sequence[float], share: float) -> tuple[float, float]:
     """Bounds halfway between two calls, within which this share of them lies, as many above as below."""
     ordered = sorted(times)
     beyond = max(1, min(round((1 - share) / 2 * len(ordered)), (len(ordered) - 1) // 2))
-    return sum(ordered[beyond - 1 : beyond + 1]) / 2, sum(ordered[-beyond - 1 : len(ordered) - beyond + 1]) / 2
+    bounds = ordered[beyond - 1 : beyond + 1], ordered[-beyond - 1 : len(ordered) - beyond + 1]
+    low, high = (float(f"{sum(pair) / 2:g}") for pair in bounds)
+    return low, high

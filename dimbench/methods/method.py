@@ -73,8 +73,10 @@ class Method(ABC):
 
 
 def said(value: float | str) -> str:
-    """A setting as people type it."""
-    return value if isinstance(value, str) else f"{value:g}"
+    """A setting as people type it, with every digit."""
+    if isinstance(value, float) and float(short := f"{value:g}") == value:
+        return short
+    return str(value)
 
 
 @contextmanager
@@ -121,8 +123,9 @@ def no_effect(method: Method, why: str) -> DimbenchError:
     return DimbenchError(f"--with {method} did not take effect: {why}; leave it out or give other settings")
 
 
-def skipped_all(method: Method) -> DimbenchError:
-    """The error for a run in which nothing was computed after the first step."""
+def skipped_all(method: Method, made: int, what: str = "step") -> DimbenchError:
+    """The error for a run of so many steps, or of `what`, in which nothing was computed after the first."""
     return DimbenchError(
-        f"--with {method} left out every step but the first; give a milder setting, or more of the sampler's steps"
+        f"--with {method} left out every {what} but the first of the {made} that the sampler made; give a milder "
+        "setting, or more of the sampler's steps"
     )

@@ -69,7 +69,7 @@ class Pace:
         if self.every > 1 and not self.left_out:
             raise no_effect(method, "no step was left out")
         if self.every > 1 and not self.again:
-            raise skipped_all(method)
+            raise skipped_all(method, self.step)
 
 
 def first_of(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

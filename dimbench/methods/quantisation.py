@@ -57,7 +57,8 @@ class Quantisation(Method):
                 why = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
                 raise refuse(self, network, f"torchao cannot do it on {linear.weight.device.type} ({why})") from None
             if type(whole[0].weight) is type(linear.weight):
-                raise refuse(self, network, "torchao left its linear layers as they are")
+                size = f"{linear.in_features} to {linear.out_features}"
+                raise refuse(self, network, f"torchao leaves a linear layer of {size} features as it is")
             known[self.name] = whole[0]
         return known[self.name]
 

@@ -23,7 +23,8 @@ _BRANCH = re.compile(rf"({_ATTENTION}|{_FEED_FORWARD}|spatial_mamba|freq_mamba|m
 
 def branches(method: Method, network: nn.Module) -> list[nn.Module]:
     """The parts of the network's blocks whose outputs are added to its tokens: attention, mixers, feed-forward
-    networks. UsageError where there are none by these names, and none that a block calls its `reusable_parts`."""
+    networks, but for parts of these. UsageError where there are none by these names, and none that a block calls its
+    `reusable_parts`."""
     return branches_of(method, network, _blocks(network))
 
 
@@ -38,7 +39,8 @@ def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module])
             found.append(parts[name])
     if not found:
         raise refuse(method, network, "none of its blocks has an attention or feed-forward network as a part")
-    return found
+    within = {id(inner) for part in found for inner in part.modules() if inner is not part}
+    return [part for part in found if id(part) not in within]
 
 
 def _named(block: nn.Module) -> Sequence[object]:
@@ -99,10 +101,11 @@ class Untouched:
         self._marks: list[tuple[Tensor, Tensor]] | None = None
 
     def note(self, output: Any) -> None:
-        """`output` is a tensor, or several."""
+        """`output` is a tensor, or several, among others."""
         if self._marks is None:
             parts = output if isinstance(output, (tuple, list)) else [output]
-            self._marks = [(x, _mark(x)) for x in parts if hasattr(x, "is_meta") and not x.is_meta]
+            tensors = [x for x in parts if hasattr(x, "is_meta") and not x.is_meta and x.is_floating_point()]
+            self._marks = [(x, _mark(x)) for x in tensors]
 
     def still(self) -> bool:
         marks, self._marks = self._marks, None if self._marks is None else []

@@ -3,14 +3,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from operator import add, sub
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from dimbench.methods.first_block import IN_TURN, chain, tokens_of
+from dimbench.methods.first_block import Passing, chain
 from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced, skipped_all
 from dimbench.methods.reuse import CHANGED, Untouched, branches_of
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from dimbench.methods.first_block import Streams
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class TeaCache(Method):
     name: ClassVar[str] = "teacache"
     changes: ClassVar[str] = "what the blocks compute"
     says: ClassVar[str] = "all blocks left out until the modulated input has changed by `threshold`"
-    wraps: ClassVar[str] = "a chain of blocks that pass on tokens"
+    wraps: ClassVar[str] = "a chain of blocks that pass on tokens, or streams of them"
     by_values: ClassVar[bool] = True
     source: ClassVar[str] = "TeaCache, arXiv 2411.19108, without its fitted polynomial"
 
@@ -38,18 +41,25 @@ class TeaCache(Method):
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
         blocks = chain(self, network)
-        branch = branches_of(self, network, [blocks[0]])[0]
+        branch = modulated(self, network, blocks[0])
         all_ = _All(self, network, blocks[0].forward, blocks[-1].forward, branch)
         with ExitStack() as stack:
             stack.enter_context(replaced(blocks[0], all_.first))
             for block in blocks[1:-1]:
-                stack.enter_context(replaced(block, all_.passing(block.forward)))
+                stack.enter_context(replaced(block, all_.passing.around(block.forward, lambda: all_.skips)))
             stack.enter_context(replaced(blocks[-1], all_.last))
             yield lambda k: None
         if self.threshold and not all_.left_out:
             raise no_effect(self, "the modulated input always changed by more")
         if all_.left_out and all_.left_out == all_.calls - len(all_.added):
-            raise skipped_all(self)
+            raise skipped_all(self, all_.calls, "call")
+
+
+def modulated(method: Method, network: nn.Module, block: nn.Module) -> nn.Module:
+    """The part of the block whose input is normed and modulated tokens: the one that it names `modulated_part`, else
+    its first branch."""
+    own = getattr(block, "modulated_part", "")
+    return block.get_submodule(own) if own else branches_of(method, network, [block])[0]
 
 
 class _SeenError(Exception):
@@ -64,25 +74,26 @@ class _All:
         self,
         method: TeaCache,
         network: nn.Module,
-        first: Callable[..., Tensor],
-        last: Callable[..., Tensor],
+        first: Callable[..., Any],
+        last: Callable[..., Any],
         branch: nn.Module,
     ) -> None:
         self.method, self.network, self.threshold = method, network, method.threshold
         self._first, self._last, self._branch = first, last, branch
+        self.passing = Passing(method, network)
         self.before: dict[tuple[int, ...], Tensor] = {}
         self.change: dict[tuple[int, ...], float] = {}
-        self.added: dict[tuple[int, ...], Tensor] = {}
+        self.added: dict[tuple[int, ...], Streams] = {}
         self.calls = self.left_out = 0
-        self.skips = self._within = False
+        self.skips = False
         self._before = Untouched()
-        self.tokens: Tensor  # of the running call, before the first block
+        self.shape: tuple[int, ...]  # of the running call
+        self.given: Sequence[Any]  # what the first block is given in it
 
-    def first(self, *args: Any, **kwargs: Any) -> Tensor:
-        x = tokens_of(self.method, self.network, args, self._within)
-        self._within = True
-        self._before.note(x)
-        self.tokens, shape = x, tuple(x.shape)
+    def first(self, *args: Any, **kwargs: Any) -> Any:
+        shape = self.shape = self.passing.begin(args)
+        self._before.note(args)
+        self.given = args
         self.calls += 1
         self.skips = False
         if self.threshold:
@@ -93,7 +104,7 @@ class _All:
                 self.skips = self.change[shape] < self.threshold
             self.before[shape] = now
         self.left_out += self.skips
-        return x if self.skips else self._first(*args, **kwargs)
+        return self.passing.on(args) if self.skips else self._first(*args, **kwargs)
 
     def _modulated(self, *args: Any, **kwargs: Any) -> Tensor:
         seen: list[Tensor] = []
@@ -106,23 +117,13 @@ class _All:
             self._first(*args, **kwargs)
         return seen[0]
 
-    def passing(self, forward: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        """`forward`, or nothing at all in a call that is left out."""
-        return lambda x, *args, **kwargs: x if self.skips else forward(x, *args, **kwargs)
-
-    def last(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        if not self._within:
-            raise refuse(self.method, self.network, IN_TURN)
-        self._within = False
-        shape = tuple(self.tokens.shape)
+    def last(self, *args: Any, **kwargs: Any) -> Any:
+        self.passing.end()
         if self.skips:
-            return self.tokens + self.added[shape]
-        output = self._last(x, *args, **kwargs)
-        if not isinstance(output, type(self.tokens)):
-            raise refuse(self.method, self.network, "its blocks pass on more than tokens")
-        if output.shape != self.tokens.shape:
-            raise refuse(self.method, self.network, "its blocks do not all pass on as many tokens")
+            return self.passing.on(tuple(map(add, self.given, self.added[self.shape])))
+        output = self._last(*args, **kwargs)
+        before, after = self.passing.of(self.given, output)
         if not self._before.still():
             raise refuse(self.method, self.network, CHANGED)
-        self.added[shape], self.change[shape] = output - self.tokens, 0.0
+        self.added[self.shape], self.change[self.shape] = tuple(map(sub, after, before)), 0.0
         return output

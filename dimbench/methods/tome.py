@@ -25,7 +25,7 @@ class Tome(Method):
     changes: ClassVar[str] = "the tokens of the branches"
     place: ClassVar[int] = 1
     says: ClassVar[str] = "the `ratio` of most similar tokens merged before attention and feed-forward, unmerged after"
-    wraps: ClassVar[str] = "blocks whose parts are told tokens alone, in a square of even side"
+    wraps: ClassVar[str] = "blocks whose parts are told tokens, in a square of even side, and perhaps a text"
     source: ClassVar[str] = "Token Merging for Stable Diffusion, arXiv 2303.17604"
 
     def __post_init__(self) -> None:
@@ -37,32 +37,48 @@ class Tome(Method):
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
+        from torch import nn
+
         merged = 0
 
-        def around(forward: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+        def around(part: nn.Module) -> Callable[..., Tensor]:
+            forward, name = part.forward, type(part).__name__
+
             def call(*args: Any, **kwargs: Any) -> Tensor:
                 nonlocal merged
-                if len(args) != 1 or kwargs or args[0].ndim != 3:
-                    raise refuse(self, network, "its branches are told more of each token than its features")
-                (x,) = args
+                if not args or getattr(args[0], "ndim", 0) != 3:
+                    raise refuse(self, network, f"its {name} is not given tokens (N, T, D) first")
+                x, *others = args
+                if any(_of_each_token(other, x.shape[1]) for other in (*others, *kwargs.values())):
+                    raise refuse(self, network, f"its {name} is told more than tokens and a text")
                 count = int(self.ratio * x.shape[1])
                 if not count:
-                    return forward(x)
+                    return forward(*args, **kwargs)
                 merged += 1
                 merge, unmerge = matching(x, count, lambda why: refuse(self, network, why))
-                return unmerge(forward(merge(x)))
+                output = forward(merge(x), *others, **kwargs)
+                if not hasattr(output, "is_meta"):
+                    raise refuse(self, network, f"its {name} gives more than tokens")
+                return unmerge(output)
 
             return call
 
-        parts = branches(self, network)
+        parts = [part for part in branches(self, network) if not isinstance(part, nn.Conv2d)]
         if any(map(scans, parts)):
             raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
         with ExitStack() as stack:
             for part in parts:
-                stack.enter_context(replaced(part, around(part.forward)))
+                stack.enter_context(replaced(part, around(part)))
             yield lambda k: None
         if self.ratio and not merged:
             raise no_effect(self, "no token was merged")
+
+
+def _of_each_token(value: Any, count: int) -> bool:
+    """Whether what a part is told besides its `count` tokens may have something of each; a text may be any length."""
+    if hasattr(value, "is_meta"):
+        return count in value.shape
+    return not (value is None or isinstance(value, (bool, int, float, str)))
 
 
 def matching(x: Tensor, count: int, error: Callable[[str], Exception]) -> tuple[Callable[[Tensor], Tensor], ...]:

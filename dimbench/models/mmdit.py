@@ -177,6 +177,7 @@ class JointBlock(nn.Module):
         self.x_block = Stream(config, ends=False)
         self.joint = JointAttention()
         self.reusable_parts = ("joint", "x_block.mlp") if last else ("joint", "context_block.mlp", "x_block.mlp")
+        self.modulated_part = "x_block.attn"
 
     def forward(self, context: Tensor, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         streams = self.context_block, self.x_block

@@ -17,14 +17,15 @@ from dimbench.results import Record
 
 PLAIN = "plain"
 AGAINST = {"fid": "FID (lower is better)", "drift": "drift (relative L2 distance)"}
-_NOT_SAID = ("device", "methods", "kernels", "reference_sha256", "extractor_sha256", "compile", "cuda_graph")
+_OF_METHODS = ("methods", "guide_weights")
+_NOT_SAID = (*_OF_METHODS, "device", "kernels", "reference_sha256", "extractor_sha256", "compile", "cuda_graph")
 
 
 def tables(records: Sequence[Record]) -> list[Table]:
     """The rows of each network under shared conditions, what they leave out by operator below them."""
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(f"{record.model} {keys.key(record.conditions, ('methods',))}", []).append(record)
+        groups.setdefault(f"{record.model} {keys.key(record.conditions, _OF_METHODS)}", []).append(record)
     return [table for group in groups.values() for table in (_costs(group), _operators(group), _quality(group))]
 
 
@@ -54,7 +55,7 @@ def panels(records: Iterable[Mapping[str, Any]], cost: str, against: str) -> lis
     newest. Where the plain run is not among them there is nothing to compare with."""
     groups: dict[tuple[str, str], dict[str, Mapping[str, Any]]] = {}
     for record in records:
-        key = record["model"], keys.key(record["conditions"], ("methods",))
+        key = record["model"], keys.key(record["conditions"], _OF_METHODS)
         groups.setdefault(key, {})[_name(record["conditions"])] = record
     found: dict[str, Panel] = {}
     for (model, _), rows in groups.items():
@@ -127,7 +128,7 @@ def _quality(records: Sequence[Record]) -> Table:
         "labels": _cell("changed_labels", lambda share: units.share(share, 1)),
     }
     shared = {name: value for name, value in records[0].conditions.items() if name not in _NOT_SAID}
-    plain = protocol({name: value for name, value in records[0].conditions.items() if name != "methods"})
+    plain = protocol({name: value for name, value in records[0].conditions.items() if name not in _OF_METHODS})
     notes = [
         "Drift: relative L2 distance of the samples from the plain run's of the same noise; PSNR of the images, in dB; "
         "labels: images that the digits classifier calls otherwise.",

@@ -53,16 +53,18 @@ def claims(records: Sequence[Record]) -> list[Table]:
                 for r in days
             ],
             notes=("Steps of 256 images: forward and backward by trace; more than 100 % cannot be.",),
+            first_out=("source", "steps", "px"),
         ),
         Table(
-            ("method", "model", "px", "setting", "printed", "executed MACs of the plain run", "source"),
+            ("method", "model", "px", "setting", "printed", "MACs left", "source"),
             [
                 (r.details["paper"], r.model, str(r.conditions["resolution"]), r.details["setting"],
                  r.details["printed"], units.decimal(r.metrics["executed_share"] or 0, ".3f"), r.details["source"])
                 for r in saved
             ],
-            notes=("Executed: multiply-adds of a whole image by rule macs, without decoding; `dimbench audit` shows "
-                   "them beside what was timed here.",),
+            notes=("MACs left: multiply-adds of a whole image as it is executed, by rule macs and without decoding, as "
+                   "a share of the plain run's; `dimbench audit` shows them beside what was timed here.",),
+            first_out=("source", "setting", "px", "model"),
         ),
     ]  # fmt: skip
 

@@ -80,7 +80,7 @@ class Run(nn.Module):
         for method in settings.methods:
             if isinstance(method, Autoguidance):
                 self.guided_by, self.guide = guides.opened(method, backbone, network, settings.dry)
-            if isinstance(method, ClassifierGuidance):
+            if isinstance(method, ClassifierGuidance) and method.scale:
                 self.toward = guides.toward_class(method, backbone, network, settings.dry)
 
     def forward(self, noise: SampleNoise) -> Tensor:
@@ -109,7 +109,7 @@ class Run(nn.Module):
         if settings.methods and not x.is_meta and not x.isfinite().all():
             given = " and ".join(map(str, settings.methods))
             raise DimbenchError(
-                f"--with {given} makes samples that are not finite; leave it out or give milder settings"
+                f"samples by --with {given} are not finite; give milder settings, or see whether they are without it"
             )
         self.calls, self.passes = network.calls, self._rows // len(noise.rows)
         state = self.backbone.state

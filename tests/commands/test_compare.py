@@ -17,7 +17,7 @@ import pytest
 from dimbench import paths, results
 from dimbench.comparing import checkouts, noise
 from dimbench.comparing.checkouts import Side
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.results import Record
 from tests.commands.processes import worktrees
 from tests.comparing.rounds_of import entry
@@ -261,8 +261,13 @@ def test_commits_and_folders_that_are_not_there(repository: Path, tmp_path: Path
 def test_bench_errors_lose_the_frame_round_them(tmp_path: Path) -> None:
     """Typer draws its usage errors in a box; the sentence in it is what counts."""
     side = Side("old", checkouts.here(), ("--an-option-that-is-not-there",))
-    with pytest.raises(DimbenchError, match=r"old cannot run `dimbench bench .*: No such (option|command)"):
+    with pytest.raises(UsageError, match=r"old cannot run `dimbench bench .*: No such (option|command)"):
         checkouts.bench(side, "dit-digits", 1)
+
+
+def test_a_side_that_is_given_wrongly_is_a_usage_error() -> None:
+    words = ("compare", "dit-digits", "--bench", "--steps 4", "--a", "--with deep")
+    assert "deep cannot wrap DiT" in refused(2, *words)
 
 
 def test_an_interruption_ends_the_process_that_measures(monkeypatch: pytest.MonkeyPatch) -> None:

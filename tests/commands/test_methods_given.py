@@ -48,7 +48,8 @@ NOWHERE = ("--reference", "nowhere.npz")
         (("fid", "--model", "dit-digits", *NOWHERE, "--out", "/proc/no/f.jsonl"), "cannot write to"),
         (("sample", "dit-s2", "--with", "deep"), "deep wraps U-DiT"),
         (("flops", "dit-s2", "--steps", "4", "--with", "interval"), "unguided"),
-        (("bench", "dit-digits", "--mode", "train", *FORA), "acts from step to step of a sampling run"),
+        (("bench", "dit-digits", "--mode", "train", *FORA), "on sampling runs and not on --mode train"),
+        (("bench", "dit-digits", "--mode", "train", "--steps", "4", *FORA), "on sampling runs and not on --mode train"),
         (("bench", "dit-digits", *FORA), "acts from step to step of a sampling run"),
         (("bench", "dit-digits", "--steps", "4", "--compile", *FORA), "--compile would fix what a method leaves out"),
         ((*DRAW, "--compile", *FORA), "--compile would fix what a method leaves out"),
@@ -79,7 +80,7 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", ["first-block", "teacache"])
 def test_a_threshold_that_skips_every_step_is_an_error(method: str) -> None:
-    assert "left out every step but the first" in refused(1, *DRAW, "--with", f"{method}:threshold=1e9")
+    assert "left out every call but the first" in refused(1, *DRAW, "--with", f"{method}:threshold=1e9")
 
 
 def test_a_folder_drawn_by_other_methods_is_refused(tmp_path: Path) -> None:
@@ -93,7 +94,7 @@ def test_a_folder_drawn_by_other_methods_is_refused(tmp_path: Path) -> None:
 
 def test_samples_that_are_not_finite_name_the_method(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fake_quantisation, "rounded", lambda x, bits: x * torch.nan)
-    assert "--with fake-w4a8 makes samples that are not finite" in refused(1, *DRAW, "--with", "fake-w4a8")
+    assert "samples by --with fake-w4a8 are not finite" in refused(1, *DRAW, "--with", "fake-w4a8")
 
 
 def test_a_method_is_part_of_the_protocol() -> None:

@@ -13,10 +13,27 @@ import torch
 from dimbench.comparing import frontier
 from dimbench.comparing.drift import Drift
 from dimbench.report import tradeoffs
+from dimbench.results import Record
 from dimbench.sampling.drawing import Drawing
 from tests.console import dimbench, refused
 
 SMALL = ["dit-digits", "--steps", 4, "--num-images", 16, "--batch", 8]
+
+
+OWN = ["--steps", 4, "--num-images", 4, "--batch", 4, "--random-weights", "--resolution", 64]
+
+
+def own_network(folder: Path, output: str) -> str:
+    """A network of one layer which makes `output` of x."""
+    (folder / "net.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.linear = nn.Linear(8, 8)\n"
+        "        self.blocks = nn.ModuleList([self.linear])\n\n"
+        f"    def forward(self, x, t):\n        return {output}\n"
+    )
+    return f"{folder}/net.py:Net"
 
 
 def rows(*words: object) -> list[dict[str, Any]]:
@@ -102,10 +119,33 @@ def test_one_that_fails_costs_only_itself(tmp_path: Path) -> None:
     assert "first-block" not in ran.stdout
 
 
+def test_without_a_plain_run_there_is_no_row(tmp_path: Path) -> None:
+    model, out = own_network(tmp_path, "self.linear(x.to(t.dtype))"), tmp_path / "f.jsonl"
+    words = [*OWN, "--process", "gaussian", "--with", "fake-w8a8", "--out", out]
+    assert "same dtype" in refused(1, "frontier", model, *words)
+    assert not out.exists()
+
+
+def test_a_dry_run_has_no_labels_of_images_that_are_no_digits(tmp_path: Path) -> None:
+    model = own_network(tmp_path, "self.linear(x)")
+    (_, row) = rows(model, *OWN, "--process", "flow", "--with", "fake-w8a8", "--out", tmp_path / "f.jsonl")
+    assert row["metrics"]["drift"] > 0
+    assert "changed_labels" not in row["metrics"]
+
+
 def test_what_depends_on_values_is_counted_on_what_was_drawn(tmp_path: Path) -> None:
     (_, row) = rows(*SMALL, "--with", "first-block:threshold=0.9", "--out", tmp_path / "f.jsonl")
     assert row["details"]["counted_on"] == 8
     assert 0.1 < row["metrics"]["share_of_plain"] < 1
+
+
+def test_a_guide_stands_beside_the_plain_run(tmp_path: Path) -> None:
+    plain, guided = rows(
+        *SMALL, "--cfg", 1.5, "--with", "autoguidance:guide=udit-digits", "--out", tmp_path / "f.jsonl"
+    )
+    assert len(tradeoffs.tables([Record(**plain), Record(**guided)])) == 3
+    (panel,) = tradeoffs.panels([plain, guided], "run_macs", "drift")
+    assert [point.group for point in panel.points] == ["plain", "autoguidance"]
 
 
 def test_rounded_numbers_have_no_time(tmp_path: Path) -> None:

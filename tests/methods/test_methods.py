@@ -26,6 +26,7 @@ from dimbench.layers import adaln
 from dimbench.methods import reuse
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.fast_attention import windowed
+from dimbench.methods.first_block import chain
 from dimbench.methods.guiding import Guided
 from dimbench.methods.pace import Pace
 from dimbench.methods.quantisation import Int8
@@ -96,6 +97,45 @@ def test_a_neutral_setting_changes_no_bit(name: str) -> None:
     assert torch.equal(drawn(found, network, NEUTRAL[name]), plain)
     assert drawn(found, network, _effective(name)).isfinite().all()
     assert torch.equal(drawn(found, network), plain), "something of the method is left in the network"
+
+
+OF_ALL = {"fora", "taylor", "interval", "guidance", "cfg-cache", "attention"}
+FAMILIES: dict[str, tuple[dict[str, Any], set[str]]] = {
+    "dit-digits": ({}, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
+    "udit-digits": ({}, {*OF_ALL, "deep", "fast-attn"}),
+    "uvit-digits": ({}, {*OF_ALL, "deep", "fast-attn", "tome"}),
+    "mmdit-digits": ({}, {*OF_ALL, "first-block", "teacache"}),
+    "dim-digits": ({}, OF_ALL - {"attention"}),
+    "dimsum-digits": ({}, OF_ALL),
+    "jit-digits": ({}, {*OF_ALL, "fast-attn"}),
+    "pixart-xl2": (
+        {"hidden_size": 32, "depth": 2, "num_heads": 2, "caption_channels": 8},
+        {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"},
+    ),
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_neutral_setting_changes_no_bit_of_any_family(family: str) -> None:
+    settings, wrapped = FAMILIES[family]
+    found, network = nowhere_zero(backbone.find(family, 64 if settings else None, settings))
+    plain, once, seen = drawn(found, network), one_call(found, network), set()
+    for name, text in NEUTRAL.items():
+        try:
+            assert torch.equal(drawn(found, network, text), plain), name
+        except DimbenchError:
+            continue
+        (method,) = methods.parse([text])
+        with method.applied(network):
+            assert torch.equal(one_call(found, network), once), name
+        seen.add(name)
+    assert seen == wrapped
+
+
+def one_call(found: Backbone, network: nn.Module) -> Tensor:
+    x = torch.randn(2, *found.state, generator=torch.Generator().manual_seed(2))
+    with torch.inference_mode():
+        return found.call(network, x, torch.full((2,), 0.5), found.given(range(2), "cpu"))
 
 
 ELSEWHERE = ("int4-weights", "fp8", "classifier")  # what they need is not here
@@ -360,11 +400,20 @@ def test_calibrated_rounding_is_the_same_in_each_run_and_of_its_own() -> None:
         ("taylor:order=-1", "out of range"),
         ("first-block:threshold=nan", "out of range"),
         ("interval:low=3,high=2", "in order"),
+        ("int8=3", "takes no arguments"),
+        ("state=x", "no int"),
     ],
 )
 def test_what_is_not_understood_is_said(text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         methods.parse([text])
+
+
+@pytest.mark.parametrize("text", ["fora:every=1234567", "first-block:threshold=0.12345678", "tome:ratio=0.5"])
+def test_a_method_says_every_digit_of_its_settings(text: str) -> None:
+    (method,) = methods.parse([text])
+    assert str(method) == text
+    assert methods.parse([str(method)]) == (method,)
 
 
 def test_two_that_change_the_same_exclude_each_other() -> None:
@@ -379,8 +428,10 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("dit-digits", "deep", "no long skips"),
         ("udit-digits", "deep:level=3", "nothing lies within"),
         ("udit-digits", "first-block", "no chain"),
-        ("dimsum-digits", "first-block", "more than tokens"),
-        ("dimsum-digits", "teacache", "more than tokens"),
+        ("dimsum-digits", "first-block", "more than the tokens"),
+        ("dimsum-digits", "teacache", "more than the tokens"),
+        ("mmdit-digits", "tome", "JointAttention is told more than tokens and a text"),
+        ("udit-digits", "tome", "Attention is not given tokens"),
         ("dimsum-digits", "tome", "scan the tokens in an order"),
         ("dico-s", "fora", "none of its blocks"),
         ("dit-digits", "state", "no encoder whose state"),
@@ -410,8 +461,13 @@ def test_what_took_no_effect_is_an_error(text: str, steps: int) -> None:
 )
 def test_what_computes_nothing_after_the_first_step_is_an_error(text: str) -> None:
     found, network = network_for("fora")
-    with pytest.raises(DimbenchError, match="every step but the first"):
+    with pytest.raises(DimbenchError, match=r"left out every (step|call) but the first of the 4 that"):
         drawn(found, network, text, steps=4)
+
+
+def test_steps_of_a_solver_that_asks_several_times_are_fewer_than_its_calls() -> None:
+    with pytest.raises(DimbenchError, match="every step but the first of the 3 that"):
+        count("uvit-digits", 8, "fora")
 
 
 def test_several_in_one_are_told_apart() -> None:
@@ -556,6 +612,40 @@ class Chain(nn.Module):
         return x[:, :4]
 
 
+@pytest.mark.parametrize("name", ["dit-digits", "mmdit-digits"])
+@pytest.mark.parametrize("text", ["first-block:threshold=0.01", "teacache:threshold=0.01"])
+def test_blocks_that_are_left_out_add_what_they_added(name: str, text: str) -> None:
+    found, network = nowhere_zero(backbone.find(name))
+    last, ran = chain(methods.parse([text])[0], network)[-1], []
+    last.register_forward_hook(lambda *_: ran.append(1))
+    near, far = (torch.full((2, *found.state), value) for value in (1.0, -5.0))
+    inner = next(module for part, module in last.named_modules() if part.endswith("mlp"))
+    inner.register_forward_hook(lambda *_: ran.append(2))
+    (method,) = methods.parse([text])
+    with torch.inference_mode(), method.applied(network):
+        first, again, other = (
+            found.call(network, x, torch.full((2,), 0.5), found.given(range(2), "cpu")) for x in (near, near, far)
+        )
+    torch.testing.assert_close(again, first)
+    assert not torch.allclose(other, first)
+    assert ran.count(2) < ran.count(1)
+
+
+def test_a_part_of_a_branch_is_no_branch() -> None:
+    network = of_diffusers("UNet2DConditionModel").build()
+    found = reuse.branches(methods.Tome(), network)
+    assert not [part for part in found for other in found if part is not other and part in other.modules()]
+
+
+@pytest.mark.parametrize("found", [of_diffusers("UNet2DConditionModel"), of_diffusers("PixArtTransformer2DModel")])
+def test_attention_to_a_text_is_merged_as_to_the_tokens(found: FromDiffusers) -> None:
+    plain, merged = (
+        image_cost(found, settings_of(found, None, 9, 1.0, texts), decoded=False).bill.by_operator["linear"]
+        for texts in ((), ("tome",))
+    )
+    assert merged < 0.9 * plain
+
+
 def test_attention_of_two_streams_has_no_letter_of_its_own() -> None:
     with pytest.raises(UsageError, match="gives more than one tensor"):
         drawn(*network_for("diffusers-pab"), "fast-attn:plan=greedy,window=4")
@@ -586,7 +676,7 @@ PLACED = "changes in place"
         ("backwards", "teacache", "one after the other"),
         ("more tokens", "first-block", "as many tokens"),
         ("more tokens", "teacache", "as many tokens"),
-        ("plain", "tome", "told more of each token"),
+        ("plain", "tome", "Linear is not given tokens"),
     ],
 )
 def test_networks_that_would_be_reused_wrongly_are_refused(how: str, text: str, words: str) -> None:
@@ -808,7 +898,7 @@ def test_attention_that_a_hook_broadcasts_is_counted_as_it_runs() -> None:
         (of_diffusers("SD3Transformer2DModel"), "diffusers-first-block:threshold=0.9", "fails within its hook"),
         (of_diffusers("FluxTransformer2DModel"), "diffusers-mag:ratios=1/1", "2 ratios are for as many calls"),
         (of_diffusers("FluxTransformer2DModel"), "diffusers-first-block:threshold=1e-9", "computed in every call"),
-        (of_diffusers("FluxTransformer2DModel"), "diffusers-pab:every=99", "every step but the first"),
+        (of_diffusers("FluxTransformer2DModel"), "diffusers-pab:every=99", "every call but the first"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -10,7 +10,7 @@ import pytest
 
 from dimbench import presets, results
 from dimbench.papers import reached
-from dimbench.report import kernel_times, lottery, quality, speed, tables, tradeoffs
+from dimbench.report import kernel_times, lottery, quality, speed, tables, tradeoffs, training_costs
 from dimbench.report.tables import Table
 from dimbench.results import Record
 from tests.console import dimbench
@@ -100,3 +100,17 @@ def test_tables_of_measurements(name: str, width: int) -> None:
 def test_a_column_that_is_left_out_has_a_name_of_its_own(name: str) -> None:
     columns = TABLES[name].columns
     assert len(set(columns)) == len(columns)
+
+
+def test_a_narrow_screen_keeps_of_claims_what_is_printed_and_what_we_find() -> None:
+    common = {"source": "its laboratory's page, and a plan of ours"}
+    days = {"printed": "950 V100-days", "steps": "7,000,000", **common}
+    saved = {"paper": "DiTFastAttn, attention in one of ten steps", "printed": "the model's FLOPs to 35 %",
+             "setting": "50 steps, cfg 4, fast-attn:plan=fsssssssss", **common}  # fmt: skip
+    needs = {"claimed_days": 950.0, "needs_v100-fp32": 0.99, "needs_v100-fp16": 0.124}
+    found = training_costs.claims([
+        Record("cost", "dit-xl2", {"resolution": 256}, needs, details=days),
+        Record("cost", "dit-xl2", {"resolution": 512}, {"executed_share": 0.623}, details=saved),
+    ])  # fmt: skip
+    for table, judged in zip(found, ("what it needs of the ceiling", "MACs left"), strict=True):
+        assert not {"printed", judged} & set(table.drawn(80).left_out)
