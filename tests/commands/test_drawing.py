@@ -120,6 +120,12 @@ def test_a_dry_run_says_that_its_number_means_nothing(tmp_path: Path) -> None:
     assert any("means nothing" in warning for warning in record["warnings"])
 
 
+@pytest.mark.parametrize("command", ["sample", "fid", "frontier", "fid-lottery"])
+def test_a_dry_run_takes_no_weights(command: str) -> None:
+    said = refused(2, command, "dit-digits", "--steps", 2, "--random-weights", "--weights", "none.pt")
+    assert said == "dimbench: --weights none.pt and --random-weights contradict each other; leave one out\n"
+
+
 def test_nan_weights_are_named_not_drawn(tmp_path: Path) -> None:
     model = library.create_model("dit-digits")
     state = model.state_dict()

@@ -536,7 +536,7 @@ def test_what_keeps_a_figure_from_its_claim_is_said() -> None:
 def test_unpublished_weights_can_be_given(tmp_path: Path) -> None:
     recipe = presets.find_recipe("dit-s8-256-400k-cfg1")
     own = tmp_path / "own.pt"
-    followed = repeating.request(recipe, replace(request("dit-s8", "ddpm", 250), weights=own))
+    followed = repeating.request(recipe, replace(request("dit-s8", "ddpm", 250), weights=own, random_weights=False))
     assert "unpublished weights" in repeating.needs(recipe, followed)
     own.write_bytes(b"")
     assert list(repeating.needs(recipe, followed)) == ["autoencoder", "reference", "inception"]
