@@ -169,7 +169,7 @@ class Training:
             return False
         if changed:
             raise DimbenchError(
-                f"{path} was made with another {', '.join(changed)}; give the same, another --to, or delete it to "
+                f"{path} was made with another {' and '.join(changed)}; give the same, another --to, or delete it to "
                 "start over"
             )
         self.average = {name: state["ema"][name] for name in self.average}
