@@ -190,6 +190,14 @@ def test_a_full_disk_keeps_the_images_drawn_before(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "a.png.part").exists()
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_place_in_the_cache_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIMBENCH_CACHE", "/dev/full/cache")
+    said = refused(1, "fid", "dit-digits", "--steps", 2, "--num-images", 8)
+    assert "; set DIMBENCH_CACHE to another folder" in said
+    assert "--to" not in said
+
+
 @pytest.mark.slow
 def test_training_is_interrupted_and_goes_on(tmp_path: Path) -> None:
     words = ["train", "dit-digits", "--steps", 30, "--batch", 8, "--save-every", 5, "--out", "w.safetensors"]

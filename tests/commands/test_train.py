@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,18 @@ def test_a_run_that_diverges_keeps_its_last_good_state_and_its_advice_works() ->
     Path("w.ckpt").unlink()
     done(*WORDS, "--lr", 1e-3)
     assert Path("w.safetensors").read_bytes() == weights
+
+
+def limited(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_disk_without_room_is_named_as_the_reason() -> None:
+    words = (sys.executable, "-m", "dimbench", *map(str, WORDS))
+    ran = subprocess.run(words, capture_output=True, text=True, preexec_fn=lambda: limited(1000))
+    assert ran.returncode == 1
+    assert "cannot write w.ckpt (File too large); make room there or give another --to" in ran.stderr
+    assert not list(Path().iterdir())
 
 
 @pytest.mark.parametrize("place", ["w.ckpt", "net.py", "folder", "folder.safetensors"])
