@@ -231,6 +231,7 @@ def chosen(patterns: Sequence[str]) -> list[str]:
     """Names for `backbone.find`, each once: wildcards become presets' names, what means no preset stays as it is."""
     found: dict[str, None] = {}
     for pattern in patterns:
+        _check_settings(pattern)
         if is_foreign(pattern):
             found[pattern] = None
             continue
@@ -238,6 +239,16 @@ def chosen(patterns: Sequence[str]) -> list[str]:
         tail = "".join(f",{key}={value}" for key, value in settings.items())
         found.update((preset.name + tail, None) for preset in match([head]))
     return list(found)
+
+
+def _check_settings(text: str) -> None:
+    """UsageError where a word behind a comma is no setting."""
+    head, _ = split(text)
+    bare = re.fullmatch(r"(.+),(\s*\w*\s*(?:=.*)?)", head)
+    if bare and not Path(head).exists():
+        raise UsageError(
+            f"{bare[2]!r} in {text!r} is no setting; give KEY=VALUE behind a comma, as in {bare[1]},width=384"
+        )
 
 
 def anywhere(text: str) -> str:

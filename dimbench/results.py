@@ -9,6 +9,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dimbench import __version__, paths, processor
-from dimbench.errors import DimbenchError, reason
+from dimbench.errors import DimbenchError, UsageError, reason
 
 if TYPE_CHECKING:
     import pandas
@@ -126,7 +127,8 @@ class Record:
 
 
 def check_writable(path: Path) -> None:
-    """Raise DimbenchError now if records cannot be appended to `path` later. No file is made."""
+    """Raise DimbenchError now if records cannot be appended to `path` later, UsageError if it holds something else. No
+    file is made."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a") if path.exists() else tempfile.TemporaryFile(dir=path.parent):
@@ -136,6 +138,17 @@ def check_writable(path: Path) -> None:
             f"cannot write to {path} ({reason(error)}); give another file with --out or another folder with the "
             "environment variable DIMBENCH_RESULTS"
         ) from None
+    if not _takes_records(path):
+        raise UsageError(f"{path} holds no JSON lines of records, and is left as it is; give another file with --out")
+
+
+def _takes_records(path: Path) -> bool:
+    """Whether the file is empty or begins as a line of JSON does."""
+    if not path.is_file():
+        return True
+    with path.open("rb") as file:
+        head = file.read(4096).removeprefix(BOM_UTF8).lstrip()
+    return not head or head.startswith(b'{"')
 
 
 def append(records: Iterable[Record], path: Path) -> None:

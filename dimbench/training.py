@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Callable, Mapping
@@ -10,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from dimbench.diffusion.process import Process, mean_loss
@@ -141,13 +141,13 @@ class Training:
             "ema": self.average,
             "opt": self.optimiser.state_dict(),
         }
-        _write(path, lambda temporary: torch.save(state, temporary))
+        _write(path, _saved(state))
 
     @staticmethod
     def mark_diverged(path: Path) -> None:
         """Note in a checkpoint that the run went astray after it."""
         state = {**read_pickle(path), "diverged": True}
-        _write(path, lambda temporary: torch.save(state, temporary))
+        _write(path, _saved(state))
 
     def resume(self, path: Path) -> bool:
         """Take up the state of `path`; False where it is of a run that diverged at a higher rate, which begins anew.
@@ -169,7 +169,7 @@ class Training:
             return False
         if changed:
             raise DimbenchError(
-                f"{path} was made with another {', '.join(changed)}; give the same, another --to, or delete it to "
+                f"{path} was made with another {' and '.join(changed)}; give the same, another --to, or delete it to "
                 "start over"
             )
         self.average = {name: state["ema"][name] for name in self.average}
@@ -213,7 +213,7 @@ class Training:
             name: (tensor.half() if half or name.rpartition(".")[0] in dead else tensor).contiguous()
             for name, tensor in self.average.items()
         }
-        _write(path, lambda temporary: save_file(weights, temporary, metadata))
+        _write(path, save(weights, metadata))
 
 
 def _finite(tensor: Tensor) -> bool:
@@ -232,9 +232,16 @@ def _check_tensors(what: str, given: Mapping[str, Any], expected: Mapping[str, T
         raise ValueError(f"its {what}: {odd} is not finite")
 
 
-def _write(path: Path, write: Callable[[Path], Any]) -> None:
+def _saved(state: Mapping[str, Any]) -> bytes:
+    """What torch.save writes; into a file it would name no reason where the disk is full."""
+    held = io.BytesIO()
+    torch.save(state, held)
+    return held.getvalue()
+
+
+def _write(path: Path, content: bytes) -> None:
     try:
         with replacing(path) as temporary:
-            write(temporary)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors report a full disk as their own
+            temporary.write_bytes(content)
+    except OSError as error:
         raise DimbenchError(f"cannot write {path} ({reason(error)}); make room there or give another --to") from None

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import fields
 from pathlib import Path
@@ -138,6 +139,20 @@ def test_a_list_in_brackets_is_one_setting() -> None:
     assert presets.split("dico-s,depth=[1, 2],hidden_size=8") == ("dico-s", {"depth": "[1, 2]", "hidden_size": "8"})
     assert presets.split("a\nb,depth=1\n2") == ("a\nb", {"depth": "1\n2"})
     assert presets.chosen(["dico-s,depth=[1,2]"]) == ["dico-s,depth=[1,2]"]
+
+
+@pytest.mark.parametrize(
+    ("name", "bare"),
+    [("dit-s2,mlp_ratio", "mlp_ratio"), ("dit-s2,depth=2,", ""), ("dit-s2, depth=2", " depth=2"), ("n.py:Net,w", "w")],
+)
+def test_a_word_behind_a_comma_that_sets_nothing(name: str, bare: str) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"{bare!r} in {name!r} is no setting; give KEY=VALUE")):
+        presets.chosen([name])
+
+
+def test_commas_that_begin_no_setting() -> None:
+    assert presets.chosen(["dit-[s,b]2"]) == ["dit-s2", "dit-b2"]
+    assert presets.chosen(["a,b/net.py:Net"]) == ["a,b/net.py:Net"]
 
 
 def installed(folder: Path, value: str, code: str = "") -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from dimbench import results, units
-from dimbench.errors import DimbenchError
+from dimbench.errors import DimbenchError, UsageError
 from dimbench.results import Record
 
 
@@ -47,6 +47,24 @@ def test_a_new_record_survives_a_cut_line_before_it(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-20])
     results.append([record(macs=3.0)], file)
     assert [entry["metrics"]["macs"] for entry in results.read(file)] == [1.0, 3.0]
+
+
+@pytest.mark.parametrize("text", ["import torch\n", "[\n  {}\n]\n", '{\n  "layers": 2\n}\n', "\x00\x01"])
+def test_records_are_appended_to_nothing_else(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "net.py"
+    file.write_text(text)
+    with pytest.raises(UsageError, match="is left as it is; give another file with --out"):
+        results.append([record(macs=1.0)], file)
+    assert file.read_text() == text
+
+
+@pytest.mark.parametrize("text", ["", "\n", "\ufeff"])
+def test_a_file_without_a_line_takes_records(text: str, tmp_path: Path) -> None:
+    file = tmp_path / "records.jsonl"
+    file.write_text(text)
+    results.append([record(macs=1.0)], file)
+    results.append([record(macs=2.0)], file)
+    assert [entry["metrics"]["macs"] for entry in results.read(file)] == [1.0, 2.0]
 
 
 def test_what_is_no_record_file(tmp_path: Path) -> None:

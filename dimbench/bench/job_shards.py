@@ -46,7 +46,7 @@ class JobShard:
     def said_if_empty(self, whole: Sequence[Any], mine: Sequence[Any], file: Path | None) -> None:
         """Where no row falls to this part, say so and leave its `file`, without records, for `merge`."""
         if not mine:
-            say(f"dimbench: shard {self.part}/{self.parts} is empty, for there are {len(whole)} rows")
+            say(f"dimbench: shard {self.part}/{self.parts} is empty: of rows there are {len(whole)}")
             if file:
                 results.append([], file)
 

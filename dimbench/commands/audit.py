@@ -56,8 +56,12 @@ def run(
     from dimbench.report import audit_table as audit
 
     if tools:
+        if to or records:
+            raise UsageError("--to and --records are for claims, which --tools leaves out; leave out them or it")
         _tools(names or ["dit-xl2", "udit-b"], form)
         return
+    if to and to.suffix.lower() != ".html":
+        raise UsageError(f"--to {to} is no page; give a name that ends in .html")
     wanted = names or []
     for name in wanted:
         if not any(kind(name) for kind in (claims.gather, said.sentences, said.speeds, said.savings)):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import typer
 
@@ -61,4 +62,17 @@ def writing(file: Path, option: str) -> Iterator[Path]:
             temporary.open("ab").close()
             yield temporary
     except OSError as error:
-        raise DimbenchError(f"cannot write to {file} ({reason(error)}); give another file with {option}") from None
+        raise _unwritable(file, option, error) from None
+
+
+def check_place(file: Path, option: str) -> None:
+    """Raise DimbenchError where `file` could not be written after long work; no file is made."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=file.parent).close()
+    except OSError as error:
+        raise _unwritable(file, option, error) from None
+
+
+def _unwritable(file: Path, option: str, error: OSError) -> DimbenchError:
+    return DimbenchError(f"cannot write to {file} ({reason(error)}); give another file with {option}")

@@ -103,7 +103,7 @@ def run(
     if sum((bool(names), images is not None, recipe is not None, real)) != 1:
         raise UsageError("give one of NAME, --images PLACE, --recipe NAME or --real")
     drawing = [name for name in DRAWING if not (images and name == "autoencoder")]
-    if (images or real) and (meant := _given(ctx, drawing)):
+    if (images or real) and (meant := options.given(ctx, drawing)):
         raise UsageError(f"--{meant} is for images that are drawn, and these are there already; leave it out")
     if lpips and not (images and autoencoder):
         raise UsageError(f"--lpips {lpips} is for what an autoencoder makes of --images; give both, or leave it out")
@@ -153,15 +153,6 @@ def _tables(found: Sequence[Evaluated]) -> list[Table]:
 def _followed(pattern: str, ctx: typer.Context) -> list[Recipe]:
     """The recipes, once it is known that no option contradicts them."""
     recipes = presets.match_recipes(pattern)
-    if fixed := _given(ctx, FIXED):
+    if fixed := options.given(ctx, FIXED):
         raise UsageError(f"--{fixed} is fixed by the recipe {recipes[0].name}; leave it out, or give NAME instead")
     return recipes
-
-
-def _given(ctx: typer.Context, names: Sequence[str]) -> str | None:
-    """The first of these options that was given, as it is typed."""
-    for name in names:
-        source = ctx.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
-            return name.strip("_").replace("_", "-")
-    return None

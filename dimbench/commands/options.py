@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -101,6 +101,15 @@ Resolution = Annotated[
         show_default="the model's own, 256 for published models",
     ),
 ]
+
+
+def given(ctx: typer.Context, names: Sequence[str]) -> str | None:
+    """The first of these options that was given, as it is typed."""
+    for name in names:
+        source = ctx.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            return name.strip("_").replace("_", "-")
+    return None
 
 
 def chosen(names: list[str], settings: list[str] | None, fetch: bool = False, weights: bool = False) -> list[str]:

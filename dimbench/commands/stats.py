@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from tempfile import TemporaryFile
 from typing import Annotated
 
 import typer
 
 from dimbench import paths, units
 from dimbench.commands import options
-from dimbench.commands.emit import show_rows
+from dimbench.commands.emit import check_place, show_rows, writing
 from dimbench.errors import UsageError
 from dimbench.quality import networks as comparing
 from dimbench.quality import plan as planning
@@ -44,6 +43,8 @@ def run(
     options.check_ranks(for_ranks, plan)
     if to.suffix.lower() != ".npz":
         raise UsageError(f"--to {to} is not an npz; give a name that ends in .npz")
+    if to.is_dir():
+        raise UsageError(f"--to {to} is a folder; give the name of a file that ends in .npz")
     found = open_images(images)
     networks = comparing.Networks(extractor, inception, vgg).found(found.size)
     here = ranks.here()
@@ -54,7 +55,7 @@ def run(
         return
     requests.refuse_if_missing(f"a reference of {images}", networks.missing)
     if here.first:
-        _check_writable(to)
+        check_place(to, "--to")
     planning.say_first(planning.of_images(found))
     network = networks.open(here.device(device))
     here.check_same({"images": found.listing, "extractor_sha256": network.sha256[:16]})
@@ -63,7 +64,8 @@ def run(
     summary = comparing.summarised(found, network, features, batch, here)
     if not here.first:
         return
-    write_reference(summary, network, found.size, to)
+    with writing(to, "--to") as temporary:
+        write_reference(summary, network, found.size, temporary)
     height, width = found.size
     dimensions = len(summary.pool.mu)
     notes = found.doubts("The")
@@ -81,9 +83,3 @@ def run(
     with here.once("table") as mine:
         if mine:
             show_rows(Table(columns, [row], notes=notes), form)
-
-
-def _check_writable(out: Path) -> None:
-    """Raise OSError now rather than after hours."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    TemporaryFile(dir=out.parent).close()

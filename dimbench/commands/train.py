@@ -23,7 +23,11 @@ if TYPE_CHECKING:
     from dimbench.training import Training
 
 
+OF_THE_LOOP = ("steps", "batch", "lr", "ema", "save_every", "half", "kernel")  # the classifier has one of its own
+
+
 def run(
+    ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="One of the digits models, or digits-classifier.", metavar="NAME")],
     steps: Annotated[int, typer.Option(min=1, help="Optimiser steps.")] = 4000,
     batch: Annotated[int, typer.Option(min=1, max=options.MOST_IMAGES, help="Images per step.")] = 128,
@@ -46,7 +50,11 @@ def run(
     out: options.Out = None,
 ) -> None:
     """Train a model on the embedded digits; run again after an interruption and it goes on to the bit."""
+    if to:
+        _check_place(to)
     if name == "digits-classifier":
+        if meant := options.given(ctx, OF_THE_LOOP):
+            raise UsageError(f"--{meant} is for diffusion models: digits-classifier has its own recipe; leave it out")
         record = _classifier(seed, to or _usual(name))
     else:
         preset = _trainable(name)
@@ -61,14 +69,22 @@ def _usual(name: str) -> Path:
     return paths.results_folder() / "checkpoints" / f"{name}.safetensors"
 
 
+def _check_place(to: Path) -> None:
+    """UsageError, before anything is trained, where the weights would replace what is none."""
+    if to.suffix != ".safetensors" or to.is_dir():
+        what = "is a folder" if to.is_dir() else "is no name for weights"
+        raise UsageError(f"--to {to} {what}; give a file that ends in .safetensors, and the checkpoint lies beside it")
+
+
 def _trainable(name: str) -> Preset:
     from dimbench import backbone
     from dimbench.data import digits
 
-    preset = presets.find(name)
-    if (preset.resolution, preset.latent_stride) != (digits.SIZE, 1):
+    preset = presets.of(name) if name == presets.split(name)[0] else None
+    if preset is None or (preset.resolution, preset.latent_stride) != (digits.SIZE, 1):
         known = [p.name for p in presets.all_presets().values() if (p.resolution, p.latent_stride) == (digits.SIZE, 1)]
-        raise UsageError(f"{preset.name} cannot be trained on the embedded digits; give one of {', '.join(known)}")
+        what = preset.name if preset else name
+        raise UsageError(f"{what} cannot be trained on the embedded digits; give one of {', '.join(known)}")
     found = backbone.find(preset.name)
     state, classes = backbone.denoised(found), found.classes.count if found.classes else 0
     if state != (1, digits.SIZE, digits.SIZE) or classes < digits.CLASSES:
@@ -89,8 +105,6 @@ def _train(preset: Preset, recipe: dict[str, float], save_every: int, out: Path,
     model = backbone.create_model(preset.name, seed=settings.seed)
     training = Training(model, find_process(preset.diffusion), settings)
     checkpoint = out.with_suffix(".ckpt")
-    if checkpoint == out:
-        raise UsageError(f"--to {out} is where the checkpoint lies; give a name that ends in .safetensors")
     with _interrupts_between_steps() as interrupt:
         _begin(training, checkpoint)
         images, labels = digits.load("train")

@@ -117,7 +117,7 @@ def _missing(records: Sequence[Read]) -> list[str]:
         absent = [part for part in every if f"{part}/{count}" not in planned] or every
         left = whole - sum(planned.values())
         which = f"i/{count} for i in {_spans(absent)}" if len(absent) > 1 else f"{absent[0]}/{count}"
-        faults.append(f"of {whole} rows {left} are in no file; run --shard {which}")
+        faults.append(f"{left} of {whole} rows {'is' if left == 1 else 'are'} in no file; run --shard {which}")
     return faults
 
 

@@ -61,6 +61,10 @@ class Request:
     extendable: bool = False
     methods: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        if self.weights and self.random_weights:
+            raise UsageError(f"--weights {self.weights} and --random-weights contradict each other; leave one out")
+
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the images in pixels."""

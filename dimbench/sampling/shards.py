@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dimbench import paths
 from dimbench.errors import DimbenchError, reason
 from dimbench.files import json_object, replacing
 
@@ -65,13 +66,13 @@ class Shards:
             self._place.mkdir(parents=True, exist_ok=True)
             lock = (self.folder / ".lock").open("a")
         except OSError as error:
-            raise DimbenchError(f"cannot write to {self.folder} ({reason(error)}); give another --to") from None
+            raise DimbenchError(f"cannot write to {self.folder} ({reason(error)}); {self._elsewhere()}") from None
         with lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
                 raise DimbenchError(
-                    f"another run is drawing into {self.folder}; let it end, or give another --to"
+                    f"another run is drawing into {self.folder}; let it end, or {self._elsewhere()}"
                 ) from None
             self._settle()
             try:
@@ -124,7 +125,7 @@ class Shards:
         try:
             found = json_object(self._manifest)
         except (OSError, ValueError):
-            raise DimbenchError(f"{self._manifest} is damaged; delete the folder or give another --to") from None
+            raise DimbenchError(f"{self._manifest} is damaged; delete the folder or {self._elsewhere()}") from None
         keys = [key for key in {**found, **self.manifest} if found.get(key) != self.manifest.get(key)]
         if keys:
             changed = ", ".join(f"{key} {_told(found, key)} there, {_told(self.manifest, key)} here" for key in keys)
@@ -185,6 +186,11 @@ class Shards:
 
     def _listed(self) -> dict[int, Path]:
         return {int(path.name[:6]): path for path in self._place.glob("*-*.npy") if path.name[:6].isdigit()}
+
+    def _elsewhere(self) -> str:
+        """How to have images in another folder."""
+        in_cache = self.folder.is_relative_to(paths.cache_folder())
+        return "set DIMBENCH_CACHE to another folder" if in_cache else "give another --to"
 
     @contextmanager
     def _kept(self) -> Iterator[None]:

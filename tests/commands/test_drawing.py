@@ -120,6 +120,12 @@ def test_a_dry_run_says_that_its_number_means_nothing(tmp_path: Path) -> None:
     assert any("means nothing" in warning for warning in record["warnings"])
 
 
+@pytest.mark.parametrize("command", ["sample", "fid", "frontier", "fid-lottery"])
+def test_a_dry_run_takes_no_weights(command: str) -> None:
+    said = refused(2, command, "dit-digits", "--steps", 2, "--random-weights", "--weights", "none.pt")
+    assert said == "dimbench: --weights none.pt and --random-weights contradict each other; leave one out\n"
+
+
 def test_nan_weights_are_named_not_drawn(tmp_path: Path) -> None:
     model = library.create_model("dit-digits")
     state = model.state_dict()
@@ -182,6 +188,14 @@ def test_a_full_disk_keeps_the_images_drawn_before(tmp_path: Path, monkeypatch: 
     assert dimbench(*words).code == 0
     assert len(written) == 6
     assert not (tmp_path / "a.png.part").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+def test_a_place_in_the_cache_is_called_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DIMBENCH_CACHE", "/dev/full/cache")
+    said = refused(1, "fid", "dit-digits", "--steps", 2, "--num-images", 8)
+    assert "; set DIMBENCH_CACHE to another folder" in said
+    assert "--to" not in said
 
 
 @pytest.mark.slow

@@ -444,6 +444,14 @@ def test_images_of_other_sizes_say_what_is_missing(tmp_path: Path) -> None:
     assert "is not an npz" in refused(2, "stats", images, "--out", tmp_path / "ref.txt")
 
 
+def test_where_a_reference_cannot_lie_is_said_before_the_images_are_looked_at(tmp_path: Path) -> None:
+    images = write_folder(tmp_path / "images", nhwc(digit_images("train")[:20]))
+    (tmp_path / "folder.npz").mkdir()
+    assert "is a folder" in refused(2, "stats", images, "--to", tmp_path / "folder.npz")
+    said = refused(1, "stats", images, "--to", "/dev/null/ref.npz")
+    assert said.startswith("dimbench: cannot write to /dev/null/ref.npz (")
+
+
 @pytest.mark.parametrize("recipe", presets.recipes().values(), ids=lambda recipe: recipe.name)
 def test_a_recipe_can_be_followed(recipe: presets.Recipe) -> None:
     from dimbench.diffusion.process import find_process
@@ -484,7 +492,7 @@ def test_models_and_recipes_are_shared_out_among_jobs(tmp_path: Path) -> None:
         assert dimbench(*words, "--shard", f"{part}/2", "--out", file).code == 0
     models = [[record["model"] for record in results.read(file)] for file in parts]
     assert sorted(models) == [["dit-digits"], ["sit-digits"]]
-    assert "of 2 rows 1 are in no file; run --shard 2/2" in refused(1, "merge", parts[0], "--out", tmp_path / "all")
+    assert "1 of 2 rows is in no file; run --shard 2/2" in refused(1, "merge", parts[0], "--out", tmp_path / "all")
     assert dimbench("merge", *parts, "--out", tmp_path / "all.jsonl").code == 0
     assert "these images are one row" in refused(2, "fid", "--real", "--shard", "1/2")
     assert "no recipe matches 'xyz*'" in refused(2, "fid", "--recipe", "xyz*")
@@ -536,7 +544,7 @@ def test_what_keeps_a_figure_from_its_claim_is_said() -> None:
 def test_unpublished_weights_can_be_given(tmp_path: Path) -> None:
     recipe = presets.find_recipe("dit-s8-256-400k-cfg1")
     own = tmp_path / "own.pt"
-    followed = repeating.request(recipe, replace(request("dit-s8", "ddpm", 250), weights=own))
+    followed = repeating.request(recipe, replace(request("dit-s8", "ddpm", 250), weights=own, random_weights=False))
     assert "unpublished weights" in repeating.needs(recipe, followed)
     own.write_bytes(b"")
     assert list(repeating.needs(recipe, followed)) == ["autoencoder", "reference", "inception"]

@@ -270,7 +270,12 @@ def test_models_are_shared_out_among_jobs(tmp_path: Path) -> None:
     assert all(models)
     assert sorted(drawn) == ["dit-digits", "sit-digits", "uvit-digits"]
     assert all((tmp_path / name / "samples.npz").is_file() for name in drawn)
-    assert dimbench("merge", *parts, "--out", tmp_path / "all.jsonl").code == 0
+    for _ in range(2):  # a second time adds nothing
+        assert dimbench("merge", *parts, "--out", tmp_path / "all.jsonl").code == 0
+        assert len(results.read(tmp_path / "all.jsonl")) == 3
+    before = parts[1].read_bytes()
+    assert "cannot hold the whole; give another file with --out" in refused(2, "merge", *parts, "--out", parts[1])
+    assert parts[1].read_bytes() == before
     assert "of 3 rows" in refused(1, "merge", parts[0], "--out", tmp_path / "some.jsonl")
 
 

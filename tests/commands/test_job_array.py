@@ -67,7 +67,7 @@ def test_a_shard_without_rows_says_so_and_leaves_a_file_to_merge(words: tuple[ob
     empty, whole = tmp_path / "20.jsonl", tmp_path / "1.jsonl"
     ran = dimbench(*words, "--shard", "20/20", "--out", empty)
     assert (ran.code, empty.read_text()) == (0, "")
-    assert re.search(r"shard 20/20 is empty, for there are \d+ rows", ran.stderr)
+    assert re.search(r"shard 20/20 is empty: of rows there are \d+", ran.stderr)
     assert dimbench(*words, "--shard", "20/20", "--out", empty, "--json").code == 0
     assert dimbench("flops", "dit-s2", "--out", whole).code == 0
     assert dimbench("merge", whole, empty, "--out", tmp_path / "all.jsonl").code == 0

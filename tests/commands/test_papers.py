@@ -171,6 +171,8 @@ def test_without_records_a_plot_says_which_command_makes_them(name: str, tmp_pat
         (1, ["table", "dit-4", "--records", "absent.jsonl"], "absent.jsonl"),
         (2, ["audit", "gan-*"], "no claim matches 'gan-*'"),
         (2, ["audit", "--json", "--markdown"], "--json and --markdown"),
+        (2, ["audit", "--tools", "--to", "page.html"], "--to and --records are for claims"),
+        (2, ["audit", "dit-s8", "--to", "net.py"], "--to net.py is no page; give a name that ends in .html"),
         (1, ["audit", "dit-s8", "--html", "/dev/null/audit.html"], "give another file with --to"),
         (2, ["plot", "gflop-fid"], "did you mean gflops-fid"),
         (2, ["plot", "pareto", "--out", "pareto.bmp"], "none of .png, .svg, .pdf"),

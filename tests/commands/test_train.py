@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -52,8 +55,40 @@ def test_a_run_that_diverges_keeps_its_last_good_state_and_its_advice_works() ->
     assert Path("w.safetensors").read_bytes() == weights
 
 
-def test_the_weights_do_not_overwrite_the_checkpoint() -> None:
-    assert "is where the checkpoint lies" in refused(2, *WORDS[:-1], "w.ckpt")
+def limited(size: int) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+
+
+def test_a_disk_without_room_is_named_as_the_reason() -> None:
+    words = (sys.executable, "-m", "dimbench", *map(str, WORDS))
+    ran = subprocess.run(words, capture_output=True, text=True, preexec_fn=lambda: limited(1000))
+    assert ran.returncode == 1
+    assert "cannot write w.ckpt (File too large); make room there or give another --to" in ran.stderr
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("place", ["w.ckpt", "net.py", "folder", "folder.safetensors"])
+def test_the_weights_replace_nothing_else(place: str) -> None:
+    for folder in ("folder", "folder.safetensors"):
+        Path(folder).mkdir()
+    Path("net.py").write_text("mine")
+    for name in ("dit-digits", "digits-classifier"):
+        assert "give a file that ends in .safetensors" in refused(2, "train", name, "--to", place)
+    assert Path("net.py").read_text() == "mine"
+    assert {path.name for path in Path().iterdir()} == {"folder", "folder.safetensors", "net.py"}
+
+
+@pytest.mark.parametrize("option", [("--steps", 2), ("--batch", 8), ("--half",), ("--kernel", "reference")])
+def test_the_classifier_refuses_what_it_would_not_heed(option: tuple[object, ...]) -> None:
+    said = refused(2, "train", "digits-classifier", *option, "--to", "w.safetensors")
+    assert f"{option[0]} is for diffusion models" in said
+    assert not Path("w.safetensors").exists()
+
+
+@pytest.mark.parametrize("name", ["net.py:Net", "diffusers:DiTTransformer2DModel", "dit-digits,depth=2", "./folder"])
+def test_networks_of_ones_own_are_no_models_of_the_digits(name: str) -> None:
+    said = refused(2, "train", name, "--to", "w.safetensors")
+    assert f"{name} cannot be trained on the embedded digits; give one of dim-digits" in said
 
 
 def test_what_is_not_of_the_digits_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

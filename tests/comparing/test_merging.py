@@ -44,8 +44,8 @@ def test_shards_without_a_row_are_not_missed(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ([(1, {}), (3, {})], "of 5 rows 1 are in no file; run --shard 2/3"),
-        ([(4, {"parts": 9})], "of 5 rows 4 are in no file; run --shard i/9 for i in 1-3,5-9"),
+        ([(1, {}), (3, {})], "1 of 5 rows is in no file; run --shard 2/3"),
+        ([(4, {"parts": 9})], "4 of 5 rows are in no file; run --shard i/9 for i in 1-3,5-9"),
         ([(1, {}), (2, {}), (3, {"rows": 1})], "shard 3/3 has 1 of 3 rows; run --shard 3/3 of the sweep batch again"),
         ([(1, {}), (2, {}), (3, {}), (2, {})], "is there 2 times under the same conditions"),
         ([(1, {}), (2, {"torch": "1"}), (3, {})], "made by torch 1 and most by 2; run --shard 2/3 of the sweep batch"),
