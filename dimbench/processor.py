@@ -54,6 +54,11 @@ def name() -> str:
     return _said("model name") or platform.processor() or platform.machine()
 
 
+def is_of_amd(root: Path = ROOT) -> bool:
+    """Whether AMD made it, which the MKL behind torch takes for a generic one."""
+    return _said("vendor_id", root) == "AuthenticAMD"
+
+
 def features(root: Path = ROOT) -> str:
     """The instructions that it has, else what it is called."""
     return _said("flags", root) or _said("Features", root) or platform.processor() + platform.machine()

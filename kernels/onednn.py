@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from torch.autograd import forward_ad
 from torch.nn import functional
 
+from dimbench import processor
+
+MKL_IS_GENERIC = processor.is_of_amd()
 FEWEST = 2**20  # multiply-adds; calls of fewer cost more than they save
 FEW_ROWS = 8  # a product of so few takes as long as its weights take to be read
 FEWEST_WEIGHTS = 2**17  # in such a product; calls with fewer cost more than they save
@@ -30,10 +33,16 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return _torchs(x, weight, bias)
 
 
+def product(x: Tensor, y: Tensor) -> Tensor:
+    """x y^T (..., M) of x (..., D) and y (M, D): by oneDNN where torch's MKL does not know the processor, for where it
+    does it is the faster of the two with as many rows as columns."""
+    return linear(x, y) if MKL_IS_GENERIC else _torchs(x, y)
+
+
 def of_few_rows(layer: nn.Module, x: Tensor) -> Tensor:
     """What the layer gives; of a linear one for up to FEW_ROWS rows, such as a condition of each image, by oneDNN,
-    which reads the weights in less than half the time of torch's product, unless somebody watches it or took its
-    place."""
+    which reads the weights in less than half the time of a product by an MKL that does not know the processor, unless
+    somebody watches it or took its place."""
     if _is_bare(layer) and _few(x, layer.weight):
         return _by_onednn(x, layer.weight, layer.bias)
     return layer(x)
@@ -86,7 +95,9 @@ def _many(x: Tensor, weight: Tensor) -> bool:
 
 
 def _few(x: Tensor, weight: Tensor) -> bool:
-    return serves(x, weight) and x.numel() <= FEW_ROWS * x.shape[-1] and weight.numel() >= FEWEST_WEIGHTS
+    if not MKL_IS_GENERIC or not serves(x, weight):
+        return False
+    return x.numel() <= FEW_ROWS * x.shape[-1] and weight.numel() >= FEWEST_WEIGHTS
 
 
 def _is_bare(layer: nn.Module) -> TypeGuard[nn.Linear]:

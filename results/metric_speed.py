@@ -23,7 +23,7 @@ from torch_fidelity.metric_fid import fid_statistics_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
 from torch_fidelity.metric_prc import calculate_precision_recall_full
 
-from dimbench import stats
+from dimbench import processor, stats
 from dimbench.bench.alternating import alternate, ratios
 from dimbench.kernels import onednn
 from dimbench.quality.frechet import frechet_distance
@@ -70,7 +70,7 @@ def pairs() -> dict[str, tuple[Pair, float]]:
             (lambda: precision_recall(*few), lambda: calculate_precision_recall_full(*few)),
             0.5,
         ),
-        "products in float32 beside torch's": ((lambda: onednn.linear(*fewer), lambda: fewer[0] @ fewer[1].T), 1.0),
+        "products in float32 beside torch's": ((lambda: onednn.product(*fewer), lambda: fewer[0] @ fewer[1].T), 1.0),
         "modulations of one image beside torch's": (modulations(1), 1.0),
         "modulations of two images beside torch's": (modulations(2), 1.0),
     }
@@ -121,6 +121,7 @@ if __name__ == "__main__":
     parser.add_argument("--only", metavar="NAME", help="one pair, by its name")
     options = parser.parse_args()
     torch.set_num_threads(THREADS)
+    processor.keep_memory()
     records = [large(options.large)] if options.large else []  # first, while the peak is its own
     records += [
         beside(name, pair, target, options.rounds)

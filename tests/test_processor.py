@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -44,6 +45,14 @@ def test_what_is_timed_runs_as_torch_runs_it(words: str, shares: bool, monkeypat
     monkeypatch.setattr(processor, "share_cores", lambda: told.append(words))
     assert dimbench(*words.split()).code == 2
     assert bool(told) == shares
+
+
+@pytest.mark.parametrize(("said", "found"), [("AuthenticAMD", True), ("GenuineIntel", False)])
+def test_who_made_the_processor(said: str, found: bool, tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/cpuinfo").write_text(f"processor\t: 0\nvendor_id\t: {said}\nmodel name\t: one\n\n")
+    assert processor.is_of_amd(tmp_path) == found
+    assert not processor.is_of_amd(tmp_path / "nosuch")
 
 
 # Blocks larger than what GNU's allocator ever keeps by itself, again and again: how many pages come new for each.

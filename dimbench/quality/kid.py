@@ -99,5 +99,5 @@ def _within(x: Near) -> Tensor:
 
 def _kernel(x: Near, y: Near) -> Tensor:
     """(x.y / D + 1)^3 in float64."""
-    products = onednn.linear(x.near, y.near).double()
+    products = onednn.product(x.near, y.near).double()
     return products.div_(x.near.shape[1]).add_(x.rest[:, None] + 1).add_(y.rest).pow_(3)

@@ -106,7 +106,7 @@ class Cloud:
         for number, rows in here.share(list(enumerate(tiles))):
             left = self.rows(rows, torch.float32)
             for columns in tiles[: number + 1]:
-                products = onednn.linear(left, self.rows(columns, torch.float32))
+                products = onednn.product(left, self.rows(columns, torch.float32))
                 keep(rows, columns, products)
                 if rows != columns:
                     keep(columns, rows, products.T)
@@ -127,7 +127,7 @@ def _shares_within(a: Cloud, radii_a: Tensor, b: Cloud, radii_b: Tensor, here: R
     for rows in here.share(a.slices(TILE)):
         left = a.rows(rows, torch.float32)
         for columns in b.slices(TILE):
-            products = onednn.linear(left, b.rows(columns, torch.float32))
+            products = onednn.product(left, b.rows(columns, torch.float32))
             within_b = torch.sub(offset_b[columns], products, alpha=2).amin(dim=1)
             within_a = torch.sub(offset_a[rows, None], products, alpha=2).amin(dim=0)
             best_a[rows] = torch.minimum(best_a[rows], within_b)

@@ -16,7 +16,7 @@ from dimbench.quality.symmetric import add_gram
 SYMMETRIC = 1e-5
 SEMIDEFINITE = 1e-6
 RANK = 1e-6
-ROWS = 1024  # features converted to float64 at once
+ROWS = 2048  # features converted to float64 at once
 TILE = 256  # rows of a covariance at once
 
 
@@ -67,7 +67,9 @@ class RunningStatistics:
                 f"Features of {features.shape[1]} dimensions cannot join statistics of {len(self.mean)}: "
                 "use one extractor for all batches."
             )
-        rows = features.numpy()
+        self._add(features.numpy())
+
+    def _add(self, rows: np.ndarray) -> None:
         mean = rows.mean(axis=0, dtype=np.float64)
         around = np.empty((min(ROWS, len(rows)), rows.shape[1]))
         for start in range(0, len(rows), ROWS):
@@ -93,19 +95,18 @@ class RunningStatistics:
     def result(self) -> Statistics:
         """Mean and unbiased covariance. Raises UsageError for fewer than 2 images."""
         at_least(2, self.n)
-        sigma = torch.empty_like(self.scatter)
+        sigma = self.scatter.numpy() / (self.n - 1)  # torch's threads would wait for those of the products before
         for start in range(0, len(sigma), TILE):
-            above, rows = slice(0, start), slice(start, start + TILE)
-            left = self.scatter[rows, : start + TILE] / (self.n - 1)
-            own = left[:, start:].tril()
-            sigma[rows, above], sigma[above, rows] = left[:, above], left[:, above].T
-            sigma[rows, rows] = own + own.tril(-1).T
-        return Statistics(self.mean.clone(), sigma, self.n)
+            rows, below = slice(start, start + TILE), slice(start + TILE, None)
+            sigma[rows, below] = sigma[below, rows].T
+            own = np.tril(sigma[rows, rows])
+            sigma[rows, rows] = own + np.tril(own, -1).T
+        return Statistics(self.mean.clone(), torch.from_numpy(sigma), self.n)
 
 
 def statistics_of(features: Tensor) -> Statistics:
     """The statistics of features (N, D). Raises as `checked` does."""
     features = checked(features)
     running = RunningStatistics(features.shape[1])
-    running.update(features)
+    running._add(features.cpu().numpy())
     return running.result()

@@ -24,8 +24,9 @@ def operators(run) -> set[str]:
 
 
 @pytest.fixture(autouse=True)
-def by_onednn_however_few(monkeypatch):
+def by_onednn_however_few_on_every_processor(monkeypatch):
     monkeypatch.setattr(onednn, "FEWEST", 0)
+    monkeypatch.setattr(onednn, "MKL_IS_GENERIC", True)
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7), (1, 1, 1), (33, 2048, 17), (0, 4, 3), (3, 4, 1)])
@@ -43,6 +44,17 @@ def test_a_linear_layer_is_that_of_float64(shape, bias):
     exact = functional.linear(x.double(), weight.double(), b.double() if bias else None)
     terms = functional.linear(x.double().abs(), weight.double().abs(), b.double().abs() if bias else None)
     assert ((found - exact).abs() <= (d + 1) * 2**-24 * terms).all()  # Higham 2002, eq. 3.5
+
+
+@pytest.mark.parametrize("generic", [True, False])
+def test_an_mkl_that_knows_the_processor_multiplies(generic, monkeypatch):
+    monkeypatch.setattr(onednn, "MKL_IS_GENERIC", generic)
+    monkeypatch.setattr(onednn, "FEWEST_WEIGHTS", 0)
+    x, y, layer = torch.randn(5, 8), torch.randn(7, 8), nn.Linear(8, 6)
+    with torch.no_grad():
+        for run in (lambda: onednn.product(x, y), lambda: onednn.of_few_rows(layer, x)):
+            assert ("mkldnn::_linear_pointwise" in operators(run)) == generic
+    assert torch.allclose(onednn.product(x, y), x @ y.T, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
