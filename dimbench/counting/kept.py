@@ -29,7 +29,7 @@ SHIPPED = Path(__file__).with_name("kept.tsv")
 SOURCES = (
     "arguments.py", "backbone.py", "errors.py", "files.py", "foreign.py", "from_diffusers.py", "hub.py",
     "image_size.py", "meta.py",
-    "names.py", "own.py", "own_code.py", "preset_files.py", "presets.py",
+    "names.py", "own.py", "own_code.py", "preset_files.py", "presets.py", "processor.py",
     *(f"counting/{name}.py" for name in ("bill", "costs", "lines", "parameters", "products", "rules", "summed")),
     "diffusers_networks/*.py", "diffusion/convention.py", "diffusion/flow.py",
     "layers/*.py", "models/__init__.py", "kernels/backends.py", "kernels/onednn.py", "kernels/*/__init__.py",
