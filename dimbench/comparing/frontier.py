@@ -110,7 +110,10 @@ class Frontier:
             found = [tuple(map(str, methods.parse(texts))) for texts in self.wanted]
         else:
             times = run.times_of_calls(plain.process, plain.settings, run.denoised(plain.backbone))
-            found = [(str(method),) for kind in methods.METHODS.values() for method in kind.points(times)]
+            points = {name: kind.points(times) for name, kind in methods.METHODS.items()}
+            found = [(str(method),) for each in points.values() for method in each]
+            if unset := [name for name, each in points.items() if not each]:
+                say(f"dimbench: not tried, as they need settings of yours by --with: {', '.join(unset)}")
         return list(dict.fromkeys([PLAIN, *found]))
 
     def _of_shard(self, plain: Drawing, whole: Sequence[Texts]) -> list[Texts]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ def test_what_cannot_wrap_the_network_is_left_out_unless_it_was_asked_for(tmp_pa
     ran = dimbench("frontier", "udit-digits", *words)
     assert ran.code == 0, ran.stderr
     assert "left out: first-block cannot wrap" in ran.stderr
+    assert re.search("not tried, as they need settings of yours by --with: .*autoguidance.*classifier", ran.stderr)
     for name in ("deep:every=2,level=1", "interval", "cfg-cache", "fake-w4a8"):
         assert name in ran.stdout
     assert "no long skips" in refused(2, "frontier", *SMALL, "--with", "deep", "--out", tmp_path / "f.jsonl")
