@@ -147,7 +147,7 @@ class Reused:
         self._first.note(output)
         if self.order and not hasattr(output, "is_meta"):
             raise pace.refuse("its parts give more than one tensor, which have no series")
-        if pace.kept:
+        if pace.kept and pace.every > 1:  # else it would only be in the way of what follows, in the cache
             new = [output]
             for old in self.known.get(pace.shape, ())[: min(self.order, pace.behind)]:
                 new.append(new[-1] - old)

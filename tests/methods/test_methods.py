@@ -312,6 +312,15 @@ def test_cfg_cache_adds_the_difference_that_it_kept() -> None:
         call(x, t)
 
 
+@pytest.mark.parametrize("every", [1, 2])
+def test_what_no_call_reuses_is_not_kept(every: int) -> None:
+    pace = Pace(every)
+    reused = Reused(lambda x: x + 1, pace)
+    pace.begin((1, 2))
+    reused(torch.ones(1, 2))
+    assert bool(reused.known) == (every > 1)
+
+
 def test_a_series_is_exact_for_its_own_polynomials() -> None:
     """Values on a line are continued exactly by order 1, those on a parabola not by order 0."""
     now = [0.0]
