@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import re
 import subprocess
 import sys
 import tempfile
@@ -148,7 +149,7 @@ def _takes_records(path: Path) -> bool:
         return True
     with path.open("rb") as file:
         head = file.read(4096).removeprefix(BOM_UTF8).lstrip()
-    return not head or head.startswith(b'{"')
+    return not head or re.match(rb'\{[ \t]*"', head) is not None
 
 
 def append(records: Iterable[Record], path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # each of pytest's processes has a core, before torch asks for all
 
-from dimbench import progress
+from dimbench import processor, progress
 
 
 @pytest.fixture(autouse=True)
@@ -22,3 +22,9 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """What runs in this process says nothing of the time it takes, however loaded the machine is."""
     monkeypatch.setattr(progress, "FIRST", 600.0)
+
+
+@pytest.fixture(autouse=True)
+def memory_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process runs thousands of commands, of which each has one of its own else."""
+    monkeypatch.setattr(processor, "keep_memory", lambda: None)

@@ -41,10 +41,12 @@ def test_threads_sleep_early_unless_the_user_chose(
     ],
 )  # fmt: skip
 def test_what_is_timed_runs_as_torch_runs_it(words: str, shares: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[str] = []
+    told, kept = [], []
     monkeypatch.setattr(processor, "share_cores", lambda: told.append(words))
+    monkeypatch.setattr(processor, "keep_memory", lambda: kept.append(words))
     assert dimbench(*words.split()).code == 2
     assert bool(told) == shares
+    assert bool(kept) == (words != "choose nosuch")  # which neither draws nor times
 
 
 @pytest.mark.parametrize(("said", "found"), [("AuthenticAMD", True), ("GenuineIntel", False)])
