@@ -30,17 +30,26 @@ def branches(method: Method, network: nn.Module) -> list[nn.Module]:
 
 def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """Those of these blocks of it."""
+    return [part for parts in _by_block(method, network, blocks) for part in parts]
+
+
+def branches_by_block(method: Method, network: nn.Module) -> list[list[nn.Module]]:
+    """The `branches`, those of a block together."""
+    return _by_block(method, network, _blocks(network))
+
+
+def _by_block(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[list[nn.Module]]:
     found = []
     for block in blocks:
         parts = dict(block.named_modules())
         for name in _named(block):
             if name not in parts:
                 raise refuse(method, network, f"a {type(block).__name__} has no part {name!r} of its reusable_parts")
-            found.append(parts[name])
-    if not found:
+        found.append([parts[name] for name in _named(block)])
+    if not any(found):
         raise refuse(method, network, "none of its blocks has an attention or feed-forward network as a part")
-    within = {id(inner) for part in found for inner in part.modules() if inner is not part}
-    return [part for part in found if id(part) not in within]
+    within = {id(inner) for parts in found for part in parts for inner in part.modules() if inner is not part}
+    return [[part for part in parts if id(part) not in within] for parts in found]
 
 
 def _named(block: nn.Module) -> Sequence[object]:

@@ -7,17 +7,22 @@ from math import isqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced
-from dimbench.methods.reuse import branches, scans
+from dimbench.methods.reuse import branches_by_block, scans
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
+Matching = tuple[Callable[["Tensor"], "Tensor"], Callable[["Tensor"], "Tensor"]]
+"""Merges tokens (N, T, D), and undoes it."""
+
+
 @dataclass(frozen=True)
 class Tome(Method):
     """Bolya and Hoffman 2023: before each branch the `ratio` of the tokens that are most alike to one that is kept are
-    averaged into it, and given its output. Kept are at least those at the upper left of each 2 x 2 tokens (there: one
-    of the four by chance), so that `ratio` is at most 0.75."""
+    averaged into it, and given its output. Which they are what the first branch of a block is given decides. Kept are
+    at least those at the upper left of each 2 x 2 tokens (there: one of the four by chance), so that `ratio` is at most
+    0.75."""
 
     ratio: float = 0.5
 
@@ -41,7 +46,7 @@ class Tome(Method):
 
         merged = 0
 
-        def around(part: nn.Module) -> Callable[..., Tensor]:
+        def around(part: nn.Module, block: _Block) -> Callable[..., Tensor]:
             forward, name = part.forward, type(part).__name__
 
             def call(*args: Any, **kwargs: Any) -> Tensor:
@@ -55,7 +60,7 @@ class Tome(Method):
                 if not count:
                     return forward(*args, **kwargs)
                 merged += 1
-                merge, unmerge = matching(x, count, lambda why: refuse(self, network, why))
+                merge, unmerge = block.matched(part, x, count, lambda why: refuse(self, network, why))
                 output = forward(merge(x), *others, **kwargs)
                 if not hasattr(output, "is_meta"):
                     raise refuse(self, network, f"its {name} gives more than tokens")
@@ -63,12 +68,14 @@ class Tome(Method):
 
             return call
 
-        parts = [part for part in branches(self, network) if not isinstance(part, nn.Conv2d)]
-        if any(map(scans, parts)):
-            raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
         with ExitStack() as stack:
-            for part in parts:
-                stack.enter_context(replaced(part, around(part)))
+            for branches in branches_by_block(self, network):
+                parts = [part for part in branches if not isinstance(part, nn.Conv2d)]
+                if any(map(scans, parts)):
+                    raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
+                block = _Block(parts)
+                for part in parts:
+                    stack.enter_context(replaced(part, around(part, block)))
             yield lambda k: None
         if self.ratio and not merged:
             raise no_effect(self, "no token was merged")
@@ -81,42 +88,51 @@ def _of_each_token(value: Any, count: int) -> bool:
     return not (value is None or isinstance(value, (bool, int, float, str)))
 
 
-def matching(x: Tensor, count: int, error: Callable[[str], Exception]) -> tuple[Callable[[Tensor], Tensor], ...]:
+class _Block:
+    """The matching of one block's tokens: its first branch makes it, and the last one forgets it."""
+
+    def __init__(self, parts: Sequence[nn.Module]) -> None:
+        self._parts = parts
+        self._known: dict[tuple[int, ...], Matching] = {}
+
+    def matched(self, part: nn.Module, x: Tensor, count: int, error: Callable[[str], Exception]) -> Matching:
+        if part is self._parts[0]:
+            self._known.clear()
+        if x.shape not in self._known:
+            self._known[x.shape] = matching(x, count, error)
+        return self._known.pop(x.shape) if part is self._parts[-1] else self._known[x.shape]
+
+
+def matching(x: Tensor, count: int, error: Callable[[str], Exception]) -> Matching:
     """Merging of `count` of the tokens x (N, T, D), by the cosine of their features, and its undoing."""
     import torch
+    from torch.nn import functional
 
-    side = isqrt(x.shape[1])
-    if side * side != x.shape[1] or side % 2:
-        raise error(f"its {x.shape[1]} tokens are no square of even side")
-    grid = torch.arange(side * side, device=x.device).view(side, side)
-    places = grid[::2, ::2].flatten()
-    others = torch.cat([grid[::2, 1::2].flatten(), grid[1::2].flatten()])
-    unit = torch.nn.functional.normalize(x, dim=-1)
-    alike, nearest = (unit[:, others] @ unit[:, places].transpose(1, 2)).max(dim=-1)
-    order = alike.argsort(dim=-1, descending=True)
-    gone, stay = order[:, :count], order[:, count:]
-    target = nearest.gather(1, gone)
-    first = torch.arange(len(x), device=x.device)[:, None]  # of each image among the rows of all
-    kept_rows, gone_rows, stay_rows = (
-        (index + x.shape[1] * first).flatten() for index in (places[None], others[gone], others[stay])
-    )
-    into = (target + len(places) * first).flatten()
-    ones = torch.ones(len(into), dtype=x.dtype, device=x.device)
-    shares = 1 / torch.ones(len(kept_rows), dtype=x.dtype, device=x.device).index_add(0, into, ones)[:, None]
-    # where among the merged tokens each of all has its output
-    source = torch.empty(len(x), x.shape[1], dtype=torch.int64, device=x.device)
-    source[:, places] = torch.arange(len(places), device=x.device)
-    source.scatter_(1, others[gone], target)
-    source.scatter_(1, others[stay], torch.arange(len(places), x.shape[1] - count, device=x.device).expand_as(stay))
-    source_rows = (source + (x.shape[1] - count) * first).flatten()
+    images, tokens, _ = x.shape
+    side, left = isqrt(tokens), tokens - count
+    if side * side != tokens or side % 2:
+        raise error(f"its {tokens} tokens are no square of even side")
+    corners = x.unflatten(1, (side, side))[:, ::2, ::2].flatten(1, 2)
+    corner = torch.arange(tokens, device=x.device).view(side, side)[::2, ::2].flatten()
+    lengths = torch.linalg.vector_norm(x, dim=-1).clamp_min_(1e-12)
+    likeness = x @ corners.transpose(1, 2) / lengths[:, None, corner]
+    alike, nearest = likeness.max(dim=-1)
+    order = (alike / lengths).index_fill(1, corner, -torch.inf).argsort(dim=-1, descending=True)
+    gone, stay = order[:, :count], order[:, count : tokens - len(corner)]
+    # where among the merged tokens each of all goes, and has its output
+    slots = torch.arange(left, device=x.device).expand(images, left)
+    source = torch.empty(images, tokens, dtype=torch.int64, device=x.device)
+    source[:, corner] = slots[:, : len(corner)]
+    source.scatter_(1, gone, nearest.gather(1, gone)).scatter_(1, stay, slots[:, len(corner) :])
+    rows = (source + left * torch.arange(images, device=x.device)[:, None]).flatten()
+    members = rows.argsort()
+    sizes = torch.zeros(images * left, dtype=torch.int64, device=x.device).scatter_add(0, rows, torch.ones_like(rows))
+    starts = sizes.cumsum(0) - sizes
 
     def merge(y: Tensor) -> Tensor:
-        rows = y.flatten(0, 1)
-        kept = rows.index_select(0, kept_rows).index_add(0, into, rows.index_select(0, gone_rows)) * shares
-        rest = rows.index_select(0, stay_rows)
-        return torch.cat([part.view(len(y), -1, y.shape[-1]) for part in (kept, rest)], dim=1)
+        return functional.embedding_bag(members, y.flatten(0, 1), starts, mode="mean").view(images, left, -1)
 
     def unmerge(y: Tensor) -> Tensor:
-        return y.flatten(0, 1).index_select(0, source_rows).view(len(y), -1, y.shape[-1])
+        return y.flatten(0, 1).index_select(0, rows).view(images, tokens, -1)
 
     return merge, unmerge

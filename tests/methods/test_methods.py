@@ -23,7 +23,7 @@ from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
 from dimbench.layers import adaln
-from dimbench.methods import reuse
+from dimbench.methods import reuse, tome
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.fast_attention import windowed
 from dimbench.methods.first_block import chain
@@ -348,6 +348,38 @@ def test_merged_tokens_come_back_at_their_places() -> None:
     merge, unmerge = matching(x, 12, UsageError)
     assert merge(x).shape == (2, 4, 8)
     assert unmerge(merge(x)).shape == x.shape
+
+
+def test_what_is_merged_is_the_mean_of_the_likest_tokens() -> None:
+    """By a plain loop over the tokens, for two images of which each has its own."""
+    x = torch.randn(2, 36, 8, generator=torch.Generator().manual_seed(1))
+    corners = [6 * i + j for i in (0, 2, 4) for j in (0, 2, 4)]
+    merge, unmerge = matching(x, 20, UsageError)
+    got = unmerge(merge(x))
+    for image, back in zip(x, got, strict=True):
+        alike = nn.functional.normalize(image, dim=-1) @ nn.functional.normalize(image[corners], dim=-1).T
+        others = sorted(set(range(36)) - set(corners), key=lambda i: -alike[i].max().item())
+        groups = {c: [c] for c in corners} | {i: [i] for i in others[20:]}
+        for i in others[:20]:
+            groups[corners[int(alike[i].argmax())]].append(i)
+        for group in groups.values():
+            assert torch.allclose(back[group], image[group].mean(dim=0).expand(len(group), -1), atol=1e-6)
+
+
+def test_the_first_branch_of_a_block_decides_which_tokens_are_merged(monkeypatch: pytest.MonkeyPatch) -> None:
+    matched: list[Tensor] = []
+    monkeypatch.setattr(tome, "matching", lambda x, *rest: matched.append(x) or matching(x, *rest))
+    b = backbone.find("dit-digits")
+    network = b.running(backbone.created(b))
+    x, t, given = backbone.example(b, 2)
+    first = []
+    for block in network.blocks:
+        block.attn.register_forward_pre_hook(lambda _, inputs: first.append(inputs[0]))
+    with methods.parse(["tome"])[0].applied(network), torch.inference_mode():
+        for _ in range(2):
+            b.call(network, x, t, given)
+    assert len(matched) == 2 * len(network.blocks)
+    assert all(torch.equal(one, other) for one, other in zip(matched, first, strict=True))
 
 
 def test_rounding_keeps_the_grid() -> None:
