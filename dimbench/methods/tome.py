@@ -46,7 +46,7 @@ class Tome(Method):
 
         merged = 0
 
-        def around(part: nn.Module, block: _Block) -> Callable[..., Tensor]:
+        def around(part: nn.Module, block: _BlockMatching) -> Callable[..., Tensor]:
             forward, name = part.forward, type(part).__name__
 
             def call(*args: Any, **kwargs: Any) -> Tensor:
@@ -73,7 +73,7 @@ class Tome(Method):
                 parts = [part for part in branches if not isinstance(part, nn.Conv2d)]
                 if any(map(scans, parts)):
                     raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
-                block = _Block(parts)
+                block = _BlockMatching(parts)
                 for part in parts:
                     stack.enter_context(replaced(part, around(part, block)))
             yield lambda k: None
@@ -88,7 +88,7 @@ def _of_each_token(value: Any, count: int) -> bool:
     return not (value is None or isinstance(value, (bool, int, float, str)))
 
 
-class _Block:
+class _BlockMatching:
     """The matching of one block's tokens: its first branch makes it, and the last one forgets it."""
 
     def __init__(self, parts: Sequence[nn.Module]) -> None:
