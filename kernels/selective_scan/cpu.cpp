@@ -160,68 +160,79 @@ struct Carried {
     explicit Carried(int64_t states) : state(states), A(states) {}
 };
 
-// The decays, the states before and after each position, and the gradients of B and C by lane, of one chunk.
-struct Scratch {
-    std::vector<vec> decay, h, B, C;
+// The gradients of B and C by lane, of one chunk: (states / BLOCK, CHUNK, BLOCK).
+struct ByLane {
+    std::vector<vec> B, C;
 
-    explicit Scratch(int64_t states) : decay(CHUNK * states), h((CHUNK + 1) * states), B(CHUNK * states), C(B) {}
+    explicit ByLane(int64_t states) : B(CHUNK * states), C(B) {}
 };
 
 // With g the gradient of the state h_l = a_l h_{l-1} + (step u) B: g_l = gy C_l + a_{l+1} g_{l+1}; the rest is products.
-// The gradients of u, delta and z take their places.
-template <int STATES>
+// BLOCK states at a time go there and back, so that their decays and states stay in the nearest cache. `before` are all
+// states before the first position. The gradients of u, delta and z take their places.
+template <int BLOCK>
 void retreat(
-    const Scan& s, const Place& p, const Selection& select, vec* u, vec* delta, vec* z, vec* gy, Scratch& own, Carried& back
+    const Scan& s, const Place& p, const Selection& select, const vec* before, vec* u, vec* delta, vec* z, vec* gy,
+    ByLane& selected, Carried& back
 ) {
-    const int N = STATES ? STATES : s.states;
-    const float *B = select.B.data(), *C = select.C.data();
-    vec *decay = own.decay.data(), *h = own.h.data(), *gB = own.B.data(), *gC = own.C.data(), *gA = back.A.data();
-    vec raw[CHUNK], step[CHUNK], y[CHUNK], A[STATES ? STATES : MAX_STATES], carry[STATES ? STATES : MAX_STATES];
+    const int N = s.states;
+    vec raw[CHUNK], step[CHUNK], y[CHUNK], gdrive[CHUNK]{}, gstep[CHUNK]{};
+    vec decay[CHUNK * BLOCK], h[(CHUNK + 1) * BLOCK];
     const vec D = load(s.D + p.e, p.lanes), bias = load(s.bias + p.e, p.lanes);
-    for (int i = 0; i < p.count; i++) raw[i] = delta[i] + bias, step[i] = softplus(raw[i]);
-    for (int n = 0; n < N; n++) carry[n] = back.state[n], A[n] = load(s.A + n * s.channels + p.e, p.lanes);
-    for (int i = 0; i < p.count; i++) {
-        const vec scaled = step[i] * LOG2_E, drive = step[i] * u[i];
-        vec sum = D * u[i];
-#pragma GCC unroll 16
-        for (int n = 0; n < N; n++) {
-            const int at = i * N + n;
-            decay[at] = power_of_two(scaled * A[n]);
-            h[at + N] = decay[at] * h[at] + drive * B[at];
-            sum += h[at + N] * C[at];
-        }
-        y[i] = sum;
-    }
+    for (int i = 0; i < p.count; i++) raw[i] = delta[i] + bias, step[i] = softplus(raw[i]), y[i] = D * u[i];
     for (int i = 0; s.z.data && i < p.count; i++) {
         const vec open = sigmoid(z[i]), gate = z[i] * open;
-        z[i] = gy[i] * y[i] * open * (1.f + z[i] - gate);
+        z[i] = gy[i] * open * (1.f + z[i] - gate);
         gy[i] *= gate;
     }
-    for (int i = p.count - 1; i >= 0; i--) {
-        const vec drive = step[i] * u[i];
-        vec gdrive{}, gstep{};
-#pragma GCC unroll 16
-        for (int n = 0; n < N; n++) {
-            const int at = i * N + n;
-            const vec gh = carry[n] + gy[i] * C[at];
-            gC[at] += gy[i] * h[at + N];
-            gB[at] += gh * drive;
-            gdrive += gh * B[at];
-            carry[n] = gh * decay[at];
-            const vec gexponent = carry[n] * h[at];
-            gstep += gexponent * A[n];
-            gA[n] += gexponent * step[i];
+    for (int first = 0; first < N; first += BLOCK) {
+        const float *B = select.B.data() + first, *C = select.C.data() + first;
+        vec *gB = &selected.B[first * CHUNK], *gC = &selected.C[first * CHUNK];
+        vec A[BLOCK], carry[BLOCK], gA[BLOCK];
+        for (int n = 0; n < BLOCK; n++) {
+            A[n] = load(s.A + (first + n) * s.channels + p.e, p.lanes), h[n] = before[first + n];
+            carry[n] = back.state[first + n], gA[n] = back.A[first + n];
         }
-        const vec graw = (gstep + gdrive * u[i]) * (raw[i] > 20.f ? splat(1.f) : sigmoid(raw[i]));
+        for (int i = 0; i < p.count; i++) {
+            const vec scaled = step[i] * LOG2_E, drive = step[i] * u[i], given = gy[i];
+            vec sum = y[i];
+            for (int n = 0; n < BLOCK; n++) {
+                const int at = i * BLOCK + n;
+                decay[at] = power_of_two(scaled * A[n]);
+                h[at + BLOCK] = decay[at] * h[at] + drive * B[i * N + n];
+                sum += h[at + BLOCK] * C[i * N + n];
+                gC[at] += given * h[at + BLOCK];
+            }
+            y[i] = sum;
+        }
+        for (int i = p.count - 1; i >= 0; i--) {
+            const vec drive = step[i] * u[i], given = gy[i], here = step[i];
+            vec to_drive{}, to_step{};
+            for (int n = 0; n < BLOCK; n++) {
+                const int at = i * BLOCK + n;
+                const vec gh = carry[n] + given * C[i * N + n];
+                gB[at] += gh * drive;
+                to_drive += gh * B[i * N + n];
+                carry[n] = gh * decay[at];
+                const vec gexponent = carry[n] * h[at];
+                to_step += gexponent * A[n];
+                gA[n] += gexponent * here;
+            }
+            gdrive[i] += to_drive, gstep[i] += to_step;
+        }
+        for (int n = 0; n < BLOCK; n++) back.state[first + n] = carry[n], back.A[first + n] = gA[n];
+    }
+    for (int i = 0; i < p.count; i++) {
+        const vec graw = (gstep[i] + gdrive[i] * u[i]) * (raw[i] > 20.f ? splat(1.f) : sigmoid(raw[i]));
         back.D += gy[i] * u[i];
         back.bias += graw;
-        u[i] = gy[i] * D + gdrive * step[i];
+        if (s.z.data) z[i] *= y[i];
+        u[i] = gy[i] * D + gdrive[i] * step[i];
         delta[i] = graw;
     }
-    for (int n = 0; n < N; n++) back.state[n] = carry[n];
 }
 
-template <class T, int STATES>
+template <class T, int STATES, int BLOCK>
 void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group, int64_t first, int64_t end) {
     const int64_t chunks = pieces(s.length, CHUNK), part = (b * pieces(s.channels, s.width) + group) * s.length * s.states;
     float *starts = g.starts + b * chunks * s.states * s.channels, *gB = g.B + part, *gC = g.C + part;
@@ -229,7 +240,8 @@ void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group, 
 
     const int64_t N = s.states, vectors = pieces(end - first, LANES);
     Selection select(s);
-    Scratch own(N);
+    ByLane selected(N);
+    std::vector<vec> before(N);
     Turned u(end - first), delta(end - first), z(end - first), gy(end - first);
     std::vector<Carried> carried(vectors, Carried(N));
     for (int64_t start = (chunks - 1) * CHUNK; start >= 0; start -= CHUNK) {
@@ -238,19 +250,24 @@ void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group, 
         const auto same = [](vec value, int64_t, int) { return value; };
         u.read<T>(s.u, delta, s.delta, k, same);
         gy.read<T>(g.y, z, s.z.data ? s.z : g.y, k, same);
-        std::fill(own.B.begin(), own.B.end(), vec{});
-        std::fill(own.C.begin(), own.C.end(), vec{});
+        std::fill(selected.B.begin(), selected.B.end(), vec{});
+        std::fill(selected.C.begin(), selected.C.end(), vec{});
         for (int64_t vector = 0; vector < vectors; vector++) {
             const Place p(k, vector);
             for (int n = 0; n < N; n++)
-                own.h[n] = load(starts + (start / CHUNK * N + n) * s.channels + p.e, p.lanes);
+                before[n] = load(starts + (start / CHUNK * N + n) * s.channels + p.e, p.lanes);
             vec *at_u = u.at(vector), *at_delta = delta.at(vector), *at_z = z.at(vector), *at_gy = gy.at(vector);
-            retreat<STATES>(s, p, select, at_u, at_delta, at_z, at_gy, own, carried[vector]);
+            retreat<BLOCK>(s, p, select, before.data(), at_u, at_delta, at_z, at_gy, selected, carried[vector]);
         }
         u.write<T>(g.u, k);
         delta.write<T>(g.delta, k);
         if (s.z.data) z.write<T>(g.z, k);
-        for (int at = 0; at < k.count * N; at++) gB[start * N + at] = sum(own.B[at]), gC[start * N + at] = sum(own.C[at]);
+        for (int i = 0; i < k.count; i++) {
+            for (int n = 0; n < N; n++) {
+                const int64_t from = (n / BLOCK * CHUNK + i) * BLOCK + n % BLOCK, to = (start + i) * N + n;
+                gB[to] = sum(selected.B[from]), gC[to] = sum(selected.C[from]);
+            }
+        }
     }
     for (int64_t vector = 0; vector < vectors; vector++) {
         const Carried& back = carried[vector];
@@ -283,8 +300,9 @@ void forward(const Scan& s, int threads) {
 template <class T>
 void backward(const Scan& s, const Gradients& g, int threads) {
     in_parallel(s, threads, [&](int64_t b, int64_t group, int64_t first, int64_t end) {
-        s.states == 16 ? backward_task<T, 16>(s, g, b, group, first, end)
-                       : backward_task<T, 0>(s, g, b, group, first, end);
+        s.states == 16      ? backward_task<T, 16, 4>(s, g, b, group, first, end)
+        : s.states % 4 == 0 ? backward_task<T, 0, 4>(s, g, b, group, first, end)
+                            : backward_task<T, 0, 1>(s, g, b, group, first, end);
     });
 }
 
