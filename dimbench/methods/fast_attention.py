@@ -62,6 +62,11 @@ class FastAttention(Method):
         """Whether what a window leaves out is kept."""
         return self.plan == GREEDY or "w" in self.plan
 
+    @property
+    def reuses(self) -> bool:
+        """Whether what an attention gives is kept for another step."""
+        return self.plan == GREEDY or "s" in self.plan
+
     def excludes(self, other: Method) -> str:
         if other.place == 1 and self.looks_inside:
             return "do not leave a token at its place within a window"
@@ -160,8 +165,9 @@ class _Part:
             letter = now.letter or self._chosen(now.shape)
             self.saved += letter in ("s", "c")
             output = {"f": self._whole, "w": self._window, "s": self._again, "c": self._half}[letter](now, args, kwargs)
-            self.first.note(output)
-            self.last[now.shape] = output
+            if self.method.reuses:
+                self.first.note(output)
+                self.last[now.shape] = output
             return output
 
         return call

@@ -153,10 +153,10 @@ class Reused:
         if not pace.computed:
             return self._predicted(self.known[pace.shape])
         output = self.forward(*args, **kwargs)
-        self._first.note(output)
         if self.order and not hasattr(output, "is_meta"):
             raise pace.refuse("its parts give more than one tensor, which have no series")
         if pace.kept and pace.every > 1:  # else it would only be in the way of what follows, in the cache
+            self._first.note(output)
             new = [output]
             for old in self.known.get(pace.shape, ())[: min(self.order, pace.behind)]:
                 new.append(new[-1] - old)
