@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from dimbench.methods.method import Method, OnStep, refuse, replaced
@@ -52,7 +52,7 @@ class Quantisation(Method):
             whole = nn.Sequential(copy.deepcopy(linear))
             vars(whole[0]).pop("forward", None)
             try:
-                quantization.quantize_(whole, getattr(quantization, self.config)())
+                quantization.quantize_(whole, self._settings(linear.weight.device.type))
             except (ImportError, AssertionError, RuntimeError, NotImplementedError, ValueError) as error:
                 why = (str(error) or type(error).__name__).splitlines()[0].rstrip(". ")
                 raise refuse(self, network, f"torchao cannot do it on {linear.weight.device.type} ({why})") from None
@@ -61,6 +61,12 @@ class Quantisation(Method):
                 raise refuse(self, network, f"torchao leaves a linear layer of {size} features as it is")
             known[self.name] = whole[0]
         return known[self.name]
+
+    def _settings(self, device: str) -> Any:
+        """torchao's configuration for a device of this type."""
+        from torchao import quantization
+
+        return getattr(quantization, self.config)()
 
 
 class Int8Weights(Quantisation):
@@ -80,6 +86,14 @@ class Int4Weights(Quantisation):
     name: ClassVar[str] = "int4-weights"
     says: ClassVar[str] = "weights kept in 4 bits, products in the network's own numbers"
     config: ClassVar[str] = "Int4WeightOnlyConfig"
+
+    def _settings(self, device: str) -> Any:
+        if device != "cpu":
+            return super()._settings(device)
+        # Of torchao 0.18 the one that a processor computes, in groups as small as it takes, that most widths fit.
+        from torchao.prototype.quantization.int4 import PrototypeInt4WeightOnlyConfig
+
+        return PrototypeInt4WeightOnlyConfig(group_size=32, set_inductor_config=False)
 
 
 class Float8(Quantisation):

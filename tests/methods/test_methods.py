@@ -138,7 +138,7 @@ def one_call(found: Backbone, network: nn.Module) -> Tensor:
         return found.call(network, x, torch.full((2,), 0.5), found.given(range(2), "cpu"))
 
 
-ELSEWHERE = ("int4-weights", "fp8", "classifier")  # what they need is not here
+ELSEWHERE = ("fp8", "classifier")  # what they need is not here
 HERE = [name for name, kind in methods.METHODS.items() if not kind.absent() and name not in ELSEWHERE]
 
 
