@@ -146,6 +146,10 @@ def test_start_is_light(words: list[str]) -> None:
     loads_none(words, {"torch", "pandas", "matplotlib", "numpy", "torch_fidelity", "diffusers", "transformers"})
 
 
+def test_a_report_loads_nothing_that_draws() -> None:
+    loads_none(["report", "results/digits.jsonl"], {"dimbench.sampling", "dimbench.quality.networks"})
+
+
 def loads_none(words: list[str], heavy: set[str]) -> None:
     """The command runs in a fresh process and has none of these modules in the end."""
     script = (
