@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from dimbench import backbone, methods, paths, presets, results, verbs
+from dimbench.errors import UsageError
 from dimbench.files import digest
 from dimbench.names import folded
 from dimbench.quality import features, repeating
@@ -465,6 +466,14 @@ def test_a_recipe_can_be_followed(recipe: presets.Recipe) -> None:
     assert all(file in preset.checkpoints and file.resolution == recipe.resolution for file in recipe.files)
     assert recipe.source
     assert recipe.name.endswith(f"-cfg{recipe.sampling['cfg']:g}")
+
+
+def test_a_recipe_that_cannot_be_drawn_names_its_preset() -> None:
+    recipe = presets.find_recipe("dit-xl2-256-cfg1.5")
+    for how, said in (({"sampler": "eulerr"}, "unknown sampler 'eulerr'"), ({"with": ["nothing"]}, "nothing")):
+        wrong = replace(recipe, sampling={**recipe.sampling, **how})
+        with pytest.raises(UsageError, match=f"{recipe.name}, as the preset dit-xl2 has it: .*{said}"):
+            repeating.request(wrong, Request(backbone=backbone.find("dit-xl2"), num_images=4, steps=2))
 
 
 def test_recipes_have_names_of_their_own_and_the_published_figures() -> None:
