@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests.console import refused
 
 ROOT = Path(__file__).parent.parent
 PYTHON = """#!/usr/bin/env bash
@@ -27,18 +31,19 @@ class Checkout:
         (folder / "bin/python").write_text(PYTHON)
         (folder / "bin/python").chmod(0o755)
 
-    def run(self, limit: int = 540, fails: str = "nothing fails") -> list[str]:
-        """The commands of dimbench that it runs."""
+    def run(self, limit: int = 540, fails: str = "nothing fails", device: str = "cpu") -> list[str]:
+        """The commands of dimbench that it runs; `asked` are they with all their words."""
         asked = self.folder / "asked"
         asked.write_text("")
         path = f"{self.folder / 'bin'}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path, "OUT": str(self.out), "ASKED": str(asked), "FAILS": fails}
         done = subprocess.run(
-            [self.home / "run", "cpu", str(limit)], cwd=self.folder, env=environment, capture_output=True, text=True
+            [self.home / "run", device, str(limit)], cwd=self.folder, env=environment, capture_output=True, text=True
         )
         self.said = done.stdout
         words = [line.split() for line in asked.read_text().splitlines()]
-        return [each[2] for each in words if each[:2] == ["-m", "dimbench"]]
+        self.asked = [each[2:] for each in words if each[:2] == ["-m", "dimbench"]]
+        return [each[0] for each in self.asked]
 
 
 @pytest.fixture
@@ -71,3 +76,12 @@ def test_what_lies_in_the_checkout_is_taken_on(checkout: Checkout) -> None:
     (checkout.home / "device.jsonl").write_text("a record\n")
     assert "doctor" not in checkout.run()
     assert (checkout.out / "device.jsonl").read_text() == "a record\n"
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU, and all of it would be measured")
+def test_only_the_gpu_is_missing_for_what_it_times(checkout: Checkout) -> None:
+    checkout.run(device="cuda")
+    timing = [words for words in checkout.asked if words[0] in ("bench", "sweep", "device", "kernels")]
+    assert {"--cuda-graph", "--with", "--cfg", "--backward"} <= {word for words in timing for word in words}
+    for words in timing:
+        assert re.search("torch sees no NVIDIA GPU here|torch cannot use the device 'cuda' here", refused(2, *words))
