@@ -363,6 +363,18 @@ def test_a_batch_is_measured_warm_and_whole() -> None:
     assert planning.features_seconds(network, (4, 4), 250, lambda: now) == (pytest.approx(0.03), 250)  # type: ignore[arg-type]
 
 
+def test_a_call_that_takes_long_is_made_once() -> None:
+    now, calls = 0.0, 0
+
+    def features(images: Tensor) -> None:
+        nonlocal now, calls
+        now, calls = now + 100, calls + 1
+
+    network = SimpleNamespace(features=features, resize="4 x 4")
+    assert planning.features_seconds(network, (4, 4), 250, lambda: now) == (25_000, 1)  # type: ignore[arg-type]
+    assert calls == 1
+
+
 @pytest.mark.parametrize(("tick", "tried"), [(0.5, 4), (1.0, 1)])
 def test_one_image_speaks_for_the_batch_where_a_batch_would_take_long(tick: float, tried: int) -> None:
     now = 0.0
