@@ -6,7 +6,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -44,13 +44,10 @@ _HELP = re.compile(r'^def run\(.*?"""(.*?)(?:\n\n|""")', re.DOTALL | re.MULTILIN
 class OnDemand(TyperGroup):
     """Imports the one command that is asked for; of the others it knows the names, and reads their help."""
 
+    _around: ExitStack | None = None  # what the command runs inside
+
     def invoke(self, ctx: typer.Context) -> Any:  # type: ignore[override]
-        name = next(iter([*ctx._protected_args, *ctx.args]), "")
-        if name in DRAWING:
-            processor.share_cores()
-        if name in (*DRAWING, *TIMED):
-            processor.keep_memory()
-        with slow_imports_said(), _among_ranks(name):
+        with slow_imports_said(), ExitStack() as self._around:
             return super().invoke(ctx)
 
     def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
@@ -66,6 +63,8 @@ class OnDemand(TyperGroup):
         super().format_help(*page)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if self._around:
+            self._around.enter_context(_prepared(args[0]))
         name, command, rest = super().resolve_command(ctx, args)
         return name, command and loaded(command.name or ""), rest
 
@@ -76,6 +75,17 @@ def _named() -> dict[str, TyperCommand]:
         for group, names in GROUPS.items()
         for name in names
     }
+
+
+@contextmanager
+def _prepared(name: str) -> Iterator[None]:
+    """Inside, the process is set up for the command of that name."""
+    if name in DRAWING:
+        processor.share_cores()
+    if name in (*DRAWING, *TIMED):
+        processor.keep_memory()
+    with _among_ranks(name):
+        yield
 
 
 @contextmanager

@@ -41,6 +41,15 @@ def json_object(path: Path) -> dict[str, Any]:
     return found
 
 
+def ends_whole(path: Path) -> bool:
+    """Whether the last line of a file, if it is one and has one, was written to its end."""
+    if not path.is_file() or not path.stat().st_size:
+        return True
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() == b"\n"
+
+
 def digest(path: Path) -> str:
     """The SHA-256 of the file, in hexadecimal."""
     with path.open("rb") as file:

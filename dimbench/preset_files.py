@@ -7,6 +7,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields
+from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from types import ModuleType
@@ -221,9 +222,14 @@ def _drawn(variant: Mapping[str, Any], usual: Any, where: str) -> Iterator[str]:
 
 
 def _unknown_network(backbone: Any) -> Iterator[str]:
-    known = {file.stem for file in (Path(dimbench.__file__).parent / "models").glob("[a-z]*.py")}
-    if isinstance(backbone, str) and ":" not in backbone and backbone not in known:
+    if isinstance(backbone, str) and ":" not in backbone and backbone not in _networks():
         yield f"backbone {backbone!r} is no family of dimbench; FILE.py:NAME or PACKAGE.MODULE:NAME names another"
+
+
+@cache
+def _networks() -> set[str]:
+    """The families of models/."""
+    return {file.stem for file in (Path(dimbench.__file__).parent / "models").glob("[a-z]*.py")}
 
 
 def _sizes(table: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
@@ -223,17 +224,20 @@ def with_weights(text: str) -> tuple[str, str]:
 
 
 def _preset_like(head: str) -> bool:
-    """ "DiT-XL/2" is how a paper writes a preset's name."""
+    """ "DiT-XL/2" is how a paper writes a preset's name; ./dit-s2 is a folder."""
+    if head.startswith((".", "/")):
+        return False
     return names.folded(head) in {names.folded(name) for name in all_presets()} or "*" in head
 
 
 def chosen(patterns: Sequence[str]) -> list[str]:
-    """Names for `backbone.find`, each once: wildcards become presets' names, what means no preset stays as it is."""
+    """Names for `backbone.find`, each once: wildcards become presets' names, ./net.py:Net becomes net.py:Net."""
     found: dict[str, None] = {}
     for pattern in patterns:
         _check_settings(pattern)
         if is_foreign(pattern):
-            found[pattern] = None
+            plain = _placed(pattern, os.path.normpath)
+            found[plain if is_foreign(plain) else pattern] = None  # ./dit-s2 is a folder, dit-s2 a preset
             continue
         head, settings = split(pattern)
         tail = "".join(f",{key}={value}" for key, value in settings.items())
@@ -253,12 +257,17 @@ def _check_settings(text: str) -> None:
 
 def anywhere(text: str) -> str:
     """The same name for a process that runs in another folder."""
+    return _placed(text, lambda place: str(Path(place).resolve()))
+
+
+def _placed(text: str, spelled: Callable[[str], str]) -> str:
+    """The same name with the file or folder in it spelled so."""
     head, settings = split(text)
     place, colon, name = head.rpartition(":")
     if colon and place.endswith(".py"):
-        head = f"{Path(place).resolve()}:{name}"
+        head = f"{spelled(place)}:{name}"
     elif is_foreign(text) and Path(head).exists():
-        head = str(Path(head).resolve())
+        head = spelled(head)
     return ",".join([head, *(f"{key}={value}" for key, value in settings.items())])
 
 

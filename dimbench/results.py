@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import __version__, paths, processor
 from dimbench.errors import DimbenchError, UsageError, reason
+from dimbench.files import ends_whole
 
 if TYPE_CHECKING:
     import pandas
@@ -160,21 +161,12 @@ def append(records: Iterable[Record], path: Path) -> None:
         print(f"dimbench: records go to {path}; --out FILE or $DIMBENCH_RESULTS name another place", file=sys.stderr)
     try:
         with path.open("a", encoding="utf-8") as file:
-            file.write(("" if _ends_whole(path) else "\n") + text)
+            file.write(("" if ends_whole(path) else "\n") + text)
             file.flush()
             if path.is_file():  # not /dev/null or a pipe
                 os.fsync(file.fileno())
     except OSError as error:
         raise DimbenchError(f"could not append to {path} ({reason(error)}); free some space and run again") from None
-
-
-def _ends_whole(path: Path) -> bool:
-    """Whether the file's last line was written to its end."""
-    if not path.is_file() or not path.stat().st_size:
-        return True
-    with path.open("rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
 
 
 def read(path: Path) -> list[dict[str, Any]]:

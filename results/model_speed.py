@@ -1,10 +1,10 @@
 """How long whole networks take beside a DiT of their size, beside their authors' modules and those of diffusers, and
-what share of it the scan has: forwards in float32 on two threads, taking turns in one process.
+what share of it the scan has: forwards taking turns in one process, on a CPU with two threads.
 
-Run from the root of the checkout: python results/model_speed.py [--rounds N] [--official FOLDER] [--only NAME ...];
-FOLDER holds clones of the authors' repositories under their own names (DiT, LightningDiT, DDT, U-ViT, DiCo,
-DiT-MoE, guided-diffusion), whose modules need timm and einops; those that are not there are left out and said. It
-appends one record per comparison to results/model-speed.jsonl.
+Run from the root of the checkout: python results/model_speed.py [--rounds N] [--official FOLDER] [--only NAME ...]
+[--device cuda] [--dtype bf16] [--batch N] [--out FILE]; FOLDER holds clones of the authors' repositories under their
+own names (DiT, LightningDiT, DDT, U-ViT, DiCo, DiT-MoE, guided-diffusion), whose modules need timm and einops; those
+that are not there are left out and said. It appends one record per comparison to results/model-speed.jsonl.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -23,12 +24,15 @@ os.environ["TORCHDYNAMO_DISABLE"] = "1"  # as eager as ours: some of the authors
 import torch
 from torch import nn
 
-from dimbench import backbone, presets, processor
+from dimbench import backbone, presets, processor, results
 from dimbench import stats as series
+from dimbench.bench import backend_calls, devices
 from dimbench.bench.alternating import alternate, ratios
 from dimbench.counting import kept
 from dimbench.kernels import backends
 from dimbench.results import Record, append
+from dimbench.sampling.precision import DTYPES, check_device, placed, set_precision
+from dimbench.sampling.run import cast
 
 THREADS = 2
 # base -> network: the most times as long it should take
@@ -85,26 +89,45 @@ DIFFUSERS = {
 Call = Callable[[], object]
 
 
-def network(name: str, resolution: int | None = None, batch: int = 1) -> Call:
-    """One forward pass of the network as it runs at inference."""
-    found = backbone.find(name, resolution)
-    model = found.running(backbone.created(found))
-    x, t, given = backbone.example(found, batch)
-    return lambda: found.call(model, x, t, given)
+@dataclass(frozen=True)
+class Place:
+    """Where the networks run, in which numbers, and how many images at once."""
 
+    device: str = "cpu"
+    dtype: str = "fp32"
+    batch: int = 1
 
-def official(folder: Path, name: str) -> Call | None:
-    """One forward pass of the authors' own module, where it is there and runs here."""
-    repository, module, build = OFFICIAL[name]
-    root = folder / repository
-    if not root.is_dir():
-        print(f"{name}: left out, no {root}", file=sys.stderr)
-        return None
-    model = build(_imported(root, module)).eval()
-    found = backbone.find(name)
-    x, _, _ = backbone.example(found, 1)
-    t, y = torch.tensor([0.5]), torch.tensor([1])
-    return lambda: model(x, t, y)
+    def example(self, found: backbone.Backbone) -> Any:
+        """x, t and what the network is given besides."""
+        dtype = DTYPES[self.dtype]
+        x, t, given = backbone.example(found, self.batch, self.device)
+        return x.to(dtype), t, cast(given, dtype)
+
+    def network(self, name: str, resolution: int | None = None) -> Call:
+        """One forward pass of the network as it runs at inference."""
+        found = backbone.find(name, resolution)
+        model = placed(found.running(backbone.created(found)), self.device, DTYPES[self.dtype])
+        x, t, given = self.example(found)
+        return lambda: found.call(model, x, t, given)
+
+    def official(self, folder: Path, name: str) -> Call | None:
+        """One forward pass of the authors' own module, where it is there and runs here; below float32 with autocast,
+        for they compute the embedding of the time in float32."""
+        repository, module, build = OFFICIAL[name]
+        root = folder / repository
+        if not root.is_dir():
+            print(f"{name}: left out, no {root}", file=sys.stderr)
+            return None
+        model = placed(build(_imported(root, module)).eval(), self.device, DTYPES[self.dtype])
+        x, _, _ = self.example(backbone.find(name))
+        t, y = torch.full((self.batch,), 0.5, device=self.device), torch.ones(self.batch, device=self.device).long()
+        kind, dtype = torch.device(self.device).type, DTYPES[self.dtype]
+
+        def call() -> object:
+            with torch.autocast(kind, dtype, enabled=dtype != torch.float32):
+                return model(x, t, y)
+
+        return call
 
 
 def _imported(root: Path, module: str) -> ModuleType:
@@ -120,13 +143,15 @@ def _imported(root: Path, module: str) -> ModuleType:
 
 
 def compare(
-    calls: dict[str, Call], base: str, targets: dict[str, float], rounds: int, batch: int = 1, resolution: int = 256
+    calls: dict[str, Call], base: str, targets: dict[str, float], rounds: int, place: Place, resolution: int = 256
 ) -> list[Record]:
+    clock = backend_calls.clock(place.device)
     with backends.watch() as kernels:
         seconds = alternate(
-            calls, rounds, on_round=lambda k: print(f"\r{base}: {k + 1}/{rounds}", end="", file=sys.stderr)
+            calls, rounds, clock, on_round=lambda k: print(f"\r{base}: {k + 1}/{rounds}", end="", file=sys.stderr)
         )
     print(file=sys.stderr)
+    device = devices.find(place.device, results.describe_machine()["processor"])
     records = []
     for name, target in targets.items():
         beside = ratios(seconds[name], seconds[base])
@@ -139,8 +164,8 @@ def compare(
             "ratio_high": high,
             "target": target,
         }
-        here = {"base": base, "resolution": resolution, "batch": batch, "dtype": "fp32"}
-        here |= {"threads": THREADS, "rounds": rounds}
+        here = {"base": base, "resolution": resolution, "batch": place.batch, "dtype": place.dtype}
+        here |= {"device_name": device.name, "threads": device.threads, "rounds": rounds}
         samples = {"seconds": seconds[name], "seconds_base": seconds[base]}
         records.append(Record("model-speed", name, {**here, "kernels": kernels}, metrics, samples=samples))
         print(f"{name} / {base}: {metrics['ratio']:.3f} ({low} to {high}), at most {target}")
@@ -171,32 +196,36 @@ def targets() -> dict[str, dict[str, float]]:
 
 
 @torch.inference_mode()
-def main(rounds: int, folder: Path | None, only: list[str]) -> None:
+def main(rounds: int, folder: Path | None, only: list[str], place: Place, file: Path) -> None:
+    check_device(place.device)
     torch.set_num_threads(THREADS)
+    set_precision(place.dtype)
     processor.keep_memory()
-    file = Path(__file__).with_name("model-speed.jsonl")
 
     def wanted(name: str) -> bool:
         return not only or name in only
 
     for base, named in targets().items():
         if chosen := {name: most for name, most in named.items() if wanted(name)}:
-            calls = {name: network(name) for name in (base, *chosen)}
-            append(compare(calls, base, chosen, rounds), file)
-            append([scan_share(name, calls[name], SCANNING[name]) for name in chosen if name in SCANNING], file)
+            calls = {name: place.network(name) for name in (base, *chosen)}
+            append(compare(calls, base, chosen, rounds, place), file)
+            if place == Place():
+                append([scan_share(name, calls[name], SCANNING[name]) for name in chosen if name in SCANNING], file)
     name, dense, most, batch = DENSE
     if wanted(name):
-        calls = {each: network(each, batch=batch) for each in (dense, name)}
-        append(compare(calls, dense, {name: most}, rounds, batch), file)
+        several = replace(place, batch=max(batch, place.batch))
+        calls = {each: several.network(each) for each in (dense, name)}
+        append(compare(calls, dense, {name: most}, rounds, several), file)
     for name in filter(wanted, OFFICIAL if folder else ()):
         assert folder
-        if theirs := official(folder, name):
+        if theirs := place.official(folder, name):
             base, size = f"official {presets.find(name).label}", presets.find(name).resolution
-            append(compare({base: theirs, name: network(name)}, base, {name: 1.0}, rounds, resolution=size), file)
+            calls = {base: theirs, name: place.network(name)}
+            append(compare(calls, base, {name: 1.0}, rounds, place, size), file)
     for name, (base, size) in DIFFUSERS.items():
         if wanted(name):
-            calls = {base: network(base, size), name: network(name, size)}
-            append(compare(calls, base, {name: 1.0}, rounds, resolution=size), file)
+            calls = {base: place.network(base, size), name: place.network(name, size)}
+            append(compare(calls, base, {name: 1.0}, rounds, place, size), file)
 
 
 if __name__ == "__main__":
@@ -204,5 +233,10 @@ if __name__ == "__main__":
     parser.add_argument("--rounds", type=int, default=25, help="forwards of each network; 25")
     parser.add_argument("--official", type=Path, help="folder with clones of the authors' repositories")
     parser.add_argument("--only", nargs="*", default=[], help="networks of ours, such as jit-b16; all of them")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default="fp32", help="numbers of weights and products; fp32")
+    parser.add_argument("--batch", type=int, default=1, help="images at once; 1")
+    parser.add_argument("--out", type=Path, default=Path(__file__).with_name("model-speed.jsonl"), help="records file")
     options = parser.parse_args()
-    main(options.rounds, options.official, options.only)
+    place = Place(options.device, options.dtype, options.batch)
+    main(options.rounds, options.official, options.only, place, options.out)

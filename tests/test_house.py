@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -146,6 +147,10 @@ def test_start_is_light(words: list[str]) -> None:
     loads_none(words, {"torch", "pandas", "matplotlib", "numpy", "torch_fidelity", "diffusers", "transformers"})
 
 
+def test_a_report_loads_nothing_that_draws() -> None:
+    loads_none(["report", "results/digits.jsonl"], {"dimbench.sampling", "dimbench.quality.networks"})
+
+
 def loads_none(words: list[str], heavy: set[str]) -> None:
     """The command runs in a fresh process and has none of these modules in the end."""
     script = (
@@ -205,6 +210,12 @@ def test_report_loads_no_torch() -> None:
     for file in (ROOT / "dimbench" / "report").glob("*.py"):
         assert "import torch" not in file.read_text(), file.name
         assert "from torch" not in file.read_text(), file.name
+
+
+def test_nothing_private_of_the_command_line_s_library_is_used() -> None:
+    """What it keeps to itself is called otherwise in other versions that we allow."""
+    files = [ROOT / "dimbench/cli.py", *(ROOT / "dimbench/commands").glob("*.py")]
+    assert not [file for file in files if re.search(r"\b(ctx|typer(\.\w+)*)\._", file.read_text(encoding="utf-8"))]
 
 
 def test_no_package_of_our_own_kernels_shadows_another() -> None:

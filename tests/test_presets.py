@@ -155,6 +155,15 @@ def test_commas_that_begin_no_setting() -> None:
     assert presets.chosen(["a,b/net.py:Net"]) == ["a,b/net.py:Net"]
 
 
+def test_two_spellings_of_a_place_are_one_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("mine", "dit-s2"):
+        (tmp_path / name).mkdir()
+    assert presets.chosen(["./net.py:Net,width=4", "a/../net.py:Net,width=4"]) == ["net.py:Net,width=4"]
+    assert presets.chosen(["./mine", "mine/", "mine"]) == ["mine"]
+    assert presets.chosen(["./dit-s2", "dit-s2"]) == ["./dit-s2", "dit-s2"]
+
+
 def installed(folder: Path, value: str, code: str = "") -> None:
     """A package as pip leaves it, that offers presets."""
     about = folder / "offering-1.0.dist-info"

@@ -52,13 +52,14 @@ _UNMEASURED = ("seconds", "images_per_second", "calls_per_second", "macs_per_sec
 
 def measure(row: Row, on_progress: OnProgress, command: Command = CHILD) -> Record:
     """The record of a row; one that the memory or the time did not suffice for has None in its metrics and says so in a
-    warning. Raises DimbenchError where the child fails for another reason."""
+    warning. The best batch is that of the network as it is, for each batch would be compiled anew. Raises DimbenchError
+    where the child fails for another reason."""
     run = partial(_run, command=command, title=row.title)
     if row.batch != BEST:
         return run(row, on_progress)
 
     def attempt(batch: int) -> best_batch.Trial:
-        one = replace(row, batch=batch, budget=min(TRIAL_BUDGET, row.budget))
+        one = replace(row, batch=batch, compile=False, budget=min(TRIAL_BUDGET, row.budget))
         record = run(one, lambda _, seconds, median: on_progress(f"trying batch {batch}", seconds, median))
         memory = record.details.get("memory_share") or 0.0
         return best_batch.Trial(batch, record.metrics["images_per_second"], memory)

@@ -11,7 +11,8 @@ from typing import Any
 from dimbench import presets
 from dimbench.bench import hardware
 from dimbench.errors import UsageError
-from dimbench.image_size import Resolution
+from dimbench.image_size import Resolution, sides
+from dimbench.presets import Preset
 
 BEST = "best"
 
@@ -74,7 +75,7 @@ class Row:
 
 
 def rows(models: Sequence[str], axes: Mapping[str, Sequence[Any]], **fixed: Any) -> list[Row]:
-    """One row for each model and combination of the axes; a resolution of None is the model's own."""
+    """One row for each model and combination of the axes, each once; a resolution of None is the model's own."""
     found = []
     for model in models:
         preset = presets.of(model)
@@ -83,9 +84,17 @@ def rows(models: Sequence[str], axes: Mapping[str, Sequence[Any]], **fixed: Any)
         }
         for values in product(*axes.values()):
             settings = {**fixed, **told, **dict(zip(axes, values, strict=True))}
-            settings["resolution"] = settings.get("resolution") or (preset.resolution if preset else None)
+            settings["resolution"] = _size(settings.get("resolution"), preset)
             found.append(Row(model=model, **settings))
-    return found
+    return list(dict.fromkeys(found))
+
+
+def _size(asked: Resolution | None, preset: Preset | None) -> Resolution | None:
+    """The same for "256x256" and 256 of a preset whose own shape is a square."""
+    if preset is None or "width" in preset.conditions:
+        return asked or (preset.resolution if preset else None)
+    height, width = sides(asked or preset.resolution)
+    return height if height == width else asked
 
 
 def check(row: Row) -> None:

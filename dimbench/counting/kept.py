@@ -20,6 +20,7 @@ import dimbench
 from dimbench import paths, presets
 from dimbench.counting.summed import Sums
 from dimbench.errors import DimbenchError, reason
+from dimbench.files import ends_whole
 from dimbench.image_size import Resolution
 from dimbench.progress import say
 
@@ -183,7 +184,7 @@ def _keep(key: str, text: str) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         fresh = not file.is_file() or file.stat().st_size > _MOST_BYTES
         with file.open("w" if fresh else "a", encoding="utf-8") as lines:
-            lines.write(_line(key, text))
+            lines.write(("" if ends_whole(file) else "\n") + _line(key, text))
     except OSError as error:
         _say_once(f"counts cannot be kept in {file} ({reason(error)}) and are made again next time")
     else:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,7 @@ class Flow:
     std: float = 1.0
     shift_training: bool = False
     cosine: bool = False
-    samplers: tuple[str, ...] = ("euler", "heun")
+    samplers: ClassVar[tuple[str, ...]] = ("euler", "heun")
 
     def __post_init__(self) -> None:
         choose("prediction", self.prediction, {"velocity": "", "data": ""})

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -30,8 +30,7 @@ _PASSES = 3  # the backward pass computes two products for each of the forward p
 class Process(Protocol):
     """What training and sampling need of a process."""
 
-    @property
-    def samplers(self) -> tuple[str, ...]: ...
+    samplers: ClassVar[tuple[str, ...]]
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         """(B,) losses on data x (B, C, ...), times and noise drawn from `generator`, which lies on its device."""
@@ -83,7 +82,7 @@ class Gaussian:
     clip: bool = False
     sigma_small: bool = False
     prediction: str = "noise"
-    samplers: tuple[str, ...] = ("ddpm", "ddim")
+    samplers: ClassVar[tuple[str, ...]] = ("ddpm", "ddim")
 
     def __post_init__(self) -> None:
         choose("prediction", self.prediction, dict.fromkeys(("noise", "data", "velocity")))
@@ -142,7 +141,7 @@ class Transport:
     path: Path
     prediction: str
     noise_at: int = 0
-    samplers: tuple[str, ...] = ("euler", "heun2", "midpoint", "rk4", "dopri5", "sde-euler", "sde-heun")
+    samplers: ClassVar[tuple[str, ...]] = ("euler", "heun2", "midpoint", "rk4", "dopri5", "sde-euler", "sde-heun")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         start, end = training_interval(self.path, self.prediction)
@@ -174,7 +173,7 @@ class StableDiffusion:
     that draws `upsampling` times the side it was made for is also asked about the reduced image."""
 
     upsampling: int = 1
-    samplers: tuple[str, ...] = dpm_solver.METHODS
+    samplers: ClassVar[tuple[str, ...]] = dpm_solver.METHODS
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         n = torch.randint(1, dpm_solver.DIFFUSION_STEPS + 1, (len(x),), generator=generator, device=x.device)
@@ -196,7 +195,7 @@ class StableDiffusion:
 class VariancePreserving:
     """Noise prediction on the continuous variance-preserving SDE, as DiM on CIFAR-10; `steps` are network calls."""
 
-    samplers: tuple[str, ...] = ("euler-maruyama", "euler")
+    samplers: ClassVar[tuple[str, ...]] = ("euler-maruyama", "euler")
 
     def loss(self, network: Network, x: Tensor, generator: torch.Generator) -> Tensor:
         t = torch.rand(len(x), generator=generator, device=x.device)
@@ -215,13 +214,13 @@ class VariancePreserving:
 
 def _from(process: type[P], settings: Mapping[str, Any]) -> P:
     """The process of those settings that it has fields for."""
-    known = {field.name for field in fields(process)} - {"samplers"}  # type: ignore[arg-type]
+    known = {field.name for field in fields(process)}  # type: ignore[arg-type]
     return process(**{name: value for name, value in settings.items() if name in known})
 
 
 def _flow(settings: Mapping[str, Any]) -> Transport:
     if absent := [name for name in ("path", "prediction") if name not in settings]:
-        raise UsageError(f"[diffusion] with process flow has no {' and no '.join(absent)}; add it there")
+        raise UsageError(f"process flow has no {' and no '.join(absent)}; add it there")
     return Transport(find_path(settings["path"]), settings["prediction"], settings.get("noise_at", 0))
 
 
@@ -237,8 +236,14 @@ _MAKERS: dict[str, Callable[[Mapping[str, Any]], Process]] = {
 
 
 def find_process(settings: Mapping[str, Any]) -> Process:
-    """The process of a [diffusion] table as preset_files.PROCESSES completes it. UsageError where that names none."""
+    """The process of a [diffusion] table as preset_files.PROCESSES completes it. UsageError where that names none, and
+    for what it has no meaning of."""
     name = settings["process"]
     if name not in _MAKERS:
         raise UsageError(f"unknown process {name!r} in [diffusion]; give one of {', '.join(_MAKERS)}")
-    return _MAKERS[name](settings)
+    try:
+        process = _MAKERS[name](settings)
+        choose("sampler", settings.get("sampler", process.samplers[0]), dict.fromkeys(process.samplers))
+    except UsageError as error:
+        raise UsageError(f"what the network was trained on, as [diffusion] or --process says it: {error}") from None
+    return process

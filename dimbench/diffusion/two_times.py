@@ -86,7 +86,7 @@ class MeanFlow:
     apart: float = 0.25
     power: float = 1.0
     noise_scale: float = 1.0
-    samplers: tuple[str, ...] = SAMPLERS
+    samplers: ClassVar[tuple[str, ...]] = SAMPLERS
     # of a training step: three forward, for torch multiplies by the weights' change, zero, as well, and two backward
     passes: ClassVar[int] = 5
 

@@ -9,8 +9,7 @@ from typing import Any
 
 from dimbench import conditions
 from dimbench.errors import DimbenchError, UsageError
-from dimbench.quality.networks import INCEPTION
-from dimbench.quality.protocol import FRECHET
+from dimbench.quality.protocol import FRECHET, INCEPTION
 
 # Of ImageNet's validation images at 256 pixels to its training images, as the paper prints them.
 PRINTED = {

@@ -13,6 +13,7 @@ from dimbench import presets
 from dimbench.errors import UsageError
 from dimbench.files import digest
 from dimbench.progress import doing
+from dimbench.quality.protocol import INCEPTION
 from dimbench.sampling.ranks import ALONE, Ranks
 from dimbench.weights import catalog
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from dimbench.quality.references import Reference
     from dimbench.quality.summary import FeatureSummary
 
-DIGITS, INCEPTION = "digits-classifier", "inception-v3-compat"
+DIGITS = "digits-classifier"
 SIDE_OF_DIGITS = 8
 WIDTHS = {INCEPTION: {"pool": 2048, "spatial": 2023, "logits": 1008}}  # of its features, before it is here
 AT_ONCE = 256  # images that go through an extractor together where nothing says otherwise

@@ -150,11 +150,12 @@ def of_looking(
 
 def _seconds(work: Callable[[int], object], batch: int, clock: Clock, least: int = 1) -> tuple[float, int]:
     """Seconds for a batch, and how many images were tried, from `least` on as many as there is patience for. Of each
-    number the first try warms up."""
+    number the first try warms up, and counts where there is no patience for a second."""
     n = least
     while True:
-        work(n)
         seconds = _timed(work, n, clock)
+        if seconds <= PATIENCE:
+            seconds = _timed(work, n, clock)
         more = min(n * GROWTH, batch)
         if n == batch or 2 * seconds * more / n > PATIENCE:
             return seconds * batch / n, n

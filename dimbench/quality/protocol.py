@@ -13,6 +13,7 @@ from dimbench.conditions import PROTOCOL
 TRAININGS = 0.013
 FINDING = f"below {100 * TRAININGS:.1f} % nothing is a difference between training runs (arXiv 2606.20536)"
 
+INCEPTION = "inception-v3-compat"  # as records call the extractor that FID means
 FRECHET = {
     "fid": "FID",
     "fd_dinov2": "FD-DINOv2",

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dimbench import presets
+from dimbench.errors import UsageError
 from dimbench.presets import Recipe
 from dimbench.quality import networks
 from dimbench.sampling import decoding
@@ -42,17 +43,25 @@ def needs(
 
 
 def request(recipe: Recipe, given: Request) -> Request:
-    """What has to be drawn: all that decides the images is the recipe's, the place where it happens the user's."""
-    from dimbench import backbone
+    """What has to be drawn: all that decides the images is the recipe's, the place where it happens the user's.
+    UsageError where it cannot be."""
+    from dimbench import backbone, methods
+    from dimbench.diffusion.process import find_process
 
+    found, how = backbone.find(recipe.model, recipe.resolution), recipe.sampling
+    try:
+        find_process(found.diffusion).check(how["sampler"], how["steps"])
+        methods.parse(_with(recipe))
+    except UsageError as error:
+        raise UsageError(f"{recipe.name}, as the preset {recipe.model} has it: {error}") from None
     here = next((path for file in recipe.files if (path := catalog.path_of(file)).is_file()), None)
     named = catalog.path_of(recipe.files[0]) if recipe.files else None
     return replace(
         given,
-        backbone=backbone.find(recipe.model, recipe.resolution),
-        steps=recipe.sampling["steps"],
-        cfg=recipe.sampling["cfg"],
-        sampler=recipe.sampling["sampler"],
+        backbone=found,
+        steps=how["steps"],
+        cfg=how["cfg"],
+        sampler=how["sampler"],
         methods=_with(recipe),
         labels="random",
         weights=given.weights or (None if given.random_weights else here or named),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dimbench import units
 from dimbench.conditions import PROTOCOL
-from dimbench.papers.reached import Followed
 from dimbench.quality.fdr import PRINTED, Averaged
 from dimbench.quality.protocol import DISTANCES, METRICS, distance, protocol
 from dimbench.report.tables import Table
 from dimbench.results import Record
 from dimbench.stats import NORMAL
+
+if TYPE_CHECKING:
+    from dimbench.papers.reached import Followed
 
 CLAIMS = {"fid": "fid", "sfid": "sfid", "is": "is_mean", "precision": "precision", "recall": "recall"}
 # Most extractors have no spatial features, older records no MIND, VGG is seldom at hand, and the last are of an

@@ -46,13 +46,14 @@ class ImageCost:
 
 
 def settings_of(backbone: Backbone, sampler: str | None, steps: int, cfg: float, with_: Sequence[str] = ()) -> Settings:
-    """How the backbone is sampled: with its own sampler where none is named. UsageError where none is known.
+    """How the backbone is sampled: with its own sampler where none is named. UsageError where it has no sound process.
     `with_` are texts that methods.parse takes."""
     diffusion = backbone.diffusion
     if not diffusion:
         raise UsageError(
             f"nothing says what process {backbone.name} was trained on; give --process, or a preset with [diffusion]"
         )
+    find_process(diffusion)
     channels, interval = diffusion.get("guided_channels", 0), diffusion.get("guided_interval")
     return Settings(sampler or diffusion["sampler"], steps, cfg, channels, interval, methods.parse(with_))
 

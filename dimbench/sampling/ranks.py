@@ -109,6 +109,7 @@ class Ranks:
     store: Any = None  # a Store, but where this process is alone
     lasting: Any = None  # a store that is still there when the launcher starts all of them again
     patience: float = PATIENCE
+    lost: set[int] = field(default_factory=set)  # those that hang, for which nobody waits any more
     calls: int = 0
     beats: int = 0
     last_beat: float = 0.0
@@ -202,6 +203,7 @@ class Ranks:
                 raise DimbenchError(f"rank {rank} has ended early ({why}); what is drawn is kept: run again to go on")
         for rank in watch.silent({rank: self.store.get(f"beat/{rank}") for rank in absent}):
             host = self.store.get(f"host/{rank}").decode()
+            self.lost.add(rank)
             raise DimbenchError(
                 f"rank {rank} on {host} has done nothing for {units.duration(self.patience)}, the time-out "
                 "($DIMBENCH_PATIENCE, in seconds); what is drawn is kept: end it, and run again to go on"
@@ -447,6 +449,7 @@ def _tell(ranks: Ranks, error: BaseException) -> None:
             time.sleep(_GRACE / 4)  # or the launcher would end it for the others' sake before it has spoken
             return
         if _come(ranks.store, [ENDED.format(0)], _GRACE) and ranks.store.get(ENDED.format(0)).decode() == said:
+            ranks.store.set(f"left/{ranks.rank}", "")  # so that the first one speaks now
             time.sleep(_GRACE)
             raise SystemExit(error.exit_code) from None
 
@@ -458,7 +461,8 @@ def _left(ranks: Ranks) -> None:
     with suppress(RuntimeError):
         ranks.store.set(f"left/{ranks.rank}", "")
         if ranks.first:
-            _come(ranks.store, [f"left/{rank}" for rank in range(ranks.world)], 2 * _GRACE)
+            others = [f"left/{rank}" for rank in range(ranks.world) if rank not in ranks.lost]
+            _come(ranks.store, others, 2 * _GRACE)
         dist.destroy_process_group()
 
 

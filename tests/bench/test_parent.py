@@ -156,16 +156,16 @@ def test_a_failure_is_of_the_row_that_was_asked_for() -> None:
 
 
 def test_the_best_batch_is_searched_in_children_and_then_measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[int, float]] = []
+    ran: list[tuple[int, float, bool]] = []
 
     def run(row: Row, *_: object, **__: object) -> parent.Record:
         assert isinstance(row.batch, int)
-        ran.append((row.batch, row.budget))
+        ran.append((row.batch, row.budget, row.compile))
         speed = {1: 1.0, 2: 3.0}.get(row.batch, 2.0)
         return parent.Record("bench", row.model, {}, {"images_per_second": speed}, details={"memory_share": 0.1})
 
     monkeypatch.setattr(parent, "_run", run)
-    record = measure(child(), Row("dit-digits", 8, batch="best", budget=60.0))
-    assert ran == [(1, 2.0), (2, 2.0), (4, 2.0), (8, 2.0), (2, 2.0), (2, 2.0), (2, 60.0)]
+    record = measure(child(), Row("dit-digits", 8, batch="best", compile=True, budget=60.0))
+    assert ran == [*((batch, 2.0, False) for batch in (1, 2, 4, 8, 2, 2)), (2, 60.0, True)]
     assert record.details["row"]["batch"] == "best"
     assert [trial["batch"] for trial in record.details["trials"]] == [1, 2, 4, 8, 2, 2]

@@ -21,6 +21,12 @@ def test_rows_are_all_combinations_in_order() -> None:
     assert {row.threads for row in found} == {2}
 
 
+def test_two_words_for_one_size_are_one_row() -> None:
+    sizes: list[int | str] = [256, "256x256", "128x256"]
+    assert [row.resolution for row in plan.rows(["dit-s8"], {"resolution": sizes})] == [256, "128x256"]
+    assert len(plan.rows(["wan2.1-1.3b"], {"resolution": [480, "480x480"]})) == 2, "480 is the height of its own shape"
+
+
 def test_the_budget_is_no_part_of_a_rows_identity() -> None:
     assert Row(**ROW, budget=1.0).key == Row(**ROW, budget=2.0).key
     assert Row(**ROW, batch=2).key != Row(**ROW).key

@@ -17,6 +17,7 @@ from PIL import Image
 from torch import Tensor
 
 from dimbench import backbone, methods, paths, presets, results, verbs
+from dimbench.errors import UsageError
 from dimbench.files import digest
 from dimbench.names import folded
 from dimbench.quality import features, repeating
@@ -362,6 +363,18 @@ def test_a_batch_is_measured_warm_and_whole() -> None:
     assert planning.features_seconds(network, (4, 4), 250, lambda: now) == (pytest.approx(0.03), 250)  # type: ignore[arg-type]
 
 
+def test_a_call_that_takes_long_is_made_once() -> None:
+    now, calls = 0.0, 0
+
+    def features(images: Tensor) -> None:
+        nonlocal now, calls
+        now, calls = now + 100, calls + 1
+
+    network = SimpleNamespace(features=features, resize="4 x 4")
+    assert planning.features_seconds(network, (4, 4), 250, lambda: now) == (25_000, 1)  # type: ignore[arg-type]
+    assert calls == 1
+
+
 @pytest.mark.parametrize(("tick", "tried"), [(0.5, 4), (1.0, 1)])
 def test_one_image_speaks_for_the_batch_where_a_batch_would_take_long(tick: float, tried: int) -> None:
     now = 0.0
@@ -465,6 +478,14 @@ def test_a_recipe_can_be_followed(recipe: presets.Recipe) -> None:
     assert all(file in preset.checkpoints and file.resolution == recipe.resolution for file in recipe.files)
     assert recipe.source
     assert recipe.name.endswith(f"-cfg{recipe.sampling['cfg']:g}")
+
+
+def test_a_recipe_that_cannot_be_drawn_names_its_preset() -> None:
+    recipe = presets.find_recipe("dit-xl2-256-cfg1.5")
+    for how, said in (({"sampler": "eulerr"}, "unknown sampler 'eulerr'"), ({"with": ["nothing"]}, "nothing")):
+        wrong = replace(recipe, sampling={**recipe.sampling, **how})
+        with pytest.raises(UsageError, match=f"{recipe.name}, as the preset dit-xl2 has it: .*{said}"):
+            repeating.request(wrong, Request(backbone=backbone.find("dit-xl2"), num_images=4, steps=2))
 
 
 def test_recipes_have_names_of_their_own_and_the_published_figures() -> None:

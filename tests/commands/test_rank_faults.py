@@ -109,6 +109,19 @@ def test_a_rank_that_hangs_is_named_and_what_is_drawn_is_kept(tmp_path: Path) ->
 
 
 @pytest.mark.slow
+def test_of_three_the_one_that_hangs_is_named_before_another_ends(tmp_path: Path) -> None:
+    """For at the first that ends a launcher ends the rest."""
+    with tasks(tmp_path, LONG, LONG, LONG, DIMBENCH_PATIENCE="3") as (first, second, third):
+        wait_for(lambda: len(list(tmp_path.glob("run/shards/*.npy"))) > 2, first)
+        os.kill(third.pid, signal.SIGSTOP)
+        ((_, _, silent),) = ended([second])
+        assert first.poll() == 1
+        ((_, _, said),) = ended([first])
+    assert "rank 2 on" in said
+    assert silent == ""
+
+
+@pytest.mark.slow
 def test_who_draws_a_sheet_alone_shows_that_it_goes_on(tmp_path: Path) -> None:
     words = ("sample", "dit-digits", "--steps", 50, "--num-images", 400, "--batch", 10, "--to", "sheet.png")
     with tasks(tmp_path, words, words, DIMBENCH_PATIENCE="2") as both:

@@ -170,6 +170,8 @@ def test_a_damaged_line_is_left_out_and_said(change, nothing_ships: Path, capsys
     assert kept.known("dit-digits") is None
     assert "1 damaged lines were left out" in capsys.readouterr().err
     assert kept.sums("dit-digits") == right
+    kept._texts.cache_clear()
+    assert kept.known("dit-digits") == right, "a line behind one that was cut stands alone"
 
 
 def test_a_cache_that_cannot_be_written_is_said(

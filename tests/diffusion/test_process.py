@@ -81,11 +81,21 @@ def test_a_gaussian_process_is_trained_on_its_own_schedule() -> None:
     [
         ({"process": "x"}, "unknown process 'x'.* gaussian, "),
         ({"process": "flow", "path": "linear"}, "flow has no prediction"),
+        (
+            {"process": "gaussian", "sampler": "eulerr"},
+            r"as \[diffusion\] .* says it: unknown sampler 'eulerr'",
+        ),
+        ({"process": "gaussian", "prediction": "x"}, r"as \[diffusion\] .* says it: unknown prediction 'x'"),
     ],
 )
-def test_a_table_that_names_no_process_is_refused(settings: dict, said: str) -> None:
+def test_a_table_that_names_no_sound_process_is_refused(settings: dict, said: str) -> None:
     with pytest.raises(UsageError, match=said):
         find_process(settings)
+
+
+def test_the_samplers_of_a_process_are_no_setting_of_it() -> None:
+    with pytest.raises(UsageError, match="--process gaussian has no setting 'samplers'"):
+        backbone.find(torch.nn.Conv2d(4, 4, 1), inputs=("input=4x8x8",), process="gaussian,samplers=3")
 
 
 @pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
