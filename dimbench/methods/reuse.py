@@ -83,11 +83,15 @@ def linears(method: Method, network: nn.Module) -> list[nn.Linear]:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """The entries of its lists, each once."""
+    """The entries of its lists, and what is built as one of them and lies outside, as a middle block does; each
+    once."""
     from torch import nn
 
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
-    return list({id(block): block for each in lists for block in each}.values())
+    listed = [block for each in lists for block in each]
+    kinds = {type(block) for block in listed if not type(block).__module__.startswith("torch.")}
+    alone = [module for module in network.modules() if type(module) in kinds]
+    return list({id(block): block for block in (*listed, *alone)}.values())
 
 
 CALLED_AGAIN = "it calls one of its parts several times, whose outputs are not told apart"

@@ -640,6 +640,17 @@ def test_blocks_that_are_left_out_add_what_they_added(name: str, text: str) -> N
     assert ran.count(2) < ran.count(1)
 
 
+def test_a_block_between_two_lists_is_wrapped_as_theirs() -> None:
+    network = backbone.find("uvit-digits,depth=6").build()
+    blocks = 6 + 1
+    assert len(reuse.branches(methods.Fora(), network)) == 2 * blocks
+    assert len(reuse.attentions(methods.FastAttention(), network)) == blocks
+    assert len(reuse.linears(methods.FakeW4A8(), network)) == 4 * blocks + blocks // 2  # and those of the long skips
+    network = backbone.find("ldm-4,model_channels=32,context_dim=16").build()
+    within = {module for module in network.middle_block.modules() if isinstance(module, nn.Linear)}
+    assert within < set(reuse.linears(methods.FakeW4A8(), network))
+
+
 def test_a_part_of_a_branch_is_no_branch() -> None:
     network = of_diffusers("UNet2DConditionModel").build()
     found = reuse.branches(methods.Tome(), network)
