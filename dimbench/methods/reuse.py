@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dimbench.methods.method import Method, OnStep, refuse, replaced
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _SELF = re.compile(r"attn1?")
 _ATTENTION = r"(cross_)?att(entio)?n"
 _FEED_FORWARD = r"((img|txt)_)?(mlp|ffn?|feed_?forward|moe)(_context)?"
+_TEXT = re.compile(r"(^|[._])(context|txt)([._]|$)|(^|\.)context_")
 _BRANCH = re.compile(rf"({_ATTENTION}|{_FEED_FORWARD}|spatial_mamba|freq_mamba|mixer|proj(_mlp|_out)?)\d*")
 
 
@@ -30,24 +32,59 @@ def branches(method: Method, network: nn.Module) -> list[nn.Module]:
 
 def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """Those of these blocks of it."""
+    return [branch.part for branch in _branches(method, network, blocks)]
+
+
+def image_branches(method: Method, network: nn.Module) -> list[Branch]:
+    """The branches that are told the image's tokens, as their names have it."""
+    return [branch for branch in _branches(method, network, _blocks(network)) if not _TEXT.search(branch.name)]
+
+
+@dataclass(frozen=True)
+class Branch:
+    """A part of a block, by its name there."""
+
+    block: nn.Module
+    name: str
+    part: nn.Module
+
+    @property
+    def before(self) -> int:
+        """How many tokens stand before the image's."""
+        return getattr(self.block, "tokens_before", 0)
+
+    @property
+    def joint(self) -> bool:
+        """Whether it is told a text, then the image, and gives the tokens of both in this order, or the image's."""
+        return self.name == getattr(self.block, "joint_part", "")
+
+
+def _branches(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[Branch]:
     found = []
     for block in blocks:
         parts = dict(block.named_modules())
         for name in _named(block):
             if name not in parts:
                 raise refuse(method, network, f"a {type(block).__name__} has no part {name!r} of its reusable_parts")
-            found.append(parts[name])
+            found.append(Branch(block, name, parts[name]))
     if not found:
-        raise refuse(method, network, "none of its blocks has an attention or feed-forward network as a part")
-    within = {id(inner) for part in found for inner in part.modules() if inner is not part}
-    return [part for part in found if id(part) not in within]
+        raise refuse(
+            method,
+            network,
+            "none of its blocks has a part called like attention or a feed-forward network, attn or mlp",
+        )
+    within = {id(inner) for branch in found for inner in branch.part.modules() if inner is not branch.part}
+    return [branch for branch in found if id(branch.part) not in within]
 
 
-def _named(block: nn.Module) -> Sequence[object]:
+def _named(block: nn.Module) -> Sequence[str]:
+    from torch.nn.modules.conv import _ConvNd
+
     own = getattr(block, "reusable_parts", None)
     if isinstance(own, (list, tuple)):
         return own
-    return [name for name, _ in block.named_children() if _BRANCH.fullmatch(name)]
+    children = block.named_children()
+    return [name for name, child in children if _BRANCH.fullmatch(name) and not isinstance(child, _ConvNd)]
 
 
 def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
@@ -59,7 +96,7 @@ def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
         if _SELF.fullmatch(name) and not scans(part)
     ]
     if not found:
-        raise refuse(method, network, "none of its blocks has a self-attention as a part")
+        raise refuse(method, network, "none of its blocks has a part called like self-attention, attn")
     return found
 
 

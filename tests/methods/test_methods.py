@@ -22,7 +22,8 @@ from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
-from dimbench.layers import adaln
+from dimbench.layers import adaln, rope
+from dimbench.layers.attention import SelfAttention
 from dimbench.methods import reuse
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.fast_attention import windowed
@@ -100,17 +101,31 @@ def test_a_neutral_setting_changes_no_bit(name: str) -> None:
 
 
 OF_ALL = {"fora", "taylor", "interval", "guidance", "cfg-cache", "attention"}
+SMALL_DIT = {"hidden_size": 32, "depth": 2, "num_heads": 2}
 FAMILIES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "dit-digits": ({}, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
     "udit-digits": ({}, {*OF_ALL, "deep", "fast-attn"}),
     "uvit-digits": ({}, {*OF_ALL, "deep", "fast-attn", "tome"}),
-    "mmdit-digits": ({}, {*OF_ALL, "first-block", "teacache"}),
+    "mmdit-digits": ({}, {*OF_ALL, "first-block", "teacache", "tome"}),
     "dim-digits": ({}, OF_ALL - {"attention"}),
     "dimsum-digits": ({}, OF_ALL),
-    "jit-digits": ({}, {*OF_ALL, "fast-attn"}),
+    "jit-digits": ({}, {*OF_ALL, "fast-attn", "tome"}),
     "pixart-xl2": (
-        {"hidden_size": 32, "depth": 2, "num_heads": 2, "caption_channels": 8},
+        {**SMALL_DIT, "caption_channels": 8},
         {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"},
+    ),
+    "lightningdit-b1": (SMALL_DIT, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
+    "fitv2-xl2": (
+        {**SMALL_DIT, "adaln_lora_dim": 16},
+        {"fora", "taylor", "attention", "first-block", "teacache", "fast-attn", "tome"},  # its solver chooses its times
+    ),
+    "ddt-b2": (
+        {"hidden_size": 32, "num_groups": 2, "num_blocks": 3, "num_encoder_blocks": 2},
+        {*OF_ALL, "state", "first-block", "teacache", "fast-attn", "tome"},
+    ),
+    "pmf-b16": (
+        {"hidden_size": 32, "depth": 3, "num_heads": 2, "aux_head_depth": 1, "bottleneck_dim": 8},
+        {*OF_ALL, "fast-attn", "tome"},
     ),
 }
 
@@ -132,10 +147,10 @@ def test_a_neutral_setting_changes_no_bit_of_any_family(family: str) -> None:
     assert seen == wrapped
 
 
-def one_call(found: Backbone, network: nn.Module) -> Tensor:
-    x = torch.randn(2, *found.state, generator=torch.Generator().manual_seed(2))
+def one_call(found: Backbone, network: nn.Module, rows: int = 2) -> Tensor:
+    x = torch.randn(rows, *found.state, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        return found.call(network, x, torch.full((2,), 0.5), found.given(range(2), "cpu"))
+        return found.call(network, x, torch.full((rows,), 0.5), found.given(range(rows), "cpu"))
 
 
 ELSEWHERE = ("int4-weights", "fp8", "classifier")  # what they need is not here
@@ -341,13 +356,99 @@ def test_merged_tokens_come_back_at_their_places() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 16, 8, generator=generator)
     x[:, 5] = x[:, 2]  # the token at row 1, column 1 is like that at row 0, column 2, which is kept
-    merge, unmerge = matching(x, 1, UsageError)
+    merge, unmerge, _ = matching(x, 1, UsageError)
     merged = merge(x)
     assert merged.shape == (2, 15, 8)
     assert torch.allclose(unmerge(merged), x), "two equal tokens are merged without loss"
-    merge, unmerge = matching(x, 12, UsageError)
+    merge, unmerge, _ = matching(x, 12, UsageError)
     assert merge(x).shape == (2, 4, 8)
     assert unmerge(merge(x)).shape == x.shape
+
+
+def test_a_merged_token_keeps_the_place_of_the_one_that_others_were_averaged_into() -> None:
+    x = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    merge, _, own = matching(x, 7, UsageError)
+    kept = {0, 2, 8, 10}
+    shares = merge(torch.eye(16).expand(2, -1, -1))  # (2, 9, 16): of which tokens each merged one is made
+    expected = [
+        [(set(s.nonzero().flatten().tolist()) & kept or {int(s.argmax())}).pop() for s in row] for row in shares
+    ]
+    assert own(torch.arange(16)[None, :, None])[..., 0].tolist() == expected
+
+
+class Turned(nn.Module):
+    """Attention with rotary positions among the pixels, behind one token that is not of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Module()])
+        self.attn = self.blocks[0].attn = SelfAttention(8, 2)
+        self.blocks[0].tokens_before = 1
+        self.rotation = rope.along(torch.arange(17.0), 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.attn(torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1), self.rotation)
+
+
+def test_merged_tokens_are_turned_to_their_own_places_and_others_are_not_merged() -> None:
+    network = Turned()
+    x = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    (method,) = methods.parse(["tome:ratio=0.5"])
+    with torch.inference_mode(), method.applied(network):
+        got = network(x)
+    tokens = x.flatten(2).transpose(1, 2)
+    merge, unmerge, own = matching(tokens, 8, UsageError)
+    for row in range(2):
+        places = [0, *(1 + own(torch.arange(16)[None, :, None])[row, :, 0]).tolist()]
+        merged = torch.cat([tokens.mean(dim=1, keepdim=True), merge(tokens)], dim=1)
+        with torch.inference_mode():
+            out = network.attn(merged[row : row + 1], network.rotation[places]).expand(2, -1, -1)
+        torch.testing.assert_close(got[row], torch.cat([out[:, :1], unmerge(out[:, 1:])], dim=1)[row])
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5])
+def test_merged_tokens_are_left_out_of_what_is_executed(ratio: float) -> None:
+    """uvit-s2: 256 tokens and two before them in 13 blocks; each branch finds the likest of 192 among 64."""
+    blocks, width, tokens, before = 13, 512, 256, 2
+    gone = int(ratio * tokens)
+    left = tokens + before - gone
+    projections, core = 12 * gone * width**2, 2 * ((tokens + before) ** 2 - left**2) * width
+    found = 2 * 192 * 64 * width
+    plain, merged = (count("uvit-s2", 4, *texts, cfg=1.0) for texts in ((), (f"tome:ratio={ratio}",)))
+    assert plain - merged == 4 * blocks * (projections + core - found)
+
+
+def test_of_two_streams_the_image_is_merged_alone() -> None:
+    """mmdit-d12: 256 image tokens and 154 of a text, which ends in the last block."""
+    blocks, width, tokens, text = 12, 768, 256, 154
+    gone = tokens // 2
+    projections, core = 12 * gone * width**2, 2 * ((tokens + text) ** 2 - (tokens + text - gone) ** 2) * width
+    found = 2 * 192 * 64 * width
+    plain, merged = (count("mmdit-d12", 4, *texts, cfg=1.0) for texts in ((), ("tome",)))
+    assert plain - merged == 4 * blocks * (projections + core - found)
+
+
+@pytest.mark.parametrize(
+    "name", ["uvit-s2-t2i", "reg-b2", "jit-b16", "pmf-b16", "imf-b2", "lightningdit-b1", "ditdh-xl", "ddt-b2", "ldm-4"]
+)
+def test_tokens_are_merged_where_others_stand_before_them_or_positions_turn_them(name: str) -> None:
+    assert count(name, 4, "tome", cfg=1.0) < 0.86 * count(name, 4, cfg=1.0)
+
+
+DRIFTING = {name: FAMILIES[name][0] for name in ("uvit-digits", "mmdit-digits", "jit-digits", "lightningdit-b1")}
+
+
+@pytest.mark.parametrize("name", DRIFTING)
+def test_the_more_is_merged_the_further_samples_drift(name: str) -> None:
+    found, network = nowhere_zero(backbone.find(name, 64 if DRIFTING[name] else None, DRIFTING[name]))
+    plain = one_call(found, network, 32)
+    offs = []
+    for ratio in (0.125, 0.5, 0.75):
+        (method,) = methods.parse([f"tome:ratio={ratio}"])
+        with method.applied(network):
+            offs.append(((one_call(found, network, 32) - plain).norm() / plain.norm()).item())
+    assert 0 < offs[0] < offs[1] < offs[2] < 1
 
 
 def test_rounding_keeps_the_grid() -> None:
@@ -439,8 +540,11 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("udit-digits", "first-block", "no chain"),
         ("dimsum-digits", "first-block", "more than the tokens"),
         ("dimsum-digits", "teacache", "more than the tokens"),
-        ("mmdit-digits", "tome", "JointAttention is told more than tokens and a text"),
-        ("udit-digits", "tome", "Attention is not given tokens"),
+        ("udit-digits", "tome", "Attention is given a map .* in which a merged token leaves a hole"),
+        ("dydit-s2", "tome", "GroupedMlp is given tokens of no image"),
+        ("dit3d-s4", "tome", "are no images"),
+        ("adm-256", "tome", "none of its blocks"),
+        ("adm-256", "fora", "none of its blocks"),
         ("dimsum-digits", "tome", "scan the tokens in an order"),
         ("dico-s", "fora", "none of its blocks"),
         ("dit-digits", "state", "no encoder whose state"),
@@ -448,7 +552,7 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
 )
 def test_what_cannot_be_wrapped_is_refused(name: str, text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        count(name, 4, text)
+        count(name, 4, text, cfg=1.0)
 
 
 @pytest.mark.parametrize(
@@ -556,7 +660,7 @@ def test_a_window_holds_the_networks_own_attention_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "text", "words"),
     [
-        ("dim-digits", {}, "fast-attn:plan=fs", "none of its blocks has a self-attention"),
+        ("dim-digits", {}, "fast-attn:plan=fs", "called like self-attention"),
         ("dim-digits", {}, "tome", "scan the tokens in an order"),
         ("zigma-s2", {"embed_dim": 32, "depth": 2}, "tome", "scan the tokens in an order"),
         ("dydit-s2", {"hidden_size": 64, "depth": 2, "num_heads": 4}, "fora", "other tokens from step to step"),
@@ -696,7 +800,7 @@ PLACED = "changes in place"
         ("backwards", "teacache", "one after the other"),
         ("more tokens", "first-block", "as many tokens"),
         ("more tokens", "teacache", "as many tokens"),
-        ("plain", "tome", "Linear is not given tokens"),
+        ("plain", "tome", "are no images"),
     ],
 )
 def test_networks_that_would_be_reused_wrongly_are_refused(how: str, text: str, words: str) -> None:
@@ -915,6 +1019,7 @@ def test_attention_that_a_hook_broadcasts_is_counted_as_it_runs() -> None:
         (backbone.find("dit-digits"), "diffusers-pab", "it is no network of diffusers"),
         (of_diffusers("DiTTransformer2DModel", "gaussian"), "diffusers-taylor", "knows none of its parts"),
         (of_diffusers("SanaTransformer2DModel"), "diffusers-first-block", "not registered"),
+        (of_diffusers("SD3Transformer2DModel"), "tome", "Attention is not given tokens"),
         (of_diffusers("SD3Transformer2DModel"), "diffusers-first-block:threshold=0.9", "fails within its hook"),
         (of_diffusers("FluxTransformer2DModel"), "diffusers-mag:ratios=1/1", "2 ratios are for as many calls"),
         (of_diffusers("FluxTransformer2DModel"), "diffusers-first-block:threshold=1e-9", "computed in every call"),
