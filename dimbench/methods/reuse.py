@@ -87,13 +87,14 @@ def _named(block: nn.Module) -> Sequence[str]:
     return [name for name, child in children if _BRANCH.fullmatch(name) and not isinstance(child, _ConvNd)]
 
 
-def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
-    """The self-attentions of the network's blocks. UsageError where there are none by that name."""
+def attentions(method: Method, network: nn.Module) -> list[Branch]:
+    """The self-attentions of the network's blocks, and those of a text and an image to each other. UsageError where
+    there are none by that name, and none that a block calls its `joint_part`."""
     found = [
-        part
+        Branch(block, name, part)
         for block in _blocks(network)
         for name, part in block.named_children()
-        if _SELF.fullmatch(name) and not scans(part)
+        if (_SELF.fullmatch(name) or name == getattr(block, "joint_part", "")) and not scans(part)
     ]
     if not found:
         raise refuse(method, network, "none of its blocks has a part called like self-attention, attn")

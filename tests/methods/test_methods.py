@@ -106,7 +106,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "dit-digits": ({}, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
     "udit-digits": ({}, {*OF_ALL, "deep", "fast-attn"}),
     "uvit-digits": ({}, {*OF_ALL, "deep", "fast-attn", "tome"}),
-    "mmdit-digits": ({}, {*OF_ALL, "first-block", "teacache", "tome"}),
+    "mmdit-digits": ({}, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
     "dim-digits": ({}, OF_ALL - {"attention"}),
     "dimsum-digits": ({}, OF_ALL),
     "jit-digits": ({}, {*OF_ALL, "fast-attn", "tome"}),
@@ -630,6 +630,40 @@ def test_attention_in_a_window_costs_its_neighbours() -> None:
     assert guided - count("dit-s2", 4, "fast-attn:plan=fc") == 2 * depth * (core + projections)
 
 
+@pytest.mark.parametrize(("name", "before"), [("mmdit-d12", 154), ("reg-b2", 1)])
+def test_tokens_before_a_window_cost_those_of_all(name: str, before: int) -> None:
+    """256 tokens in stretches of 64 see 128, 192, 192 and 128 of them and those of a text or a class."""
+    depth, width, tokens = 12, 768, 256
+    core = 2 * (tokens + before) ** 2 * width
+    near = 2 * (before * (tokens + before) + tokens * before + 64 * 640) * width
+    plain = count(name, 4, cfg=1.0)
+    assert count(name, 4, "fast-attn:plan=fw", cfg=1.0) - plain == 2 * depth * near + 2 * depth * (near - core)
+
+
+def test_attention_of_two_streams_is_that_of_the_last_step() -> None:
+    depth, width, tokens, text = 12, 768, 256, 154
+    projections = 4 * depth * (tokens + text) * width**2 - text * width**2  # the text ends in the last block
+    saved = 2 * (depth * 2 * (tokens + text) ** 2 * width + projections)
+    assert count("mmdit-d12", 4, cfg=1.0) - count("mmdit-d12", 4, "fast-attn:plan=fs", cfg=1.0) == saved
+
+
+def test_tokens_before_a_window_see_all_and_are_seen_by_all() -> None:
+    query, key, value = torch.randn(3, 1, 2, 5 + 12, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
+    stretch = torch.arange(-5, 12).div(4, rounding_mode="floor")
+    seen = (stretch[:, None] - stretch).abs() <= 1
+    seen[:5], seen[:, :5] = True, True
+    attend = nn.functional.scaled_dot_product_attention
+    torch.testing.assert_close(windowed(attend, 4, 5)(query, key, value), attend(query, key, value, attn_mask=seen))
+
+
+def test_the_guided_half_of_two_streams_serves_for_both() -> None:
+    found, network = nowhere_zero(backbone.find("mmdit-digits"))
+    assert not torch.equal(drawn(found, network, "fast-attn:plan=fc"), drawn(found, network))
+    plain, shared = count("mmdit-digits", 4), count("mmdit-digits", 4, "fast-attn:plan=fc")
+    alone, again = count("mmdit-digits", 4, cfg=1.0), count("mmdit-digits", 4, "fast-attn:plan=fs", cfg=1.0)
+    assert plain - shared == alone - again, "half of the rows of every other step"
+
+
 def test_a_window_as_wide_as_the_image_changes_nothing_but_roundings() -> None:
     found, network = network_for("fora")
     wide, plain = torch.randn(1, 1, 16, 8), nn.functional.scaled_dot_product_attention
@@ -770,9 +804,13 @@ def test_attention_to_a_text_is_merged_as_to_the_tokens(found: FromDiffusers) ->
     assert merged < 0.9 * plain
 
 
-def test_attention_of_two_streams_has_no_letter_of_its_own() -> None:
-    with pytest.raises(UsageError, match="gives more than one tensor"):
-        drawn(*network_for("diffusers-pab"), "fast-attn:plan=greedy,window=4")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("greedy,window=4", "joins others to the tokens"), ("fw,window=4", "joins others"), ("fc", "by name")],
+)
+def test_attention_of_two_streams_in_an_order_of_its_own_has_no_window_and_no_halves(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        drawn(*nowhere_zero(of_diffusers("SD3Transformer2DModel")), f"fast-attn:plan={text}")
 
 
 def called(network: nn.Module, text: str) -> list[Tensor]:
