@@ -95,11 +95,12 @@ class Run(nn.Module):
         with ExitStack() as stack:
             told = [stack.enter_context(applied(self.network)) for applied in self.prepared]
             network = Counted(self._guided(noise, stack, told))
-            taken = 0  # of the sampler's steps: some take several of what it counts
+            taken = called = 0  # a step takes several of what some samplers count, or passes several of dopri5's points
 
             def follow(k: int, _: Tensor) -> None:
-                nonlocal taken
-                taken += 1
+                nonlocal taken, called
+                taken += network.calls > called
+                called = network.calls
                 for tell in told:
                     tell(taken)
                 if on_step:
@@ -144,14 +145,16 @@ class Run(nn.Module):
         for method in settings.methods:
             if isinstance(method, Guiding):
                 alone, halves, combine = self._halves(noise)
-                times = times_of_calls(self.process, settings, denoised(self.backbone))
-                levels = partial(noise_levels.of_times, self.process, times)
+                times = cache(partial(times_of_calls, self.process, settings, denoised(self.backbone)))
                 guide = self._guide(noise) if self.guide else None
-                parts = Guided(halves, alone, combine, times, levels, settings.cfg, guide)
+                parts = Guided(halves, alone, combine, times, self._levels(times), settings.cfg, guide)
                 tell, network = stack.enter_context(method.guiding(parts))
                 told.append(tell)
                 return network
         return self._bound(noise)
+
+    def _levels(self, times: Callable[[], tuple[float, ...]]) -> Callable[[], tuple[float, ...]]:
+        return lambda: noise_levels.of_times(self.process, times())
 
     def _guide(self, noise: SampleNoise) -> Network:
         """(x, t) -> what the guide makes of it, told what the network is told."""

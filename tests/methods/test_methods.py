@@ -117,7 +117,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "lightningdit-b1": (SMALL_DIT, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
     "fitv2-xl2": (
         {**SMALL_DIT, "adaln_lora_dim": 16},
-        {"fora", "taylor", "attention", "first-block", "teacache", "fast-attn", "tome"},  # its solver chooses its times
+        {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"} - {"interval"},  # its solver chooses its times
     ),
     "ddt-b2": (
         {"hidden_size": 32, "num_groups": 2, "num_blocks": 3, "num_encoder_blocks": 2},
@@ -314,9 +314,35 @@ def test_cfg_cache_runs_the_unguided_half_once_in_every_steps() -> None:
     assert cost.passes == 9 + 3
 
 
+@pytest.mark.parametrize(("text", "passes"), [("cfg-cache", 20 + 14), ("guidance:scale=3", 40), ("fora:every=2", 40)])
+def test_methods_follow_the_steps_of_a_solver_that_chooses_them(text: str, passes: int) -> None:
+    """Two calls to find the first length, then three steps of six; of 49 points several lie within each."""
+    found, network = nowhere_zero(backbone.find("sit-digits"))
+    how = dataclasses.replace(settings_of(found, None, 50, 1.5, [text]), sampler="dopri5")
+    run = Run(found, network, find_process(found.diffusion), how)
+    with torch.inference_mode():
+        run(SampleNoise(3, range(2)))
+    assert (run.calls, run.passes) == (20, passes)
+
+
+@pytest.mark.parametrize("text", ["interval", "guidance:power=2", "guidance:high=3"])
+def test_times_that_a_solver_chooses_are_not_known_before(text: str) -> None:
+    found, network = network_for("fora")
+    how = dataclasses.replace(settings_of(backbone.find("sit-digits"), None, 7, 1.5, [text]), sampler="dopri5")
+    with pytest.raises(UsageError, match="dopri5 chooses its times"):
+        Run(found, network, find_process(backbone.find("sit-digits").diffusion), how)(SampleNoise(3, range(2)))
+
+
+@pytest.mark.parametrize("text", ["first-block:threshold=0", "teacache:threshold=0"])
+def test_what_never_leaves_anything_out_is_counted_on_shapes(text: str) -> None:
+    assert count("dit-s2", 4, text) == count("dit-s2", 4)
+    with pytest.raises(UsageError, match="count on real tensors with --real"):
+        count("dit-s2", 4, text.replace("=0", "=0.1"))
+
+
 def test_cfg_cache_adds_the_difference_that_it_kept() -> None:
     told = lambda x, t: x + 2  # noqa: E731
-    parts = Guided(lambda x, t: (x + 2, x), told, lambda x, t, told, untold: untold + 3 * (told - untold), (1.0, 0.5))
+    parts = Guided(lambda x, t: (x + 2, x), told, lambda x, t, told, untold: untold + 3 * (told - untold), tuple)
     (method,) = methods.parse(["cfg-cache"])
     x, t = torch.ones(2, 1), torch.ones(2)
     with method.guiding(parts) as (tell, call):
