@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from dimbench.methods.method import Method, OnStep, refuse, replaced
@@ -47,8 +48,8 @@ class Quantisation(Method):
         known = _MADE.setdefault(linear, {})
         if self.name not in known:
             from torch import nn
-            from torchao import quantization
 
+            quantization = _torchao()
             whole = nn.Sequential(copy.deepcopy(linear))
             vars(whole[0]).pop("forward", None)
             try:
@@ -61,6 +62,21 @@ class Quantisation(Method):
                 raise refuse(self, network, f"torchao leaves a linear layer of {size} features as it is")
             known[self.name] = whole[0]
         return known[self.name]
+
+
+def _torchao() -> Any:
+    """Its quantization. What torch tells torchao's authors of their code when it is loaded is not for its users."""
+
+    def for_users(record: logging.LogRecord) -> bool:
+        return "register_constant() on Enum" not in record.getMessage()
+
+    log = logging.getLogger("torch.utils._pytree")
+    log.addFilter(for_users)
+    try:
+        from torchao import quantization
+    finally:
+        log.removeFilter(for_users)
+    return quantization
 
 
 class Int8Weights(Quantisation):

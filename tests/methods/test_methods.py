@@ -4,7 +4,9 @@ cannot wrap or what had no effect is refused."""
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+import sys
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -24,11 +26,12 @@ from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
 from dimbench.layers import adaln, rope
 from dimbench.layers.attention import SelfAttention
-from dimbench.methods import reuse
+from dimbench.methods import quantisation, reuse
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.fast_attention import windowed
 from dimbench.methods.first_block import chain
 from dimbench.methods.guiding import Guided
+from dimbench.methods.method import check_uncompiled
 from dimbench.methods.pace import Pace
 from dimbench.methods.quantisation import Int8
 from dimbench.methods.reuse import Reused
@@ -978,6 +981,37 @@ def test_without_torchao_its_methods_are_refused() -> None:
         drawn(found, network, "int8")
     with pytest.raises(UsageError, match=r"dimbench\[quant\]"):
         count("dit-s2", 3, "int8")
+
+
+def test_what_torch_tells_the_authors_of_torchao_is_not_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torchao").mkdir()
+    (tmp_path / "torchao" / "__init__.py").write_text("")
+    (tmp_path / "torchao" / "quantization.py").write_text(
+        "import logging\nlog = logging.getLogger('torch.utils._pytree')\n"
+        "log.warning('Calling register_constant() on Enum subclasses is deprecated')\nlog.warning('another')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchao"]:
+        monkeypatch.delitem(sys.modules, name)
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("torch.utils._pytree")
+    log.addHandler(handler)
+    try:
+        quantisation._torchao()
+    finally:
+        log.removeHandler(handler)
+        for name in ("torchao", "torchao.quantization"):
+            monkeypatch.delitem(sys.modules, name)
+    assert said == ["another"]
+
+
+@pytest.mark.parametrize(("given", "option"), [((True, False), "--compile"), ((False, True), "--cuda-graph")])
+def test_a_network_that_is_not_run_as_it_is_written_has_no_methods(given: tuple[bool, bool], option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option} does not follow what --with int8 does"):
+        check_uncompiled(["int8", "fora"], *given)
+    check_uncompiled([], *given)
 
 
 def test_products_of_int8_stand_apart(monkeypatch: pytest.MonkeyPatch) -> None:
