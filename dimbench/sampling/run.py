@@ -208,13 +208,13 @@ class Run(nn.Module):
 
     def _called(self, x: Tensor, t: Tensor, given: Given, halves: int = 1) -> Tensor:
         """In the network's dtype; times stay as they are. The network holds `halves` for methods: 2 where the second
-        half of the rows is the first one without a condition."""
-        self._rows += len(x)
+        half of the rows is the first one without a condition; and for this run the `rows_left_out` by one of them."""
         vars(self.network)["halves"] = halves
         try:
             return self.call(x.to(self.dtype), t, given).to(x.dtype)
         finally:
             del vars(self.network)["halves"]
+            self._rows += len(x) - vars(self.network).pop("rows_left_out", 0)
 
 
 def cast(given: Given, dtype: torch.dtype) -> dict[str, Any]:

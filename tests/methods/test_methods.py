@@ -1136,6 +1136,50 @@ def test_a_hook_of_diffusers_is_not_mixed_up_by_calls_of_several_shapes() -> Non
         drawn(found, network, "diffusers-pab", "cfg-cache", steps=7)
 
 
+@pytest.mark.parametrize("name", ["DiTTransformer2DModel", "SD3Transformer2DModel", "CogVideoXTransformer3DModel"])
+def test_the_unguided_half_is_rebuilt_by_its_hook(name: str) -> None:
+    """Of seven calls, three with both halves. By factors of 1 the rebuilt one is that of the kept difference."""
+    process = "rectified-flow" if name.startswith("SD3") else "gaussian"
+    found, network = nowhere_zero(of_diffusers(name, process))
+    text = "diffusers-faster:every=1,unguided=3"
+    run = Run(found, network, find_process(found.diffusion), settings_of(found, None, 7, 1.5, [text]))
+    with torch.inference_mode():
+        samples = run(SampleNoise(3, range(2)))
+    assert (run.calls, run.passes) == (7, 3 * 2 + 4)
+    plain, kept, rebuilt = (drawn(found, network, *t) for t in ((), ("cfg-cache:every=3",), (f"{text},low=1,high=1",)))
+    off = (rebuilt - kept).norm() / kept.norm()
+    assert off < 0.05 * (rebuilt - plain).norm() / kept.norm()
+    assert not torch.equal(samples, rebuilt)
+    assert 14 * count_of(found, text) == 10 * count_of(found)
+    assert count_of(found, text.replace("every=1", "every=2")) < count_of(found, text)
+
+
+def count_of(found: Backbone, *texts: str) -> int:
+    return image_cost(found, settings_of(found, None, 7, 1.5, texts), decoded=False).macs("macs")
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "others", "words"),
+    [
+        (of_diffusers("FluxTransformer2DModel"), "unguided=2", (), "no maps"),
+        (of_diffusers("PixArtTransformer2DModel", "gaussian"), "unguided=2", (), "as a dict or a list"),
+        (
+            of_diffusers("DiTTransformer2DModel", "gaussian"),
+            "unguided=2",
+            ("interval:low=300,high=700",),
+            "no unguided",
+        ),
+        (of_diffusers("DiTTransformer2DModel", "gaussian"), "unguided=9", (), "every call but the first"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unguided_half_that_its_hook_cannot_rebuild_is_refused(
+    found: Backbone, text: str, others: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(DimbenchError, match=words):
+        drawn(*nowhere_zero(found), f"diffusers-faster:every=1,{text}", *others)
+
+
 def test_ratios_are_numbers() -> None:
     for text in ("diffusers-mag", "diffusers-mag:ratios=1/x"):
         with pytest.raises(UsageError, match="give one for each call of the network"):
