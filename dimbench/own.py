@@ -211,12 +211,13 @@ class Own:
         return {name: beside[name] for name in names if name in beside}
 
     def call(self, model: nn.Module, x: Tensor, t: Tensor, given: Given) -> Tensor:
-        told = dict(given)
+        told: dict[str, Any] = {}
         if self.arguments.x:
-            told[self.arguments.x] = x
+            told[self.arguments.x] = x  # first, where methods look for it
         if self.arguments.t:
             time = self._known.get(self.arguments.t)
             told[self.arguments.t] = t if time is None else time.of_rows(t)
+        told = {**told, **given, **told}
         try:
             return tensor_of(model(**told))
         except Exception as error:

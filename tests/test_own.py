@@ -124,6 +124,14 @@ def test_what_has_no_pixels_is_titled_by_its_inputs(words: tuple[str, ...], file
     assert "input=3" in said
 
 
+def test_a_network_is_told_its_samples_first(file: Path) -> None:
+    found, seen = backbone.find(f"{file}:MyNet"), []
+    model = found.build()
+    model.forward = lambda **kwargs: (seen.extend(kwargs), kwargs["x"])[1]  # type: ignore
+    found.call(model, torch.zeros(1, 4, 8, 8), torch.zeros(1), found.given([0], "cpu"))
+    assert seen == ["x", "t", "y"]
+
+
 def test_a_package_and_a_factory_that_asks_for_values_are_counted(file: Path) -> None:
     (linear,) = json.loads(dimbench("flops", "my_model.py:rates", "--input", "input=3x4", "--json").stdout)
     assert linear["metrics"]["macs"] == 3 * 4 * 4

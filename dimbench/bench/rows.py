@@ -124,8 +124,9 @@ def check(row: Row) -> None:
         )
     if row.methods and row.mode != "sample":
         raise UsageError(f"--with {row.methods[0]} acts from step to step of a sampling run; give --steps N")
-    if row.methods and (row.compile or row.cuda_graph):
-        raise UsageError("--compile would fix what a method leaves out from step to step; leave out it or --with")
+    from dimbench.methods.method import check_uncompiled
+
+    check_uncompiled(row.methods, bool(row.compile), row.cuda_graph)
     if row.mode == "train" and row.steps is not None:
         raise UsageError("--steps is for sampling runs; leave it out with --mode train")
     if row.steps is not None and row.steps < 1:

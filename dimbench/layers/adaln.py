@@ -81,6 +81,9 @@ class AdaLNZeroBlock(nn.Module):
     """By the branch the norm that nothing else reads, and which part of the modulation is its gate; the last part is
     one."""
 
+    tokens_before: int = 0
+    """How many tokens stand before the image's."""
+
     def __init__(
         self, width: int, attn: nn.Module, mlp: nn.Module, norm: Norm = PlainNorm, made: Modulation = modulation
     ) -> None:

@@ -5,6 +5,7 @@ Some of them say nothing where they know none of a network's parts, and leave it
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,6 +37,10 @@ class DiffusersHooks(Method):
     def neutral(self) -> bool:
         """Whether it leaves nothing out by its settings."""
 
+    def around(self, network: nn.Module, calls: _Calls) -> Callable[..., Any]:
+        """The hooked network's forward as it is called."""
+        return network.forward
+
     def check_calls(self, made: int) -> None:
         """Raise DimbenchError where its settings are for runs of another number of calls."""
 
@@ -61,7 +66,7 @@ class DiffusersHooks(Method):
                 raise refuse(self, network, f"diffusers cannot hook it ({plain(error).rstrip('.')})") from None
             if not calls.watched(network):
                 raise refuse(self, network, "the hook knows none of its parts")
-            forward = network.forward
+            forward = self.around(network, calls)
 
             def whole(*args: Any, **kwargs: Any) -> Any:
                 calls.begin(self, tuple(first_of(args, kwargs).shape))
@@ -106,6 +111,25 @@ class _Calls:
                 self.computed[id(part)] = 0
                 hook.fn_ref.original_forward = self._counting(id(part), hook.fn_ref.original_forward)
         return bool(self.computed)
+
+    def watch_rows(self, network: nn.Module, called: Any) -> Callable[[int], None]:
+        """Count from now on the calls of the network that compute all their rows, and note in it how many rows each
+        left out; told before a call how many it has."""
+        whole, forward = 0, called.original_forward
+        self.computed[id(network)] = 0
+
+        def begin(rows: int) -> None:
+            nonlocal whole
+            whole = rows
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            left_out = whole - len(first_of(args, kwargs))
+            self.computed[id(network)] += left_out == 0
+            vars(network)["rows_left_out"] = left_out
+            return forward(*args, **kwargs)
+
+        called.original_forward = call
+        return begin
 
     def _counting(self, part: int, forward: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -192,21 +216,38 @@ class DiffusersPyramid(DiffusersHooks):
 
 @dataclass(frozen=True)
 class DiffusersFaster(DiffusersHooks):
-    """The attention of its FasterCache: computed in one call of `every`, in between continued by half of its last
-    change. What that cache does to guidance is left out: it expects the halves in another order."""
+    """Its FasterCache: attention computed in one call of `every`, in between continued by half of its last change; and
+    the unguided half in one call of `unguided`, in between rebuilt from the guided one and its last difference to it,
+    whose low and high frequencies grow by these factors in each of these calls: at all times, for its own ranges of
+    them are DDPM's. Attention is continued in the calls without an unguided half alone."""
 
     every: int = 2
+    unguided: int = 1
+    low: float = 1.1
+    high: float = 1.1
 
     name: ClassVar[str] = "diffusers-faster"
-    says: ClassVar[str] = "attention of diffusers' FasterCache: computed in one call of `every`, else continued"
+    says: ClassVar[str] = (
+        "diffusers' FasterCache: attention in one call of `every`, the unguided half in one of `unguided`"
+    )
     source: ClassVar[str] = "diffusers.FasterCacheConfig, arXiv 2410.19355"
 
     def __post_init__(self) -> None:
         check_range(self, "every", 1)
+        check_range(self, "unguided", 1)
+        check_range(self, "low", 0)
+        check_range(self, "high", 0)
+
+    def __str__(self) -> str:
+        return super().__str__() if self.unguided > 1 else f"{self.name}:every={self.every}"
 
     @property
     def neutral(self) -> bool:
-        return self.every == 1
+        return self.every == self.unguided == 1
+
+    @property
+    def of_guidance(self) -> bool:  # type: ignore[override]
+        return self.unguided > 1
 
     def hooked(self, network: nn.Module, call: Callable[[], int]) -> None:
         from diffusers.hooks import FasterCacheConfig, apply_faster_cache
@@ -215,10 +256,50 @@ class DiffusersFaster(DiffusersHooks):
             spatial_attention_block_skip_range=self.every,
             spatial_attention_timestep_skip_range=(-1, 1),
             attention_weight_callback=lambda part: 0.5,
-            is_guidance_distilled=True,
+            is_guidance_distilled=self.unguided == 1,
+            unconditional_batch_skip_range=self.unguided,
+            unconditional_batch_timestep_skip_range=(-1, 1),
+            low_frequency_weight_callback=lambda network: self.low,
+            high_frequency_weight_callback=lambda network: self.high,
+            tensor_format="BCHW",
             current_timestep_callback=lambda: 0 if call() else 1,  # there is nothing to reuse in the first
         )
         apply_faster_cache(network, config)
+
+    def around(self, network: nn.Module, calls: _Calls) -> Callable[..., Any]:
+        """Told the unguided half first, as diffusers' pipelines have it."""
+        forward = network.forward
+        if self.unguided == 1:
+            return forward
+        registry: Any = network._diffusers_hook
+        hook = registry.hooks["faster_cache_denoiser"]
+        rows = calls.watch_rows(network, hook.fn_ref)
+
+        def call(*args: Any, **kwargs: Any) -> Any:
+            import torch
+
+            if vars(network).get("halves") != 2:
+                raise refuse(self, network, "calls of this run have no unguided half")
+            x = first_of(args, kwargs)
+            if x.ndim < 4:
+                raise refuse(self, network, "its samples are no maps (N, C, h, w), which have frequencies")
+
+            def of_rows(value: Any) -> bool:
+                return hasattr(value, "is_meta") and value.ndim > 0 and len(value) == len(x)
+
+            def turned(value: Any) -> Any:
+                return torch.cat(value.chunk(2)[::-1]) if of_rows(value) else value
+
+            if any(isinstance(value, (dict, list)) for value in (*args, *kwargs.values())):
+                raise refuse(self, network, "diffusers' cache does not halve what it is told as a dict or a list")
+            hook.uncond_cond_input_kwargs_identifiers = [name for name, value in kwargs.items() if of_rows(value)]
+            rows(len(x))
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "torch.meshgrid")  # of diffusers' own code
+                output = forward(*map(turned, args), **{name: turned(value) for name, value in kwargs.items()})
+            return (turned(output[0]), *output[1:]) if isinstance(output, tuple) else turned(output)
+
+        return call
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,15 @@ class FakeQuantisation(Method):
     with zero in the middle; the products are computed as before, so that only values change and no time.
 
     With `calibrate` so many images are drawn first, plainly, and input channels whose largest values are large are
-    scaled down, at the cost of their weights, as Wu et al. 2024 balance them over the steps of a run."""
+    scaled down, at the cost of their weights, as Wu et al. 2024 balance them over the steps of a run. They learn the
+    rounding of weights block by block after that, which is left out: here it is to the nearest."""
 
     calibrate: int = 0
 
     changes: ClassVar[str] = "the numbers of the linear layers"
     place: ClassVar[int] = 0
     wraps: ClassVar[str] = "blocks with linear layers"
-    source: ClassVar[str] = "rounding to nearest; balancing and its calibration as PTQ4DiT, arXiv 2405.16005"
+    source: ClassVar[str] = "rounding to nearest; balancing of PTQ4DiT, arXiv 2405.16005, without its reconstruction"
     timed: ClassVar[bool] = False
     weight_bits: ClassVar[int]
     activation_bits: ClassVar[int] = 8

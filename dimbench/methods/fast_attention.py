@@ -13,6 +13,8 @@ from dimbench.methods.reuse import CALLED_AGAIN, CHANGED, Untouched, attentions
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from dimbench.methods.reuse import Branch
+
 GREEDY = "greedy"
 SEVERAL = "its attention gives more than one tensor"
 # The cheapest first, as the calibration tries them.
@@ -26,7 +28,8 @@ class FastAttention(Method):
     attention; w attention within `window` tokens plus what that left out when attention was last whole; s what the last
     step gave; c, in a guided call, what the half with a condition gave for both. "greedy" finds a letter for each
     attention in the first `trials` steps, which are whole: the cheapest whose output was off by less than `threshold`,
-    relative L2; every `trials`-th step is whole after that."""
+    relative L2; every `trials`-th step is whole after that. A window is among the image's tokens: those before them, or
+    of a text, see all and are seen by all (Zhang et al. 2025, arXiv 2503.22796)."""
 
     plan: str = "fws"
     window: int = 64
@@ -36,7 +39,7 @@ class FastAttention(Method):
     name: ClassVar[str] = "fast-attn"
     changes: ClassVar[str] = "what the blocks compute"
     says: ClassVar[str] = "attention in a window, from the last step, or from the guided half, by a plan or greedily"
-    wraps: ClassVar[str] = "blocks with self-attention as a part"
+    wraps: ClassVar[str] = "blocks with self-attention, or that of a text and the image, as a part"
     source: ClassVar[str] = "DiTFastAttn, arXiv 2406.08552"
 
     def __post_init__(self) -> None:
@@ -78,7 +81,7 @@ class FastAttention(Method):
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
-        parts = [_Part(self, network, part.forward) for part in attentions(self, network)]
+        parts = [_Part(self, network, branch, branch.part.forward) for branch in attentions(self, network)]
         now = _Now(self)
         forward = network.forward
 
@@ -89,8 +92,8 @@ class FastAttention(Method):
 
         with ExitStack() as stack:
             stack.enter_context(replaced(network, whole))
-            for part, module in zip(parts, attentions(self, network), strict=True):
-                stack.enter_context(replaced(module, part.bound(now)))
+            for part in parts:
+                stack.enter_context(replaced(part.branch.part, part.bound(now)))
             try:
                 yield now.tell
             finally:
@@ -143,13 +146,17 @@ class _Now:
 @dataclass
 class _Part:
     """One attention: for each shape of a call its last output, what the window left out of the weighted values, and how
-    far off each saving was while attention was whole."""
+    far off each saving was while attention was whole. Of the `tokens` of the running call, None where it is told a map,
+    `before` stand before the image's."""
 
     method: FastAttention
     network: nn.Module
+    branch: Branch
     forward: Callable[..., Tensor]
     saved: int = 0
     call: int = 0
+    before: int = 0
+    tokens: int | None = None
     last: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
     beyond: dict[tuple[int, ...], Tensor] = field(default_factory=dict)
     errors: dict[tuple[int, ...], dict[str, float]] = field(default_factory=dict)
@@ -162,6 +169,7 @@ class _Part:
             self.call = now.calls
             if not self.first.still():
                 raise refuse(self.method, self.network, CHANGED)
+            self._look(first_of(args, kwargs), *args[1:2])
             letter = now.letter or self._chosen(now.shape)
             self.saved += letter in ("s", "c")
             output = {"f": self._whole, "w": self._window, "s": self._again, "c": self._half}[letter](now, args, kwargs)
@@ -172,13 +180,19 @@ class _Part:
 
         return call
 
+    def _look(self, x: Tensor, *others: Any) -> None:
+        """At the tokens that the attention is told."""
+        self.before, self.tokens = self.branch.before, x.shape[1] if x.ndim == 3 else None
+        if self.branch.joint:
+            self.before, self.tokens = x.shape[1], x.shape[1] + others[0].shape[1]
+
     def _whole(self, now: _Now, args: Any, kwargs: Any) -> Tensor:
         tries = self.method.plan == GREEDY
 
         def both(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:
             def call(*args: Any, **kwargs: Any) -> Tensor:
                 output, near = attend(*args, **kwargs), self._near(attend, args, kwargs)
-                if tries and now.shape in self.beyond and narrows(self.method.window, *args, **kwargs):
+                if tries and now.shape in self.beyond and narrows(self.method.window, self.before, *args, **kwargs):
                     self._note(now.shape, "w", near + self.beyond[now.shape], output)
                 self.beyond[now.shape] = output - near
                 return output
@@ -212,7 +226,7 @@ class _Part:
 
         def near(attend: Callable[..., Tensor]) -> Callable[..., Tensor]:
             def call(*args: Any, **kwargs: Any) -> Tensor:
-                self.saved += narrows(self.method.window, *args, **kwargs)
+                self.saved += narrows(self.method.window, self.before, *args, **kwargs)
                 return self._near(attend, args, kwargs) + beyond
 
             return call
@@ -221,11 +235,15 @@ class _Part:
             return self.forward(*args, **kwargs)
 
     def _near(self, attend: Callable[..., Tensor], args: Any, kwargs: Any) -> Tensor:
-        """Within the window. UsageError for attention with a mask, which is of all tokens."""
+        """Within the window. UsageError for attention with a mask, which is of all tokens, and for that of tokens whose
+        order is not known."""
+        if self.tokens is not None and args[0].shape[2] != self.tokens:
+            why = "its attention joins others to the tokens that it is told first, so that a window is not the image's"
+            raise refuse(self.method, self.network, why)
         masks = (*args[3:4], *args[5:6], kwargs.get("attn_mask"), kwargs.get("is_causal"))
         if any(mask is not None and mask is not False for mask in masks):
             raise refuse(self.method, self.network, "its attention has a mask, which does not fit a window")
-        return windowed(attend, self.method.window)(*args, **kwargs)
+        return windowed(attend, self.method.window, self.before)(*args, **kwargs)
 
     def _again(self, now: _Now, args: Any, kwargs: Any) -> Tensor:
         return self.last[now.shape]
@@ -237,6 +255,8 @@ class _Part:
         x, half = args[0], len(args[0]) // 2
 
         def of_half(given: Any) -> Any:
+            if isinstance(given, list):
+                return list(map(of_half, given))
             return given[:half] if getattr(given, "shape", ())[:1] == x.shape[:1] and given.ndim == x.ndim else given
 
         output = self.forward(*map(of_half, args), **{name: of_half(value) for name, value in kwargs.items()})
@@ -258,23 +278,26 @@ def instead(of: Callable[[Callable[..., Tensor]], Callable[..., Tensor]]) -> Abs
     return Instead()
 
 
-def narrows(window: int, query: Tensor, key: Tensor, *_: Any, **__: Any) -> bool:
+def narrows(window: int, before: int, query: Tensor, key: Tensor, *_: Any, **__: Any) -> bool:
     """Whether such windows leave any token out."""
-    return key.shape[2] > 2 * window
+    return key.shape[2] - before > 2 * window
 
 
-def windowed(attend: Callable[..., Tensor], window: int) -> Callable[..., Tensor]:
-    """Attention (N, heads, T, d) in stretches of `window` tokens, each of which sees itself and its two neighbours."""
+def windowed(attend: Callable[..., Tensor], window: int, before: int = 0) -> Callable[..., Tensor]:
+    """Attention (N, heads, T, d) in stretches of `window` tokens, each of which sees itself and its two neighbours; the
+    first `before` tokens see and are seen by all."""
 
     def call(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         import torch
 
-        count = query.shape[2]
-        near = [slice(max(0, at - window), at + 2 * window) for at in range(0, count, window)]
-        parts = [
-            attend(query[:, :, at : at + window], key[:, :, seen], value[:, :, seen], *args, **kwargs)
-            for at, seen in zip(range(0, count, window), near, strict=True)
-        ]
+        def near(x: Tensor, at: int) -> Tensor:
+            seen = x[:, :, max(before, at - window) : at + 2 * window]
+            return torch.cat([x[:, :, :before], seen], dim=2) if before else seen
+
+        parts = [attend(query[:, :, :before], key, value, *args, **kwargs)] if before else []
+        for at in range(before, query.shape[2], window):
+            seen = (near(x, at) for x in (key, value))
+            parts.append(attend(query[:, :, at : at + window], *seen, *args, **kwargs))
         return torch.cat(parts, dim=2)
 
     return call

@@ -27,11 +27,14 @@ class FirstBlock(Method):
     changes: ClassVar[str] = "what the blocks compute"
     says: ClassVar[str] = "all blocks but the first left out while the first one's output changes by under `threshold`"
     wraps: ClassVar[str] = "a chain of blocks that pass on tokens, or streams of them"
-    by_values: ClassVar[bool] = True
     source: ClassVar[str] = "First Block Cache of ParaAttention, after TeaCache, arXiv 2411.19108"
 
     def __post_init__(self) -> None:
         check_range(self, "threshold", 0)
+
+    @property
+    def by_values(self) -> bool:  # type: ignore[override]
+        return self.threshold > 0
 
     @classmethod
     def points(cls, times: Sequence[float]) -> list[Method]:
@@ -149,7 +152,7 @@ class _Rest:
         self.added = tuple(map(sub, self.tokens, before))
         self.calls += 1
         self.skips = False
-        if self.shape in self.known:
+        if self.method.threshold and self.shape in self.known:
             known = self.known[self.shape][0]
             self.skips = bool(size(tuple(map(sub, self.added, known))) < self.method.threshold * size(known))
         self.left_out += self.skips

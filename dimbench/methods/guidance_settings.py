@@ -54,10 +54,11 @@ class GuidanceSettings(Guiding):
         calls = unguided = 0
         bounded = self.low > 0 or self.high < inf
         sigmas = parts.sigmas() if bounded else ()
+        last = len(parts.times()) - 1 if self.power else 0
 
         def call(x: Tensor, t: Tensor) -> Tensor:
             nonlocal calls, unguided
-            scale = self._scale(parts, calls)
+            scale = self._scale(parts.scale, calls / max(1, last))
             inside = not bounded or self.low <= sigmas[calls] <= self.high
             calls += 1
             if scale == 1 or not inside:
@@ -77,9 +78,8 @@ class GuidanceSettings(Guiding):
             levels = f"{min(sigmas):.4g} to {max(sigmas):.4g}"
             raise no_effect(self, f"{'none' if unguided else 'all'} of the run's noise levels, {levels}, lie in it")
 
-    def _scale(self, parts: Guided, call: int) -> float | None:
-        """Of the call of that number; None for the run's own."""
+    def _scale(self, own: float, done: float) -> float | None:
+        """Where this share of the run's calls is done; None for the run's `own`."""
         if not self.power:
             return self.scale or None
-        done = call / max(1, len(parts.times) - 1)
-        return 1 + ((self.scale or parts.scale) - 1) * (1 - cos(pi * (1 - done) ** self.power)) / 2
+        return 1 + ((self.scale or own) - 1) * (1 - cos(pi * (1 - done) ** self.power)) / 2

@@ -32,13 +32,14 @@ if TYPE_CHECKING:
 class Guided:
     """A guided call in its parts: `halves(x, t)` gives the outputs with and without the condition, `alone` only the
     first, `combine(x, t, told, untold)` the guided output, by another scale or number of channels (0: all) where one is
-    given; `times` are those of the run's calls in their order, `sigmas()` the ratios of noise to data there, and
-    `scale` is the run's own. `guide` is another network that is told the same, None where there is none."""
+    given; `times()` are those of the run's calls in their order, UsageError where the sampler chooses them on its way,
+    `sigmas()` the ratios of noise to data there, and `scale` is the run's own. `guide` is another network that is told
+    the same, None where there is none."""
 
     halves: Halves
     alone: Alone
     combine: Combine
-    times: tuple[float, ...]
+    times: Callable[[], tuple[float, ...]]
     sigmas: Callable[[], tuple[float, ...]] = tuple
     scale: float = 1.0
     guide: Alone | None = None

@@ -39,18 +39,19 @@ class Interval(Guiding):
     @contextmanager
     def guiding(self, parts: Guided) -> Iterator[tuple[OnStep, Alone]]:
         calls = unguided = 0
+        times = parts.times()
 
         def call(x: Tensor, t: Tensor) -> Tensor:
             nonlocal calls, unguided
-            inside = self.low <= parts.times[calls] <= self.high
+            inside = self.low <= times[calls] <= self.high
             calls += 1
             unguided += not inside
             return parts.whole(x, t) if inside else parts.alone(x, t)
 
         yield lambda k: None, call
         if unguided == calls or (not unguided and self != Interval()):
-            times = f"{min(parts.times):g} to {max(parts.times):g}"
-            raise no_effect(self, f"{'all' if unguided == 0 else 'none'} of the run's times, {times}, lie in it")
+            span = f"{min(times):g} to {max(times):g}"
+            raise no_effect(self, f"{'all' if unguided == 0 else 'none'} of the run's times, {span}, lie in it")
 
 
 def _middle(times: Sequence[float], share: float) -> tuple[float, float]:

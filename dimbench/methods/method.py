@@ -105,6 +105,16 @@ def check_wraps(methods: Sequence[Method], network: nn.Module) -> None:
         raise _EnoughError  # so that none is asked what effect it had
 
 
+def check_uncompiled(methods: Sequence[str], compile: bool, cuda_graph: bool) -> None:
+    """Raise UsageError where the methods of a run would meet a network that is not run as it is written."""
+    if methods and (compile or cuda_graph):
+        option = "--compile" if compile else "--cuda-graph"
+        raise UsageError(
+            f"{option} does not follow what --with {methods[0]} does to the network from step to step; leave one of "
+            "them out"
+        )
+
+
 def check_range(method: Method, name: str, least: float, most: float = float("inf")) -> None:
     """Raise UsageError for a setting outside of [least, most]."""
     value = getattr(method, name)

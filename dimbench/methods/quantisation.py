@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -47,8 +48,8 @@ class Quantisation(Method):
         known = _MADE.setdefault(linear, {})
         if self.name not in known:
             from torch import nn
-            from torchao import quantization
 
+            quantization = _torchao()
             whole = nn.Sequential(copy.deepcopy(linear))
             vars(whole[0]).pop("forward", None)
             try:
@@ -67,6 +68,21 @@ class Quantisation(Method):
         from torchao import quantization
 
         return getattr(quantization, self.config)()
+
+
+def _torchao() -> Any:
+    """Its quantization. What torch tells torchao's authors of their code when it is loaded is not for its users."""
+
+    def for_users(record: logging.LogRecord) -> bool:
+        return "register_constant() on Enum" not in record.getMessage()
+
+    log = logging.getLogger("torch.utils._pytree")
+    log.addFilter(for_users)
+    try:
+        from torchao import quantization
+    finally:
+        log.removeFilter(for_users)
+    return quantization
 
 
 class Int8Weights(Quantisation):

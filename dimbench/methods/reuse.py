@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dimbench.methods.method import Method, OnStep, refuse, replaced
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _SELF = re.compile(r"attn1?")
 _ATTENTION = r"(cross_)?att(entio)?n"
 _FEED_FORWARD = r"((img|txt)_)?(mlp|ffn?|feed_?forward|moe)(_context)?"
+_TEXT = re.compile(r"(^|[._])(context|txt)([._]|$)|(^|\.)context_")
 _BRANCH = re.compile(rf"({_ATTENTION}|{_FEED_FORWARD}|spatial_mamba|freq_mamba|mixer|proj(_mlp|_out)?)\d*")
 
 
@@ -30,45 +32,72 @@ def branches(method: Method, network: nn.Module) -> list[nn.Module]:
 
 def branches_of(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[nn.Module]:
     """Those of these blocks of it."""
-    return [part for parts in _by_block(method, network, blocks) for part in parts]
+    return [branch.part for branch in _branches(method, network, blocks)]
 
 
-def branches_by_block(method: Method, network: nn.Module) -> list[list[nn.Module]]:
-    """The `branches`, those of a block together."""
-    return _by_block(method, network, _blocks(network))
+def image_branches(method: Method, network: nn.Module) -> list[Branch]:
+    """The branches that are told the image's tokens, as their names have it."""
+    return [branch for branch in _branches(method, network, _blocks(network)) if not _TEXT.search(branch.name)]
 
 
-def _by_block(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[list[nn.Module]]:
+@dataclass(frozen=True)
+class Branch:
+    """A part of a block, by its name there."""
+
+    block: nn.Module
+    name: str
+    part: nn.Module
+
+    @property
+    def before(self) -> int:
+        """How many tokens stand before the image's."""
+        return getattr(self.block, "tokens_before", 0)
+
+    @property
+    def joint(self) -> bool:
+        """Whether it is told a text, then the image, and gives the tokens of both in this order, or the image's."""
+        return self.name == getattr(self.block, "joint_part", "")
+
+
+def _branches(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[Branch]:
     found = []
     for block in blocks:
         parts = dict(block.named_modules())
         for name in _named(block):
             if name not in parts:
                 raise refuse(method, network, f"a {type(block).__name__} has no part {name!r} of its reusable_parts")
-        found.append([parts[name] for name in _named(block)])
-    if not any(found):
-        raise refuse(method, network, "none of its blocks has an attention or feed-forward network as a part")
-    within = {id(inner) for parts in found for part in parts for inner in part.modules() if inner is not part}
-    return [[part for part in parts if id(part) not in within] for parts in found]
+            found.append(Branch(block, name, parts[name]))
+    if not found:
+        raise refuse(
+            method,
+            network,
+            "none of its blocks has a part called like attention or a feed-forward network, attn or mlp",
+        )
+    within = {id(inner) for branch in found for inner in branch.part.modules() if inner is not branch.part}
+    return [branch for branch in found if id(branch.part) not in within]
 
 
-def _named(block: nn.Module) -> Sequence[object]:
+def _named(block: nn.Module) -> Sequence[str]:
+    from torch.nn.modules.conv import _ConvNd
+
     own = getattr(block, "reusable_parts", None)
     if isinstance(own, (list, tuple)):
         return own
-    return [name for name, _ in block.named_children() if _BRANCH.fullmatch(name)]
+    children = block.named_children()
+    return [name for name, child in children if _BRANCH.fullmatch(name) and not isinstance(child, _ConvNd)]
 
 
-def attentions(method: Method, network: nn.Module) -> list[nn.Module]:
-    """The self-attentions of the network's blocks. UsageError where there are none by that name."""
+def attentions(method: Method, network: nn.Module) -> list[Branch]:
+    """The self-attentions of the network's blocks, and those of a text and an image to each other. UsageError where
+    there are none by that name, and none that a block calls its `joint_part`."""
     found = [
-        part
+        Branch(block, name, part)
         for block in _blocks(network)
         for name, part in block.named_children()
-        if _SELF.fullmatch(name) and not scans(part)
+        if (_SELF.fullmatch(name) or name == getattr(block, "joint_part", "")) and not scans(part)
     ]
     if not found:
-        raise refuse(method, network, "none of its blocks has a self-attention as a part")
+        raise refuse(method, network, "none of its blocks has a part called like self-attention, attn")
     return found
 
 
@@ -92,11 +121,15 @@ def linears(method: Method, network: nn.Module) -> list[nn.Linear]:
 
 
 def _blocks(network: nn.Module) -> list[nn.Module]:
-    """The entries of its lists, each once."""
+    """The entries of its lists, and what is built as one of them and lies outside, as a middle block does; each
+    once."""
     from torch import nn
 
     lists = [module for module in network.modules() if isinstance(module, nn.ModuleList)]
-    return list({id(block): block for each in lists for block in each}.values())
+    listed = [block for each in lists for block in each]
+    kinds = {type(block) for block in listed if not type(block).__module__.startswith("torch.")}
+    alone = [module for module in network.modules() if type(module) in kinds]
+    return list({id(block): block for block in (*listed, *alone)}.values())
 
 
 CALLED_AGAIN = "it calls one of its parts several times, whose outputs are not told apart"

@@ -28,11 +28,14 @@ class TeaCache(Method):
     changes: ClassVar[str] = "what the blocks compute"
     says: ClassVar[str] = "all blocks left out until the modulated input has changed by `threshold`"
     wraps: ClassVar[str] = "a chain of blocks that pass on tokens, or streams of them"
-    by_values: ClassVar[bool] = True
     source: ClassVar[str] = "TeaCache, arXiv 2411.19108, without its fitted polynomial"
 
     def __post_init__(self) -> None:
         check_range(self, "threshold", 0)
+
+    @property
+    def by_values(self) -> bool:  # type: ignore[override]
+        return self.threshold > 0
 
     @classmethod
     def points(cls, times: Sequence[float]) -> list[Method]:

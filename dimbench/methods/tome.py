@@ -2,27 +2,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import isqrt
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced
-from dimbench.methods.reuse import branches_by_block, scans
+from dimbench.methods.pace import first_of
+from dimbench.methods.reuse import image_branches, scans
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from dimbench.methods.reuse import Branch
 
-Matching = tuple[Callable[["Tensor"], "Tensor"], Callable[["Tensor"], "Tensor"]]
-"""Merges tokens (N, T, D), and undoes it."""
+
+Matching = tuple[Callable[["Tensor"], "Tensor"], ...]
+"""What `matching` makes of tokens."""
 
 
 @dataclass(frozen=True)
 class Tome(Method):
-    """Bolya and Hoffman 2023: before each branch the `ratio` of the tokens that are most alike to one that is kept are
-    averaged into it, and given its output. Which they are what the first branch of a block is given decides. Kept are
+    """Bolya and Hoffman 2023: before each branch the `ratio` of the image's tokens that are most alike to one that is
+    kept are averaged into it, and given its output; what the first branch of a block is given decides which. Kept are
     at least those at the upper left of each 2 x 2 tokens (there: one of the four by chance), so that `ratio` is at most
-    0.75."""
+    0.75. Tokens that stand before the image's, or in a stream of their own, are not merged. Where positions are rotary
+    a token that others were averaged into has its own still."""
 
     ratio: float = 0.5
 
@@ -30,7 +34,7 @@ class Tome(Method):
     changes: ClassVar[str] = "the tokens of the branches"
     place: ClassVar[int] = 1
     says: ClassVar[str] = "the `ratio` of most similar tokens merged before attention and feed-forward, unmerged after"
-    wraps: ClassVar[str] = "blocks whose parts are told tokens, in a square of even side, and perhaps a text"
+    wraps: ClassVar[str] = "blocks whose parts are told the patches of a square image, an even number per side"
     source: ClassVar[str] = "Token Merging for Stable Diffusion, arXiv 2303.17604"
 
     def __post_init__(self) -> None:
@@ -42,69 +46,155 @@ class Tome(Method):
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
-        from torch import nn
-
-        merged = 0
-
-        def around(part: nn.Module, block: _BlockMatching) -> Callable[..., Tensor]:
-            forward, name = part.forward, type(part).__name__
-
-            def call(*args: Any, **kwargs: Any) -> Tensor:
-                nonlocal merged
-                if not args or getattr(args[0], "ndim", 0) != 3:
-                    raise refuse(self, network, f"its {name} is not given tokens (N, T, D) first")
-                x, *others = args
-                if any(_of_each_token(other, x.shape[1]) for other in (*others, *kwargs.values())):
-                    raise refuse(self, network, f"its {name} is told more than tokens and a text")
-                count = int(self.ratio * x.shape[1])
-                if not count:
-                    return forward(*args, **kwargs)
-                merged += 1
-                merge, unmerge = block.matched(part, x, count, lambda why: refuse(self, network, why))
-                output = forward(merge(x), *others, **kwargs)
-                if not hasattr(output, "is_meta"):
-                    raise refuse(self, network, f"its {name} gives more than tokens")
-                return unmerge(output)
-
-            return call
-
+        branches = image_branches(self, network)
+        if any(scans(branch.part) for branch in branches):
+            raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
+        images = _Images(self, network)
+        blocks: dict[int, _BlockMatching] = {}
+        for branch in branches:
+            blocks.setdefault(id(branch.block), _BlockMatching()).parts.append(branch.part)
+        merging = [_Merging(images, each, each.part.forward, blocks[id(each.block)]) for each in branches]
         with ExitStack() as stack:
-            for branches in branches_by_block(self, network):
-                parts = [part for part in branches if not isinstance(part, nn.Conv2d)]
-                if any(map(scans, parts)):
-                    raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
-                block = _BlockMatching(parts)
-                for part in parts:
-                    stack.enter_context(replaced(part, around(part, block)))
+            stack.enter_context(replaced(network, images.around(network.forward)))
+            for each in merging:
+                stack.enter_context(replaced(each.branch.part, each.call))
             yield lambda k: None
-        if self.ratio and not merged:
+        if self.ratio and not any(each.merged for each in merging):
             raise no_effect(self, "no token was merged")
 
 
-def _of_each_token(value: Any, count: int) -> bool:
-    """Whether what a part is told besides its `count` tokens may have something of each; a text may be any length."""
-    if hasattr(value, "is_meta"):
-        return count in value.shape
-    return not (value is None or isinstance(value, (bool, int, float, str)))
+class _Images:
+    """What the network is given in the running call: `shape`."""
+
+    def __init__(self, method: Tome, network: nn.Module) -> None:
+        self.method, self.network = method, network
+        self.shape: tuple[int, ...] = ()
+
+    def around(self, forward: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> Any:
+            self.shape = tuple(first_of(args, kwargs).shape)
+            return forward(*args, **kwargs)
+
+        return call
+
+    def refuse(self, why: str) -> Exception:
+        return refuse(self.method, self.network, why)
+
+    def check(self, name: str, count: int) -> None:
+        """UsageError where so many tokens of a part are not the patches of square images."""
+        shape = self.shape[1:]
+        if len(shape) == 1:  # an image in one row with what is denoised beside it
+            shape = getattr(getattr(self.network, "config", None), "state", shape)
+        if len(shape) != 3:
+            raise self.refuse(f"its samples of shape {shape} are no images, (C, h, w)")
+        _, height, width = shape
+        if height != width:
+            raise self.refuse(f"its images of {height} x {width} are not square")
+        side = isqrt(max(count, 0))
+        if not side or side * side != count or height % side:
+            raise self.refuse(
+                f"the {count} tokens of its {name} are not the patches of its images of {height} x {width}; a block in "
+                "which others stand before them says how many, as in self.tokens_before = 1"
+            )
 
 
+@dataclass
+class _Merging:
+    """What a branch's `forward` is in the method."""
+
+    images: _Images
+    branch: Branch
+    forward: Callable[..., Any]
+    block: _BlockMatching
+    merged: bool = False
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        name, before = type(self.branch.part).__name__, self.branch.before
+        place = 1 if self.branch.joint else 0
+        x: Any = args[place] if len(args) > place else None
+        if getattr(x, "ndim", 0) == 4:
+            raise self.images.refuse(f"its {name} is given a map (N, C, h, w), in which a merged token leaves a hole")
+        if getattr(x, "ndim", 0) == 2:
+            raise self.images.refuse(f"its {name} is given tokens of no image, (T, D)")
+        if getattr(x, "ndim", 0) != 3:
+            raise self.images.refuse(f"its {name} is not given tokens (N, T, D) {'second' if place else 'first'}")
+        tokens = x.shape[1] - before
+        self.images.check(name, tokens)
+        count = int(self.images.method.ratio * tokens)
+        if not count:
+            return self.forward(*args, **kwargs)
+        self.merged = True
+        merge, unmerge, own = self.block.matched(self.branch.part, x[:, before:], count, self.images.refuse)
+        fewer = _behind(before, merge)(x)
+
+        def fitted(value: Any) -> Any:
+            if value is x:
+                return fewer
+            if _turns(value, x):
+                return _behind(before, own)(value.squeeze(1) if value.ndim == 4 else value[None])[:, None]
+            if _of_each_token(value, x):
+                raise self.images.refuse(
+                    f"its {name} is told more than tokens, their rotary positions as complex numbers, and a text"
+                )
+            return value
+
+        output = self.forward(*map(fitted, args), **{key: fitted(value) for key, value in kwargs.items()})
+        if not hasattr(output, "is_meta"):
+            raise self.images.refuse(f"its {name} gives more than tokens")
+        return _behind(output.shape[1] - (tokens - count), unmerge)(output)
+
+
+def _behind(before: int, change: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """`change` of the tokens but the first `before`, which stay."""
+    import torch
+
+    def call(x: Tensor) -> Tensor:
+        if not before:
+            return change(x)
+        changed = change(x[:, before:])
+        return torch.cat([x[:, :before].expand(len(changed), -1, -1), changed], dim=1)
+
+    return call
+
+
+def _turns(value: Any, x: Tensor) -> bool:
+    """Whether it holds rotations of the tokens x, (T, d) or (N, 1, T, d)."""
+    if not hasattr(value, "is_meta") or not value.is_complex():
+        return False
+    return value.shape[-2] == x.shape[1] and (value.ndim == 2 or (value.ndim == 4 and value.shape[1] == 1))
+
+
+def _of_each_token(value: Any, x: Tensor) -> bool:
+    """Whether what a part is told besides its tokens x may have something of each. A text, or what modulates all tokens
+    of an image, may be of any width."""
+    from torch import nn
+
+    if isinstance(value, (list, tuple)):
+        return any(_of_each_token(each, x) for each in value)
+    if not hasattr(value, "is_meta"):
+        return not (value is None or isinstance(value, (bool, int, float, str, nn.Module)))
+    features = value.ndim == 3 and (value.shape[1] > 1 or value.shape[2] == x.shape[2]) and value.is_floating_point()
+    return x.shape[1] in (value.shape[1:2] if features else value.shape)
+
+
+@dataclass
 class _BlockMatching:
-    """The matching of one block's tokens: its first branch makes it, and the last one forgets it."""
+    """The matching of one block's tokens: the first of its parts makes it, and the last one forgets it."""
 
-    def __init__(self, parts: Sequence[nn.Module]) -> None:
-        self._parts = parts
-        self._known: dict[tuple[int, ...], Matching] = {}
+    parts: list[nn.Module] = field(default_factory=list)
+    known: dict[tuple[int, ...], Matching] = field(default_factory=dict)
 
     def matched(self, part: nn.Module, x: Tensor, count: int, error: Callable[[str], Exception]) -> Matching:
-        if part is self._parts[0]:
-            self._known.clear()
-        if x.shape not in self._known:
-            self._known[x.shape] = matching(x, count, error)
-        return self._known.pop(x.shape) if part is self._parts[-1] else self._known[x.shape]
+        if part is self.parts[0]:
+            self.known.clear()
+        if x.shape not in self.known:
+            self.known[x.shape] = matching(x, count, error)
+        return self.known.pop(x.shape) if part is self.parts[-1] else self.known[x.shape]
 
 
 def matching(x: Tensor, count: int, error: Callable[[str], Exception]) -> Matching:
-    """Merging of `count` of the tokens x (N, T, D), by the cosine of their features, and its undoing."""
+    """Merging of `count` of the tokens x (N, T, D), by the cosine of their features; its undoing; and the choice, from
+    (N or 1, T, d) of what belongs to each token, of what belongs to the kept ones."""
     import torch
     from torch.nn import functional
 
@@ -135,4 +225,8 @@ def matching(x: Tensor, count: int, error: Callable[[str], Exception]) -> Matchi
     def unmerge(y: Tensor) -> Tensor:
         return y.flatten(0, 1).index_select(0, rows).view(images, tokens, -1)
 
-    return merge, unmerge
+    def own(table: Tensor) -> Tensor:
+        kept = torch.cat([corner.expand(images, -1), stay], dim=1)
+        return table.expand(images, -1, -1).gather(1, kept[..., None].expand(-1, -1, table.shape[-1]))
+
+    return merge, unmerge, own

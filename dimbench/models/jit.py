@@ -123,9 +123,11 @@ class JiT(nn.Module):
         dropout = config.proj_dropout if middle else 0.0
         hidden = int(int(config.hidden_size * config.mlp_ratio) * 2 / 3)
         attention = Attention(config.hidden_size, config.num_heads, dropout)
-        return AdaLNZeroBlock(
+        block = AdaLNZeroBlock(
             config.hidden_size, attention, FeedForward(config.hidden_size, hidden, dropout), fine_rms_norm
         )
+        block.tokens_before = config.in_context_len if index >= config.in_context_start else 0
+        return block
 
     def _initialise(self) -> None:
         initial.xavier(self)

@@ -153,8 +153,9 @@ class SplitAttention(nn.Module):
 class ScaledResidualBlock(nn.Module):
     """A pre-norm transformer block whose two halves are added through learned scales, zero at the start."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, tokens_before: int) -> None:
         super().__init__()
+        self.tokens_before = tokens_before
         hidden = int(width * 8 / 3)
         hidden = hidden if width <= 1024 else 8 * -(-hidden // 8)
         self.norm1, self.norm2 = fine_rms_norm(width), fine_rms_norm(width)
@@ -218,8 +219,8 @@ class MiT(nn.Module):
         return BottleneckPatchEmbed(*sizes, bias=True)
 
     def _blocks(self, count: int) -> nn.ModuleList:
-        width, heads = self.config.hidden_size, self.config.num_heads
-        return nn.ModuleList(ScaledResidualBlock(width, heads) for _ in range(count))
+        sizes = self.config.hidden_size, self.config.num_heads, self.config.prefix
+        return nn.ModuleList(ScaledResidualBlock(*sizes) for _ in range(count))
 
     def _initialise(self) -> None:
         for path, module in self.named_modules():

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dimbench.errors import UsageError
-from dimbench.layers.adaln import EPS, AdaLNFinalLayer, Norm, PlainNorm, gated, modulate, modulation
+from dimbench.layers.adaln import EPS, AdaLNFinalLayer, Norm, PlainNorm, for_tokens, gated, modulate, modulation
 from dimbench.layers.attention import attend, split_heads
 from dimbench.layers.embed import PatchEmbed, TimestepEmbedder, dropped, sincos_2d, unpatchify
 from dimbench.layers.inputs import Given, class_conditional, random_rows
@@ -178,11 +178,13 @@ class JointBlock(nn.Module):
         self.joint = JointAttention()
         self.reusable_parts = ("joint", "x_block.mlp") if last else ("joint", "context_block.mlp", "x_block.mlp")
         self.modulated_part = "x_block.attn"
+        self.joint_part = "joint"
 
     def forward(self, context: Tensor, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         streams = self.context_block, self.x_block
         told, seen = (stream.parts(c) for stream in streams)
-        attended = self.joint(context, x, told[:2], seen[:2], streams)
+        shifts = ([for_tokens(part) for part in parts[:2]] for parts in (told, seen))
+        attended = self.joint(context, x, *shifts, streams)
         if not self.context_block.ends:
             of_context, attended = attended.split([context.shape[1], x.shape[1]], dim=1)
             context = self.context_block.take(context, of_context, told)

@@ -90,14 +90,18 @@ class REG(nn.Module):
         self.y_embedder = LabelEmbedder(config.num_classes, width, config.label_dropout)
         places = sincos_2d(width, config.input_size // config.patch_size)
         self.pos_embed = nn.Parameter(torch.cat([torch.zeros(1, 1, width), places], dim=1), requires_grad=False)
-        self.blocks = nn.ModuleList(
-            AdaLNZeroBlock(width, SelfAttention(width, config.num_heads), Mlp(width, int(width * config.mlp_ratio)))
-            for _ in range(config.depth)
-        )
+        self.blocks = nn.ModuleList(self._block() for _ in range(config.depth))
         self.final_layer = JointFinalLayer(width, config.patch_size**2 * config.in_channels, config.cls_token_dim)
         self.cls_projectors2 = nn.Linear(config.cls_token_dim, width)
         self.wg_norm = nn.LayerNorm(width, eps=1e-6)
         self._initialise()
+
+    def _block(self) -> AdaLNZeroBlock:
+        width = self.config.hidden_size
+        hidden = int(width * self.config.mlp_ratio)
+        block = AdaLNZeroBlock(width, SelfAttention(width, self.config.num_heads), Mlp(width, hidden))
+        block.tokens_before = 1
+        return block
 
     def _initialise(self) -> None:
         initial.xavier(self)

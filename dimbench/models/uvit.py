@@ -88,6 +88,7 @@ class Block(nn.Module):
     def __init__(self, config: Config, skip: bool = False) -> None:
         super().__init__()
         width = config.embed_dim
+        self.tokens_before = config.extras
         self.skip_linear = nn.Linear(2 * width, width) if skip else None
         self.norm1 = _norm(width)
         self.attn = SelfAttention(width, config.num_heads, bias=config.qkv_bias)

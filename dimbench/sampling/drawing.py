@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from dimbench import methods, paths, presets
 from dimbench.errors import UsageError
+from dimbench.methods.method import check_uncompiled
 from dimbench.progress import doing, stepping
 from dimbench.sampling import decoding, ranks
 from dimbench.sampling.request import Request, draws_latent_clips
@@ -324,8 +325,6 @@ def _check_device(request: Request) -> None:
     precision.check_device(request.device)
     if request.dtype == "tf32" and not request.device.startswith("cuda"):
         raise UsageError(f"--dtype tf32 is a mode of CUDA devices, not of {request.device}; give fp32 or bf16")
-    if request.methods and (request.compile or request.cuda_graph):
-        option = "--compile" if request.compile else "--cuda-graph"
-        raise UsageError(f"{option} would fix what a method leaves out from step to step; leave out it or --with")
+    check_uncompiled(request.methods, request.compile, request.cuda_graph)
     if request.cuda_graph and not request.device.startswith("cuda"):
         raise UsageError(f"--cuda-graph needs a CUDA device and was given {request.device}; leave it out")

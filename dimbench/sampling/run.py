@@ -95,11 +95,12 @@ class Run(nn.Module):
         with ExitStack() as stack:
             told = [stack.enter_context(applied(self.network)) for applied in self.prepared]
             network = Counted(self._guided(noise, stack, told))
-            taken = 0  # of the sampler's steps: some take several of what it counts
+            taken = called = 0  # a step takes several of what some samplers count, or passes several of dopri5's points
 
             def follow(k: int, _: Tensor) -> None:
-                nonlocal taken
-                taken += 1
+                nonlocal taken, called
+                taken += network.calls > called
+                called = network.calls
                 for tell in told:
                     tell(taken)
                 if on_step:
@@ -144,14 +145,16 @@ class Run(nn.Module):
         for method in settings.methods:
             if isinstance(method, Guiding):
                 alone, halves, combine = self._halves(noise)
-                times = times_of_calls(self.process, settings, denoised(self.backbone))
-                levels = partial(noise_levels.of_times, self.process, times)
+                times = cache(partial(times_of_calls, self.process, settings, denoised(self.backbone)))
                 guide = self._guide(noise) if self.guide else None
-                parts = Guided(halves, alone, combine, times, levels, settings.cfg, guide)
+                parts = Guided(halves, alone, combine, times, self._levels(times), settings.cfg, guide)
                 tell, network = stack.enter_context(method.guiding(parts))
                 told.append(tell)
                 return network
         return self._bound(noise)
+
+    def _levels(self, times: Callable[[], tuple[float, ...]]) -> Callable[[], tuple[float, ...]]:
+        return lambda: noise_levels.of_times(self.process, times())
 
     def _guide(self, noise: SampleNoise) -> Network:
         """(x, t) -> what the guide makes of it, told what the network is told."""
@@ -205,13 +208,13 @@ class Run(nn.Module):
 
     def _called(self, x: Tensor, t: Tensor, given: Given, halves: int = 1) -> Tensor:
         """In the network's dtype; times stay as they are. The network holds `halves` for methods: 2 where the second
-        half of the rows is the first one without a condition."""
-        self._rows += len(x)
+        half of the rows is the first one without a condition; and for this run the `rows_left_out` by one of them."""
         vars(self.network)["halves"] = halves
         try:
             return self.call(x.to(self.dtype), t, given).to(x.dtype)
         finally:
             del vars(self.network)["halves"]
+            self._rows += len(x) - vars(self.network).pop("rows_left_out", 0)
 
 
 def cast(given: Given, dtype: torch.dtype) -> dict[str, Any]:

@@ -4,7 +4,9 @@ cannot wrap or what had no effect is refused."""
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
+import sys
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -22,12 +24,14 @@ from dimbench.diffusion.flow import Flow
 from dimbench.diffusion.process import find_process
 from dimbench.errors import DimbenchError, UsageError
 from dimbench.from_diffusers import FromDiffusers
-from dimbench.layers import adaln
-from dimbench.methods import reuse, tome
+from dimbench.layers import adaln, rope
+from dimbench.layers.attention import SelfAttention
+from dimbench.methods import quantisation, reuse, tome
 from dimbench.methods.fake_quantisation import balance, rounded, spearman
 from dimbench.methods.fast_attention import windowed
 from dimbench.methods.first_block import chain
 from dimbench.methods.guiding import Guided
+from dimbench.methods.method import check_uncompiled
 from dimbench.methods.pace import Pace
 from dimbench.methods.quantisation import Int8
 from dimbench.methods.reuse import Reused
@@ -100,17 +104,31 @@ def test_a_neutral_setting_changes_no_bit(name: str) -> None:
 
 
 OF_ALL = {"fora", "taylor", "interval", "guidance", "cfg-cache", "attention"}
+SMALL_DIT = {"hidden_size": 32, "depth": 2, "num_heads": 2}
 FAMILIES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "dit-digits": ({}, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
     "udit-digits": ({}, {*OF_ALL, "deep", "fast-attn"}),
     "uvit-digits": ({}, {*OF_ALL, "deep", "fast-attn", "tome"}),
-    "mmdit-digits": ({}, {*OF_ALL, "first-block", "teacache"}),
+    "mmdit-digits": ({}, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
     "dim-digits": ({}, OF_ALL - {"attention"}),
     "dimsum-digits": ({}, OF_ALL),
-    "jit-digits": ({}, {*OF_ALL, "fast-attn"}),
+    "jit-digits": ({}, {*OF_ALL, "fast-attn", "tome"}),
     "pixart-xl2": (
-        {"hidden_size": 32, "depth": 2, "num_heads": 2, "caption_channels": 8},
+        {**SMALL_DIT, "caption_channels": 8},
         {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"},
+    ),
+    "lightningdit-b1": (SMALL_DIT, {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"}),
+    "fitv2-xl2": (
+        {**SMALL_DIT, "adaln_lora_dim": 16},
+        {*OF_ALL, "first-block", "teacache", "fast-attn", "tome"} - {"interval"},  # its solver chooses its times
+    ),
+    "ddt-b2": (
+        {"hidden_size": 32, "num_groups": 2, "num_blocks": 3, "num_encoder_blocks": 2},
+        {*OF_ALL, "state", "first-block", "teacache", "fast-attn", "tome"},
+    ),
+    "pmf-b16": (
+        {"hidden_size": 32, "depth": 3, "num_heads": 2, "aux_head_depth": 1, "bottleneck_dim": 8},
+        {*OF_ALL, "fast-attn", "tome"},
     ),
 }
 
@@ -132,10 +150,10 @@ def test_a_neutral_setting_changes_no_bit_of_any_family(family: str) -> None:
     assert seen == wrapped
 
 
-def one_call(found: Backbone, network: nn.Module) -> Tensor:
-    x = torch.randn(2, *found.state, generator=torch.Generator().manual_seed(2))
+def one_call(found: Backbone, network: nn.Module, rows: int = 2) -> Tensor:
+    x = torch.randn(rows, *found.state, generator=torch.Generator().manual_seed(2))
     with torch.inference_mode():
-        return found.call(network, x, torch.full((2,), 0.5), found.given(range(2), "cpu"))
+        return found.call(network, x, torch.full((rows,), 0.5), found.given(range(rows), "cpu"))
 
 
 ELSEWHERE = ("fp8", "classifier")  # what they need is not here
@@ -299,9 +317,35 @@ def test_cfg_cache_runs_the_unguided_half_once_in_every_steps() -> None:
     assert cost.passes == 9 + 3
 
 
+@pytest.mark.parametrize(("text", "passes"), [("cfg-cache", 20 + 14), ("guidance:scale=3", 40), ("fora:every=2", 40)])
+def test_methods_follow_the_steps_of_a_solver_that_chooses_them(text: str, passes: int) -> None:
+    """Two calls to find the first length, then three steps of six; of 49 points several lie within each."""
+    found, network = nowhere_zero(backbone.find("sit-digits"))
+    how = dataclasses.replace(settings_of(found, None, 50, 1.5, [text]), sampler="dopri5")
+    run = Run(found, network, find_process(found.diffusion), how)
+    with torch.inference_mode():
+        run(SampleNoise(3, range(2)))
+    assert (run.calls, run.passes) == (20, passes)
+
+
+@pytest.mark.parametrize("text", ["interval", "guidance:power=2", "guidance:high=3"])
+def test_times_that_a_solver_chooses_are_not_known_before(text: str) -> None:
+    found, network = network_for("fora")
+    how = dataclasses.replace(settings_of(backbone.find("sit-digits"), None, 7, 1.5, [text]), sampler="dopri5")
+    with pytest.raises(UsageError, match="dopri5 chooses its times"):
+        Run(found, network, find_process(backbone.find("sit-digits").diffusion), how)(SampleNoise(3, range(2)))
+
+
+@pytest.mark.parametrize("text", ["first-block:threshold=0", "teacache:threshold=0"])
+def test_what_never_leaves_anything_out_is_counted_on_shapes(text: str) -> None:
+    assert count("dit-s2", 4, text) == count("dit-s2", 4)
+    with pytest.raises(UsageError, match="count on real tensors with --real"):
+        count("dit-s2", 4, text.replace("=0", "=0.1"))
+
+
 def test_cfg_cache_adds_the_difference_that_it_kept() -> None:
     told = lambda x, t: x + 2  # noqa: E731
-    parts = Guided(lambda x, t: (x + 2, x), told, lambda x, t, told, untold: untold + 3 * (told - untold), (1.0, 0.5))
+    parts = Guided(lambda x, t: (x + 2, x), told, lambda x, t, told, untold: untold + 3 * (told - untold), tuple)
     (method,) = methods.parse(["cfg-cache"])
     x, t = torch.ones(2, 1), torch.ones(2)
     with method.guiding(parts) as (tell, call):
@@ -341,11 +385,11 @@ def test_merged_tokens_come_back_at_their_places() -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(2, 16, 8, generator=generator)
     x[:, 5] = x[:, 2]  # the token at row 1, column 1 is like that at row 0, column 2, which is kept
-    merge, unmerge = matching(x, 1, UsageError)
+    merge, unmerge, _ = matching(x, 1, UsageError)
     merged = merge(x)
     assert merged.shape == (2, 15, 8)
     assert torch.allclose(unmerge(merged), x), "two equal tokens are merged without loss"
-    merge, unmerge = matching(x, 12, UsageError)
+    merge, unmerge, _ = matching(x, 12, UsageError)
     assert merge(x).shape == (2, 4, 8)
     assert unmerge(merge(x)).shape == x.shape
 
@@ -354,7 +398,7 @@ def test_what_is_merged_is_the_mean_of_the_likest_tokens() -> None:
     """By a plain loop over the tokens, for two images of which each has its own."""
     x = torch.randn(2, 36, 8, generator=torch.Generator().manual_seed(1))
     corners = [6 * i + j for i in (0, 2, 4) for j in (0, 2, 4)]
-    merge, unmerge = matching(x, 20, UsageError)
+    merge, unmerge, _ = matching(x, 20, UsageError)
     got = unmerge(merge(x))
     for image, back in zip(x, got, strict=True):
         alike = nn.functional.normalize(image, dim=-1) @ nn.functional.normalize(image[corners], dim=-1).T
@@ -382,6 +426,92 @@ def test_the_first_branch_of_a_block_decides_which_tokens_are_merged(monkeypatch
         network.blocks[0].attn(first[0])
     assert len(matched) == 2 * len(network.blocks) + 2
     assert all(torch.equal(one, other) for one, other in zip(matched, first, strict=True))
+
+
+def test_a_merged_token_keeps_the_place_of_the_one_that_others_were_averaged_into() -> None:
+    x = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
+    merge, _, own = matching(x, 7, UsageError)
+    kept = {0, 2, 8, 10}
+    shares = merge(torch.eye(16).expand(2, -1, -1))  # (2, 9, 16): of which tokens each merged one is made
+    expected = [
+        [(set(s.nonzero().flatten().tolist()) & kept or {int(s.argmax())}).pop() for s in row] for row in shares
+    ]
+    assert own(torch.arange(16)[None, :, None])[..., 0].tolist() == expected
+
+
+class Turned(nn.Module):
+    """Attention with rotary positions among the pixels, behind one token that is not of the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Module()])
+        self.attn = self.blocks[0].attn = SelfAttention(8, 2)
+        self.blocks[0].tokens_before = 1
+        self.rotation = rope.along(torch.arange(17.0), 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.attn(torch.cat([tokens.mean(dim=1, keepdim=True), tokens], dim=1), self.rotation)
+
+
+def test_merged_tokens_are_turned_to_their_own_places_and_others_are_not_merged() -> None:
+    network = Turned()
+    x = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    (method,) = methods.parse(["tome:ratio=0.5"])
+    with torch.inference_mode(), method.applied(network):
+        got = network(x)
+    tokens = x.flatten(2).transpose(1, 2)
+    merge, unmerge, own = matching(tokens, 8, UsageError)
+    for row in range(2):
+        places = [0, *(1 + own(torch.arange(16)[None, :, None])[row, :, 0]).tolist()]
+        merged = torch.cat([tokens.mean(dim=1, keepdim=True), merge(tokens)], dim=1)
+        with torch.inference_mode():
+            out = network.attn(merged[row : row + 1], network.rotation[places]).expand(2, -1, -1)
+        torch.testing.assert_close(got[row], torch.cat([out[:, :1], unmerge(out[:, 1:])], dim=1)[row])
+
+
+@pytest.mark.parametrize("ratio", [0.25, 0.5])
+def test_merged_tokens_are_left_out_of_what_is_executed(ratio: float) -> None:
+    """uvit-s2: 256 tokens and two before them in 13 blocks; each finds the likest of 256 among 64, once."""
+    blocks, width, tokens, before = 13, 512, 256, 2
+    gone = int(ratio * tokens)
+    left = tokens + before - gone
+    projections, core = 12 * gone * width**2, 2 * ((tokens + before) ** 2 - left**2) * width
+    found = tokens * 64 * width
+    plain, merged = (count("uvit-s2", 4, *texts, cfg=1.0) for texts in ((), (f"tome:ratio={ratio}",)))
+    assert plain - merged == 4 * blocks * (projections + core - found)
+
+
+def test_of_two_streams_the_image_is_merged_alone() -> None:
+    """mmdit-d12: 256 image tokens and 154 of a text, which ends in the last block."""
+    blocks, width, tokens, text = 12, 768, 256, 154
+    gone = tokens // 2
+    projections, core = 12 * gone * width**2, 2 * ((tokens + text) ** 2 - (tokens + text - gone) ** 2) * width
+    found = tokens * 64 * width
+    plain, merged = (count("mmdit-d12", 4, *texts, cfg=1.0) for texts in ((), ("tome",)))
+    assert plain - merged == 4 * blocks * (projections + core - found)
+
+
+@pytest.mark.parametrize(
+    "name", ["uvit-s2-t2i", "reg-b2", "jit-b16", "pmf-b16", "imf-b2", "lightningdit-b1", "ditdh-xl", "ddt-b2", "ldm-4"]
+)
+def test_tokens_are_merged_where_others_stand_before_them_or_positions_turn_them(name: str) -> None:
+    assert count(name, 4, "tome", cfg=1.0) < 0.86 * count(name, 4, cfg=1.0)
+
+
+DRIFTING = {name: FAMILIES[name][0] for name in ("uvit-digits", "mmdit-digits", "jit-digits", "lightningdit-b1")}
+
+
+@pytest.mark.parametrize("name", DRIFTING)
+def test_the_more_is_merged_the_further_samples_drift(name: str) -> None:
+    found, network = nowhere_zero(backbone.find(name, 64 if DRIFTING[name] else None, DRIFTING[name]))
+    plain = one_call(found, network, 32)
+    offs = []
+    for ratio in (0.125, 0.5, 0.75):
+        (method,) = methods.parse([f"tome:ratio={ratio}"])
+        with method.applied(network):
+            offs.append(((one_call(found, network, 32) - plain).norm() / plain.norm()).item())
+    assert 0 < offs[0] < offs[1] < offs[2] < 1
 
 
 def test_rounding_keeps_the_grid() -> None:
@@ -473,8 +603,11 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("udit-digits", "first-block", "no chain"),
         ("dimsum-digits", "first-block", "more than the tokens"),
         ("dimsum-digits", "teacache", "more than the tokens"),
-        ("mmdit-digits", "tome", "JointAttention is told more than tokens and a text"),
-        ("udit-digits", "tome", "Attention is not given tokens"),
+        ("udit-digits", "tome", "Attention is given a map .* in which a merged token leaves a hole"),
+        ("dydit-s2", "tome", "GroupedMlp is given tokens of no image"),
+        ("dit3d-s4", "tome", "are no images"),
+        ("adm-256", "tome", "none of its blocks"),
+        ("adm-256", "fora", "none of its blocks"),
         ("dimsum-digits", "tome", "scan the tokens in an order"),
         ("dico-s", "fora", "none of its blocks"),
         ("dit-digits", "state", "no encoder whose state"),
@@ -482,7 +615,7 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
 )
 def test_what_cannot_be_wrapped_is_refused(name: str, text: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
-        count(name, 4, text)
+        count(name, 4, text, cfg=1.0)
 
 
 @pytest.mark.parametrize(
@@ -560,6 +693,40 @@ def test_attention_in_a_window_costs_its_neighbours() -> None:
     assert guided - count("dit-s2", 4, "fast-attn:plan=fc") == 2 * depth * (core + projections)
 
 
+@pytest.mark.parametrize(("name", "before"), [("mmdit-d12", 154), ("reg-b2", 1)])
+def test_tokens_before_a_window_cost_those_of_all(name: str, before: int) -> None:
+    """256 tokens in stretches of 64 see 128, 192, 192 and 128 of them and those of a text or a class."""
+    depth, width, tokens = 12, 768, 256
+    core = 2 * (tokens + before) ** 2 * width
+    near = 2 * (before * (tokens + before) + tokens * before + 64 * 640) * width
+    plain = count(name, 4, cfg=1.0)
+    assert count(name, 4, "fast-attn:plan=fw", cfg=1.0) - plain == 2 * depth * near + 2 * depth * (near - core)
+
+
+def test_attention_of_two_streams_is_that_of_the_last_step() -> None:
+    depth, width, tokens, text = 12, 768, 256, 154
+    projections = 4 * depth * (tokens + text) * width**2 - text * width**2  # the text ends in the last block
+    saved = 2 * (depth * 2 * (tokens + text) ** 2 * width + projections)
+    assert count("mmdit-d12", 4, cfg=1.0) - count("mmdit-d12", 4, "fast-attn:plan=fs", cfg=1.0) == saved
+
+
+def test_tokens_before_a_window_see_all_and_are_seen_by_all() -> None:
+    query, key, value = torch.randn(3, 1, 2, 5 + 12, 8, generator=torch.Generator().manual_seed(0)).unbind(0)
+    stretch = torch.arange(-5, 12).div(4, rounding_mode="floor")
+    seen = (stretch[:, None] - stretch).abs() <= 1
+    seen[:5], seen[:, :5] = True, True
+    attend = nn.functional.scaled_dot_product_attention
+    torch.testing.assert_close(windowed(attend, 4, 5)(query, key, value), attend(query, key, value, attn_mask=seen))
+
+
+def test_the_guided_half_of_two_streams_serves_for_both() -> None:
+    found, network = nowhere_zero(backbone.find("mmdit-digits"))
+    assert not torch.equal(drawn(found, network, "fast-attn:plan=fc"), drawn(found, network))
+    plain, shared = count("mmdit-digits", 4), count("mmdit-digits", 4, "fast-attn:plan=fc")
+    alone, again = count("mmdit-digits", 4, cfg=1.0), count("mmdit-digits", 4, "fast-attn:plan=fs", cfg=1.0)
+    assert plain - shared == alone - again, "half of the rows of every other step"
+
+
 def test_a_window_as_wide_as_the_image_changes_nothing_but_roundings() -> None:
     found, network = network_for("fora")
     wide, plain = torch.randn(1, 1, 16, 8), nn.functional.scaled_dot_product_attention
@@ -590,7 +757,7 @@ def test_a_window_holds_the_networks_own_attention_alone() -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "text", "words"),
     [
-        ("dim-digits", {}, "fast-attn:plan=fs", "none of its blocks has a self-attention"),
+        ("dim-digits", {}, "fast-attn:plan=fs", "called like self-attention"),
         ("dim-digits", {}, "tome", "scan the tokens in an order"),
         ("zigma-s2", {"embed_dim": 32, "depth": 2}, "tome", "scan the tokens in an order"),
         ("dydit-s2", {"hidden_size": 64, "depth": 2, "num_heads": 4}, "fora", "other tokens from step to step"),
@@ -674,6 +841,17 @@ def test_blocks_that_are_left_out_add_what_they_added(name: str, text: str) -> N
     assert ran.count(2) < ran.count(1)
 
 
+def test_a_block_between_two_lists_is_wrapped_as_theirs() -> None:
+    network = backbone.find("uvit-digits,depth=6").build()
+    blocks = 6 + 1
+    assert len(reuse.branches(methods.Fora(), network)) == 2 * blocks
+    assert len(reuse.attentions(methods.FastAttention(), network)) == blocks
+    assert len(reuse.linears(methods.FakeW4A8(), network)) == 4 * blocks + blocks // 2  # and those of the long skips
+    network = backbone.find("ldm-4,model_channels=32,context_dim=16").build()
+    within = {module for module in network.middle_block.modules() if isinstance(module, nn.Linear)}
+    assert within < set(reuse.linears(methods.FakeW4A8(), network))
+
+
 def test_a_part_of_a_branch_is_no_branch() -> None:
     network = of_diffusers("UNet2DConditionModel").build()
     found = reuse.branches(methods.Tome(), network)
@@ -689,9 +867,13 @@ def test_attention_to_a_text_is_merged_as_to_the_tokens(found: FromDiffusers) ->
     assert merged < 0.9 * plain
 
 
-def test_attention_of_two_streams_has_no_letter_of_its_own() -> None:
-    with pytest.raises(UsageError, match="gives more than one tensor"):
-        drawn(*network_for("diffusers-pab"), "fast-attn:plan=greedy,window=4")
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("greedy,window=4", "joins others to the tokens"), ("fw,window=4", "joins others"), ("fc", "by name")],
+)
+def test_attention_of_two_streams_in_an_order_of_its_own_has_no_window_and_no_halves(text: str, words: str) -> None:
+    with pytest.raises(UsageError, match=words):
+        drawn(*nowhere_zero(of_diffusers("SD3Transformer2DModel")), f"fast-attn:plan={text}")
 
 
 def called(network: nn.Module, text: str) -> list[Tensor]:
@@ -719,7 +901,7 @@ PLACED = "changes in place"
         ("backwards", "teacache", "one after the other"),
         ("more tokens", "first-block", "as many tokens"),
         ("more tokens", "teacache", "as many tokens"),
-        ("plain", "tome", "Linear is not given tokens"),
+        ("plain", "tome", "are no images"),
     ],
 )
 def test_networks_that_would_be_reused_wrongly_are_refused(how: str, text: str, words: str) -> None:
@@ -846,6 +1028,37 @@ def test_without_torchao_its_methods_are_refused() -> None:
         count("dit-s2", 3, "int8")
 
 
+def test_what_torch_tells_the_authors_of_torchao_is_not_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "torchao").mkdir()
+    (tmp_path / "torchao" / "__init__.py").write_text("")
+    (tmp_path / "torchao" / "quantization.py").write_text(
+        "import logging\nlog = logging.getLogger('torch.utils._pytree')\n"
+        "log.warning('Calling register_constant() on Enum subclasses is deprecated')\nlog.warning('another')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchao"]:
+        monkeypatch.delitem(sys.modules, name)
+    said: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    log = logging.getLogger("torch.utils._pytree")
+    log.addHandler(handler)
+    try:
+        quantisation._torchao()
+    finally:
+        log.removeHandler(handler)
+        for name in ("torchao", "torchao.quantization"):
+            monkeypatch.delitem(sys.modules, name)
+    assert said == ["another"]
+
+
+@pytest.mark.parametrize(("given", "option"), [((True, False), "--compile"), ((False, True), "--cuda-graph")])
+def test_a_network_that_is_not_run_as_it_is_written_has_no_methods(given: tuple[bool, bool], option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option} does not follow what --with int8 does"):
+        check_uncompiled(["int8", "fora"], *given)
+    check_uncompiled([], *given)
+
+
 def test_products_of_int8_stand_apart(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Int8, "absent", classmethod(lambda kind: ""))
     found = backbone.find("dit-s2")
@@ -949,6 +1162,7 @@ def test_attention_that_a_hook_broadcasts_is_counted_as_it_runs() -> None:
         (backbone.find("dit-digits"), "diffusers-pab", "it is no network of diffusers"),
         (of_diffusers("DiTTransformer2DModel", "gaussian"), "diffusers-taylor", "knows none of its parts"),
         (of_diffusers("SanaTransformer2DModel"), "diffusers-first-block", "not registered"),
+        (of_diffusers("SD3Transformer2DModel"), "tome", "Attention is not given tokens"),
         (of_diffusers("SD3Transformer2DModel"), "diffusers-first-block:threshold=0.9", "fails within its hook"),
         (of_diffusers("FluxTransformer2DModel"), "diffusers-mag:ratios=1/1", "2 ratios are for as many calls"),
         (of_diffusers("FluxTransformer2DModel"), "diffusers-first-block:threshold=1e-9", "computed in every call"),
@@ -965,6 +1179,50 @@ def test_a_hook_of_diffusers_is_not_mixed_up_by_calls_of_several_shapes() -> Non
     found, network = network_for("diffusers-pab")
     with pytest.raises(DimbenchError, match="needs calls of one shape"):
         drawn(found, network, "diffusers-pab", "cfg-cache", steps=7)
+
+
+@pytest.mark.parametrize("name", ["DiTTransformer2DModel", "SD3Transformer2DModel", "CogVideoXTransformer3DModel"])
+def test_the_unguided_half_is_rebuilt_by_its_hook(name: str) -> None:
+    """Of seven calls, three with both halves. By factors of 1 the rebuilt one is that of the kept difference."""
+    process = "rectified-flow" if name.startswith("SD3") else "gaussian"
+    found, network = nowhere_zero(of_diffusers(name, process))
+    text = "diffusers-faster:every=1,unguided=3"
+    run = Run(found, network, find_process(found.diffusion), settings_of(found, None, 7, 1.5, [text]))
+    with torch.inference_mode():
+        samples = run(SampleNoise(3, range(2)))
+    assert (run.calls, run.passes) == (7, 3 * 2 + 4)
+    plain, kept, rebuilt = (drawn(found, network, *t) for t in ((), ("cfg-cache:every=3",), (f"{text},low=1,high=1",)))
+    off = (rebuilt - kept).norm() / kept.norm()
+    assert off < 0.05 * (rebuilt - plain).norm() / kept.norm()
+    assert not torch.equal(samples, rebuilt)
+    assert 14 * count_of(found, text) == 10 * count_of(found)
+    assert count_of(found, text.replace("every=1", "every=2")) < count_of(found, text)
+
+
+def count_of(found: Backbone, *texts: str) -> int:
+    return image_cost(found, settings_of(found, None, 7, 1.5, texts), decoded=False).macs("macs")
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "others", "words"),
+    [
+        (of_diffusers("FluxTransformer2DModel"), "unguided=2", (), "no maps"),
+        (of_diffusers("PixArtTransformer2DModel", "gaussian"), "unguided=2", (), "as a dict or a list"),
+        (
+            of_diffusers("DiTTransformer2DModel", "gaussian"),
+            "unguided=2",
+            ("interval:low=300,high=700",),
+            "no unguided",
+        ),
+        (of_diffusers("DiTTransformer2DModel", "gaussian"), "unguided=9", (), "every call but the first"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_an_unguided_half_that_its_hook_cannot_rebuild_is_refused(
+    found: Backbone, text: str, others: tuple[str, ...], words: str
+) -> None:
+    with pytest.raises(DimbenchError, match=words):
+        drawn(*nowhere_zero(found), f"diffusers-faster:every=1,{text}", *others)
 
 
 def test_ratios_are_numbers() -> None:
