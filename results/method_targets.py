@@ -46,7 +46,7 @@ TARGETS = (
     Target("dit-l2", "fora:every=3", 6, 1.0, 1.08),
     Target("udit-b", "interval:low=300,high=700", 6, 1.5, 1.15),
     Target("udit-b", "deep:every=3", 6, 1.0, 1.15),
-    Target("dit-l2", "tome:ratio=0.5", 2, 1.0, 1.15),  # U-DiT's branches are told more than tokens
+    Target("dit-l2", "tome:ratio=0.5", 2, 1.0, 1.15),  # U-DiT's branches are given maps, which are not merged
     Target("dit-l2", "tome:ratio=0.5", 2, 1.0, 1.15, batch=4),
     Target("dit-s2", "int8", 4, 1.0, None),
 )
