@@ -45,11 +45,13 @@ class Size:
 
 @dataclass(frozen=True)
 class Example:
-    """`run(*inputs)` is a call as a network makes it; `floors` are calls whose time says how fast it could be."""
+    """`run(*inputs)` is a call as a network makes it; `floors` are calls whose time says how fast it could be, and
+    `floors_backward` how fast its gradients."""
 
     run: Callable[..., Tensor]
     inputs: tuple[Tensor, ...]
     floors: Mapping[str, Callable[[], object]] = field(default_factory=dict)
+    floors_backward: Mapping[str, Callable[[], object]] = field(default_factory=dict)
 
 
 class Backends:

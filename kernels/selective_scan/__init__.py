@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -124,7 +125,8 @@ def flops(u_shape: tuple[int, ...], delta_shape: Any, A_shape: tuple[int, ...], 
 
 
 def example(size: Size) -> Example:
-    """A scan with gate and bias, steps near 0.05. It takes at least the exponentials of all decays."""
+    """A scan with gate and bias, steps near 0.05. It takes at least the exponentials of all decays; where mamba-ssm is,
+    its function alone, without what turns tensors round for it, is timed as well."""
     batch, length, channels, states = size.batch, size.length, size.channels, size.states
     u, delta, z = (size.normal(batch, length, channels) for _ in range(3))
     B, C = (size.normal(batch, length, states) for _ in "BC")
@@ -137,5 +139,10 @@ def example(size: Size) -> Example:
         numbers = size.normal(batch * length * channels * states, dtype=torch.float32)
         return numbers, torch.empty_like(numbers)
 
-    floors = {"torch.exp": lambda: torch.exp(exponents()[0], out=exponents()[1])}
-    return Example(selective_scan, (u, delta, A, B, C, D, z, bias), floors)
+    inputs = (u, delta, A, B, C, D, z, bias)
+    floors: dict[str, Callable[[], object]] = {"torch.exp": lambda: torch.exp(exponents()[0], out=exponents()[1])}
+    floors_backward = {}
+    if backends.why_not("mamba-ssm", *inputs) is None:
+        alone = "mamba-ssm alone"
+        floors[alone], floors_backward[alone] = backends.module("mamba-ssm").alone(*inputs)
+    return Example(selective_scan, inputs, floors, floors_backward)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from importlib.util import find_spec
 
 import torch
@@ -84,6 +85,29 @@ def backward(
     by_position = (0, 1, 3, 4, 6)
     turned = [g.transpose(1, 2) if g is not None and i in by_position else g for i, g in enumerate(found)]
     return tuple(None if t is None or g is None else g.to(t.dtype) for t, g in zip(inputs, turned, strict=True))
+
+
+def alone(*inputs: Tensor | None) -> tuple[Callable[[], object], Callable[[], object]]:
+    """The package's own function on inputs that lie as it wants them: a forward pass, and the gradients of all inputs
+    through an output that was made before."""
+    leaves = [None if t is None else t.detach().contiguous().requires_grad_() for t in _turned(*inputs)]
+    wanted = [leaf for leaf in leaves if leaf is not None]
+
+    @cache
+    def output() -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            y = _scan(*leaves)
+        return y, torch.ones_like(y)
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            return _scan(*leaves)
+
+    def gradients() -> tuple[Tensor, ...]:
+        y, grad = output()
+        return torch.autograd.grad(y, wanted, grad, retain_graph=True)
+
+    return forward, gradients
 
 
 def _turned(

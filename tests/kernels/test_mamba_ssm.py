@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from dimbench.bench import backend_calls
 from dimbench.errors import UsageError
 from dimbench.kernels import backends
 from dimbench.kernels.selective_scan import backends as scan_backends
@@ -92,6 +93,25 @@ def test_types_are_made_one() -> None:
     with backends.use("mamba-ssm"):
         y, gu, gdelta, *_ = results(tuple(case))
     assert (y.dtype, gu.dtype, gdelta.dtype) == (torch.bfloat16, torch.bfloat16, torch.float32)
+
+
+@pytest.mark.usefixtures("package")
+def test_its_function_is_timed_alone_beside_ours() -> None:
+    """On its own layout, so that nothing is turned round, and without a forward pass before the gradients."""
+    example = scan_backends.example(backends.Size(2, 9, 5, 3))
+    forward, backward = example.floors["mamba-ssm alone"], example.floors_backward["mamba-ssm alone"]
+    with torch.inference_mode():
+        y = forward()
+    assert isinstance(y, Tensor)
+    assert relative_error(y.transpose(1, 2), selective_scan(*example.inputs)) < FLOAT32
+    leaves = [t.detach().requires_grad_() for t in example.inputs]
+    ours = torch.autograd.grad(selective_scan(*leaves).sum(), leaves)
+    theirs = backward()
+    assert isinstance(theirs, tuple)
+    for mine, its, like in zip(ours, theirs, example.inputs, strict=True):
+        assert relative_error(its if its.shape == like.shape else its.transpose(1, 2), mine) < FLOAT32
+    for calls in (backend_calls.forward_calls(example, [], ""), backend_calls.backward_calls(example, [])):
+        assert "mamba-ssm alone" in calls
 
 
 def test_on_the_processor_it_is_no_choice() -> None:
