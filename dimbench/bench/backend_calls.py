@@ -35,7 +35,7 @@ def forward_calls(example: Example, names: Sequence[str], usual: str) -> dict[st
 
 
 def backward_calls(example: Example, names: Sequence[str]) -> dict[str, Call]:
-    """The gradients of all inputs by each backend, without the forward pass, the floors that the example has, and a copy
+    """The gradients of all inputs by each backend, without the forward pass, the example's floors for them, and a copy
     of as many bytes as it reads and writes."""
     leaves = [t.clone().requires_grad_() if t.is_floating_point() else t for t in example.inputs]
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
