@@ -2,6 +2,7 @@
 // A task is one image and a group of channels; it goes through the positions in chunks, so that what it reads stays in cache.
 
 #include <algorithm>
+#include <memory>
 #include <vector>
 
 #include "vector.h"
@@ -13,7 +14,7 @@ constexpr int CHUNK = 32, MAX_STATES = 256;
 struct Scan {
     int64_t batch, length, channels, states, width;  // `width` channels are a group, but for what is left of them
     Rows u, delta, B, C, z, y;  // no data in z where there is no gate
-    const float *A, *D, *bias;  // A transposed: (states, channels)
+    const float *A, *D, *bias;  // A: (channels, states)
 };
 
 struct Gradients {
@@ -35,19 +36,19 @@ struct Block {
 // they are read and written whole, each fetched while the one before it is worked on.
 class Turned {
     static constexpr int STRIDE = CHUNK + 1;  // an odd number of lines, so that vectors share no place in the cache
-    std::vector<vec> data;
+    std::unique_ptr<vec[]> data;  // not zeroed first
 
   public:
-    explicit Turned(int64_t channels) : data(pieces(channels, LANES) * STRIDE) {}
+    explicit Turned(int64_t channels) : data(new vec[pieces(channels, LANES) * STRIDE]) {}
 
-    vec* at(int64_t vector) { return data.data() + vector * STRIDE; }
+    vec* at(int64_t vector) { return data.get() + vector * STRIDE; }
 
     // `other` reads of `others` what it makes of each vector, its first channel and its lanes: two at once wait less.
     template <class T, class Made>
     void read(const Rows& rows, Turned& other, const Rows& others, const Block& k, Made made) {
         for (int i = 0; i < k.count; i++) {
             const T *row = rows.at<T>(k.b, k.start + i), *second = others.at<T>(k.b, k.start + i);
-            vec *to = data.data() + i, *to_other = other.data.data() + i;
+            vec *to = data.get() + i, *to_other = other.data.get() + i;
             for (int64_t e = k.first; e < k.end; e += LANES, to += STRIDE, to_other += STRIDE) {
                 const int lanes = std::min<int64_t>(LANES, k.end - e);
                 __builtin_prefetch(row + rows.row + e);
@@ -64,7 +65,7 @@ class Turned {
         for (int i = 0; i < k.count; i++) {
             T *row = rows.at<T>(k.b, k.start + i), *next = row + rows.row;
             const T* gates = gate.at<T>(k.b, k.start + i);
-            const vec* from = data.data() + i;
+            const vec* from = data.get() + i;
             for (int64_t e = k.first; e < k.end; e += LANES, from += STRIDE) {
                 const int lanes = std::min<int64_t>(LANES, k.end - e);
                 vec value = *from;
@@ -107,13 +108,26 @@ struct Selection {
     }
 };
 
+// A of the channels `first` to `end`: one vector of channels after another, the states of each side by side.
+std::vector<vec> turned_decays(const Scan& s, int64_t first, int64_t end) {
+    std::vector<vec> A(pieces(end - first, LANES) * s.states);
+    for (int64_t e = first; e < end; e++) {
+        const float* row = s.A + e * s.states;
+        vec* to = &A[(e - first) / LANES * s.states];
+        for (int n = 0; n < s.states; n++) to[n][(e - first) % LANES] = row[n];
+    }
+    return A;
+}
+
 // Moves the states in `kept` over the positions of a place and puts the outputs in u's. STATES is 0 where it is not known here.
 template <int STATES>
-void advance(const Scan& s, const Place& p, const Selection& select, const vec* step, vec* u, vec* kept) {
+void advance(
+    const Scan& s, const Place& p, const Selection& select, const vec* decays, const vec* step, vec* u, vec* kept
+) {
     const int N = STATES ? STATES : s.states;
     const float *B = select.B.data(), *C = select.C.data();
     vec h[STATES ? STATES : MAX_STATES], A[STATES ? STATES : MAX_STATES];
-    for (int n = 0; n < N; n++) h[n] = kept[n], A[n] = load(s.A + n * s.channels + p.e, p.lanes);
+    for (int n = 0; n < N; n++) h[n] = kept[n], A[n] = decays[n];
     const vec D = load(s.D + p.e, p.lanes);
     for (int i = 0; i < p.count; i++) {
         const vec scaled = step[i] * LOG2_E, drive = step[i] * u[i];
@@ -132,6 +146,7 @@ void advance(const Scan& s, const Place& p, const Selection& select, const vec* 
 template <class T, int STATES>
 void forward_task(const Scan& s, int64_t b, int64_t first, int64_t end, float* starts) {
     const int64_t vectors = pieces(end - first, LANES);
+    const std::vector<vec> A = turned_decays(s, first, end);
     std::vector<vec> states(vectors * s.states);
     Selection select(s);
     Turned u(end - first), step(end - first);
@@ -146,7 +161,7 @@ void forward_task(const Scan& s, int64_t b, int64_t first, int64_t end, float* s
             vec* kept = &states[vector * s.states];
             for (int n = 0; starts && n < s.states; n++)
                 store(starts + (start / CHUNK * s.states + n) * s.channels + p.e, kept[n], p.lanes);
-            advance<STATES>(s, p, select, step.at(vector), u.at(vector), kept);
+            advance<STATES>(s, p, select, &A[vector * s.states], step.at(vector), u.at(vector), kept);
         }
         if (!starts) u.write<T>(s.y, k, s.z);
     }
@@ -172,7 +187,7 @@ struct ByLane {
 // states before the first position. The gradients of u, delta and z take their places.
 template <int BLOCK>
 void retreat(
-    const Scan& s, const Place& p, const Selection& select, const vec* before, vec* u, vec* delta, vec* z, vec* gy,
+    const Scan& s, const Place& p, const Selection& select, const vec* decays, const vec* before, vec* u, vec* delta, vec* z, vec* gy,
     ByLane& selected, Carried& back
 ) {
     const int N = s.states;
@@ -190,7 +205,7 @@ void retreat(
         vec *gB = &selected.B[first * CHUNK], *gC = &selected.C[first * CHUNK];
         vec A[BLOCK], carry[BLOCK], gA[BLOCK];
         for (int n = 0; n < BLOCK; n++) {
-            A[n] = load(s.A + (first + n) * s.channels + p.e, p.lanes), h[n] = before[first + n];
+            A[n] = decays[first + n], h[n] = before[first + n];
             carry[n] = back.state[first + n], gA[n] = back.A[first + n];
         }
         for (int i = 0; i < p.count; i++) {
@@ -239,6 +254,7 @@ void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group, 
     forward_task<T, STATES>(s, b, first, end, starts);
 
     const int64_t N = s.states, vectors = pieces(end - first, LANES);
+    const std::vector<vec> A = turned_decays(s, first, end);
     Selection select(s);
     ByLane selected(N);
     std::vector<vec> before(N);
@@ -257,7 +273,8 @@ void backward_task(const Scan& s, const Gradients& g, int64_t b, int64_t group, 
             for (int n = 0; n < N; n++)
                 before[n] = load(starts + (start / CHUNK * N + n) * s.channels + p.e, p.lanes);
             vec *at_u = u.at(vector), *at_delta = delta.at(vector), *at_z = z.at(vector), *at_gy = gy.at(vector);
-            retreat<BLOCK>(s, p, select, before.data(), at_u, at_delta, at_z, at_gy, selected, carried[vector]);
+            const vec* decays = &A[vector * N];
+            retreat<BLOCK>(s, p, select, decays, before.data(), at_u, at_delta, at_z, at_gy, selected, carried[vector]);
         }
         u.write<T>(g.u, k);
         delta.write<T>(g.delta, k);

@@ -96,7 +96,7 @@ def _scan(
     scan = [*u.shape, A.shape[1], _width(u.shape[0], u.shape[2])]
     for tensor in (u, delta, B, C, z, y):
         scan += rows(tensor, dtype, kept)
-    for tensor in (A.t().contiguous(), D, u.new_zeros(u.shape[2]) if delta_bias is None else delta_bias):
+    for tensor in (A.contiguous(), D, u.new_zeros(u.shape[2]) if delta_bias is None else delta_bias):
         kept.append(native.adjacent(tensor, torch.float32))
         scan.append(kept[-1].data_ptr())
     return scan, kept
