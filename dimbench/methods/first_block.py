@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dimbench.methods.method import Method, OnStep, check_range, no_effect, refuse, replaced, skipped_all
 from dimbench.methods.reuse import CHANGED, Untouched
+from dimbench.methods.state import halves
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -59,6 +60,9 @@ class FirstBlock(Method):
 def chain(method: Method, network: nn.Module) -> nn.ModuleList:
     """The blocks of a network that are called one after the other. UsageError where it is not built so."""
     from torch import nn
+
+    if halves(network):
+        raise refuse(method, network, "its encoder and its decoder are two chains, and the second's tokens begin anew")
 
     for name in _CHAINS:
         blocks = getattr(network, name, None)

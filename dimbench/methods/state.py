@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -31,9 +31,10 @@ class State(Method):
 
     @contextmanager
     def applied(self, network: nn.Module) -> Iterator[OnStep]:
-        encode, decode = getattr(network, "encode", None), getattr(network, "decode", None)
-        if encode is None or decode is None:
+        found = halves(network)
+        if not found:
             raise refuse(self, network, "it has no encoder whose state its decoder is given; state wraps DDT")
+        encode, decode = found
         pace = Pace(self.every)
         state = Reused(encode, pace)
 
@@ -42,3 +43,9 @@ class State(Method):
 
         with replaced(network, forward), pace.over(self, network):
             yield pace.tell
+
+
+def halves(network: nn.Module) -> tuple[Callable[..., Tensor], ...]:
+    """The encoder of a decoupled network and the decoder that is given its state; of another network none."""
+    found = (getattr(network, "encode", None), getattr(network, "decode", None))
+    return tuple(half for half in found if half) if all(found) else ()

@@ -124,7 +124,7 @@ FAMILIES: dict[str, tuple[dict[str, Any], set[str]]] = {
     ),
     "ddt-b2": (
         {"hidden_size": 32, "num_groups": 2, "num_blocks": 3, "num_encoder_blocks": 2},
-        {*OF_ALL, "state", "first-block", "teacache", "fast-attn", "tome"},
+        {*OF_ALL, "state", "fast-attn", "tome"},
     ),
     "pmf-b16": (
         {"hidden_size": 32, "depth": 3, "num_heads": 2, "aux_head_depth": 1, "bottleneck_dim": 8},
@@ -611,6 +611,8 @@ def test_two_that_change_the_same_exclude_each_other() -> None:
         ("dimsum-digits", "tome", "scan the tokens in an order"),
         ("dico-s", "fora", "none of its blocks"),
         ("dit-digits", "state", "no encoder whose state"),
+        ("ddt-b2", "first-block", "its encoder and its decoder are two chains"),
+        ("ddt-b2", "teacache", "its encoder and its decoder are two chains"),
     ],
 )
 def test_what_cannot_be_wrapped_is_refused(name: str, text: str, words: str) -> None:
