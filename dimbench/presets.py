@@ -231,13 +231,14 @@ def _preset_like(head: str) -> bool:
 
 
 def chosen(patterns: Sequence[str]) -> list[str]:
-    """Names for `backbone.find`, each once: wildcards become presets' names, ./net.py:Net becomes net.py:Net."""
+    """Names for `backbone.find`, each once: wildcards become presets' names, ./net.py:Net and /here/net.py:Net become
+    net.py:Net."""
     found: dict[str, None] = {}
     for pattern in patterns:
         _check_settings(pattern)
         if is_foreign(pattern):
-            plain = _placed(pattern, os.path.normpath)
-            found[plain if is_foreign(plain) else pattern] = None  # ./dit-s2 is a folder, dit-s2 a preset
+            plain = _placed(pattern, _from_here)
+            found[plain if is_foreign(plain) else f"./{plain}"] = None  # ./dit-s2 is a folder, dit-s2 a preset
             continue
         head, settings = split(pattern)
         tail = "".join(f",{key}={value}" for key, value in settings.items())
@@ -258,6 +259,12 @@ def _check_settings(text: str) -> None:
 def anywhere(text: str) -> str:
     """The same name for a process that runs in another folder."""
     return _placed(text, lambda place: str(Path(place).resolve()))
+
+
+def _from_here(place: str) -> str:
+    """What lies in the current folder without the way to it, which is another one for each user."""
+    plain = Path(os.path.normpath(place))
+    return str(plain.relative_to(Path.cwd()) if plain.is_relative_to(Path.cwd()) else plain)
 
 
 def _placed(text: str, spelled: Callable[[str], str]) -> str:

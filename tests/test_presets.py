@@ -162,6 +162,11 @@ def test_two_spellings_of_a_place_are_one_network(tmp_path: Path, monkeypatch: p
     assert presets.chosen(["./net.py:Net,width=4", "a/../net.py:Net,width=4"]) == ["net.py:Net,width=4"]
     assert presets.chosen(["./mine", "mine/", "mine"]) == ["mine"]
     assert presets.chosen(["./dit-s2", "dit-s2"]) == ["./dit-s2", "dit-s2"]
+    # by its whole way, which another user's records do not have
+    assert presets.chosen([f"{tmp_path}/net.py:Net", "net.py:Net", f"{tmp_path}/mine"]) == ["net.py:Net", "mine"]
+    assert presets.chosen([f"{tmp_path}/dit-s2/", "./dit-s2/"]) == ["./dit-s2"]
+    elsewhere = tmp_path.parent / "other.py"
+    assert presets.chosen([f"{elsewhere}:Net"]) == [f"{elsewhere}:Net"]
 
 
 def installed(folder: Path, value: str, code: str = "") -> None:

@@ -59,6 +59,14 @@ class Branch:
         return self.name == getattr(self.block, "joint_part", "")
 
 
+def _branch(method: Method, network: nn.Module, block: nn.Module, name: str, part: nn.Module) -> Branch:
+    found = Branch(block, name, part)
+    if type(found.before) is not int or found.before < 0:
+        kind = type(block).__name__
+        raise refuse(method, network, f"tokens_before of a {kind} is {found.before!r}; give a whole number, 0 or more")
+    return found
+
+
 def _branches(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -> list[Branch]:
     found = []
     for block in blocks:
@@ -66,7 +74,7 @@ def _branches(method: Method, network: nn.Module, blocks: Iterable[nn.Module]) -
         for name in _named(block):
             if name not in parts:
                 raise refuse(method, network, f"a {type(block).__name__} has no part {name!r} of its reusable_parts")
-            found.append(Branch(block, name, parts[name]))
+            found.append(_branch(method, network, block, name, parts[name]))
     if not found:
         raise refuse(
             method,
@@ -91,7 +99,7 @@ def attentions(method: Method, network: nn.Module) -> list[Branch]:
     """The self-attentions of the network's blocks, and those of a text and an image to each other. UsageError where
     there are none by that name, and none that a block calls its `joint_part`."""
     found = [
-        Branch(block, name, part)
+        _branch(method, network, block, name, part)
         for block in _blocks(network)
         for name, part in block.named_children()
         if (_SELF.fullmatch(name) or name == getattr(block, "joint_part", "")) and not scans(part)

@@ -49,10 +49,10 @@ class Tome(Method):
         branches = image_branches(self, network)
         if any(scans(branch.part) for branch in branches):
             raise refuse(self, network, "its branches scan the tokens in an order, which merging breaks")
-        images = _Images(self, network)
         blocks: dict[int, _BlockMatching] = {}
         for branch in branches:
-            blocks.setdefault(id(branch.block), _BlockMatching()).parts.append(branch.part)
+            blocks.setdefault(id(branch.block), _BlockMatching()).parts += 1
+        images = _Images(self, network, list(blocks.values()))
         merging = [_Merging(images, each, each.part.forward, blocks[id(each.block)]) for each in branches]
         with ExitStack() as stack:
             stack.enter_context(replaced(network, images.around(network.forward)))
@@ -66,13 +66,15 @@ class Tome(Method):
 class _Images:
     """What the network is given in the running call: `shape`."""
 
-    def __init__(self, method: Tome, network: nn.Module) -> None:
-        self.method, self.network = method, network
+    def __init__(self, method: Tome, network: nn.Module, blocks: Sequence[_BlockMatching]) -> None:
+        self.method, self.network, self.blocks = method, network, blocks
         self.shape: tuple[int, ...] = ()
 
     def around(self, forward: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
             self.shape = tuple(first_of(args, kwargs).shape)
+            for block in self.blocks:
+                block.forget()
             return forward(*args, **kwargs)
 
         return call
@@ -179,17 +181,27 @@ def _of_each_token(value: Any, x: Tensor) -> bool:
 
 @dataclass
 class _BlockMatching:
-    """The matching of one block's tokens: the first of its parts makes it, and the last one forgets it."""
+    """The matching of the tokens of a block of so many `parts`: the first that is called makes it, the last one forgets
+    it. A part that is called again begins anew, and so does a call of the network, where a method left parts out."""
 
-    parts: list[nn.Module] = field(default_factory=list)
+    parts: int = 0
+    called: set[int] = field(default_factory=set)
     known: dict[tuple[int, ...], Matching] = field(default_factory=dict)
 
+    def forget(self) -> None:
+        self.called.clear()
+        self.known.clear()
+
     def matched(self, part: nn.Module, x: Tensor, count: int, error: Callable[[str], Exception]) -> Matching:
-        if part is self.parts[0]:
-            self.known.clear()
+        if id(part) in self.called:
+            self.forget()
+        self.called.add(id(part))
         if x.shape not in self.known:
             self.known[x.shape] = matching(x, count, error)
-        return self.known.pop(x.shape) if part is self.parts[-1] else self.known[x.shape]
+        found = self.known[x.shape]
+        if len(self.called) == self.parts:
+            self.forget()
+        return found
 
 
 def matching(x: Tensor, count: int, error: Callable[[str], Exception]) -> Matching:

@@ -428,6 +428,43 @@ def test_the_first_branch_of_a_block_decides_which_tokens_are_merged(monkeypatch
     assert all(torch.equal(one, other) for one, other in zip(matched, first, strict=True))
 
 
+@pytest.mark.parametrize("text", ["tome", "fast-attn"])
+@pytest.mark.parametrize("before", [-1, 1.5, "one", True, None])
+def test_a_block_that_says_no_number_of_tokens_before_the_images_is_refused(text: str, before: Any) -> None:
+    network = Turned()
+    network.blocks[0].tokens_before = before
+    (method,) = methods.parse([text])
+    with pytest.raises(UsageError, match=r"tokens_before of a Module is .*; give a whole number, 0 or more"):
+        method.applied(network).__enter__()
+
+
+class FeedForwardFirst(nn.Module):
+    """A block that lists its feed-forward network before the attention, which it calls first."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([nn.Module()])
+        block = self.blocks[0]
+        block.mlp = self.mlp = nn.Linear(8, 8)
+        block.attn = self.attn = SelfAttention(8, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2)
+        return self.mlp(tokens + self.attn(tokens))
+
+
+def test_the_order_of_the_calls_and_not_of_the_parts_says_which_branch_is_first() -> None:
+    network = FeedForwardFirst()
+    (method,) = methods.parse(["tome"])
+    first, second = torch.randn(2, 1, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        with method.applied(network):
+            alone = network(second)
+        with method.applied(network):
+            network(first)
+            assert torch.equal(network(second), alone)
+
+
 def test_a_merged_token_keeps_the_place_of_the_one_that_others_were_averaged_into() -> None:
     x = torch.randn(2, 16, 8, generator=torch.Generator().manual_seed(0))
     merge, _, own = matching(x, 7, UsageError)

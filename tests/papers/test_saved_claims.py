@@ -50,3 +50,9 @@ def test_a_saving_is_measured_where_both_ran_under_equal_conditions() -> None:
 def test_they_are_asked_for_by_method_and_by_network() -> None:
     assert {claim.run.model for claim in said.savings("dydit-*")} == {"dydit-xl2-0.5", "dydit-xl2-0.7"}
     assert len(said.savings("dit-xl2")) > len(said.savings("TaylorSeer")) == 1
+
+
+def test_claims_are_told_apart_by_their_names_alone() -> None:
+    """A narrow screen shows no setting beside them."""
+    named = [claim.paper for claim in saved_claims.CLAIMS]
+    assert len(set(named)) == len(named)
