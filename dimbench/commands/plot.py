@@ -96,6 +96,8 @@ def run(
         raise UsageError(f"--to {file} ends in none of .{', .'.join(ENDINGS)}; give one of them")
     if not models and (set_ or inputs):
         raise UsageError("--set and --input are of models that are named; name them, or leave the options out")
+    if files := [model for model in models or () if model.endswith(".jsonl")]:
+        raise UsageError(f"{files[0]} is a file of records where models are named; give --records {files[0]}")
     height, width = image_size.sides(resolution or 256)
     if height != width:
         raise UsageError(f"--resolution {resolution} is no square, and a plot is of squares; give one side")

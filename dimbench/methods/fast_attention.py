@@ -72,7 +72,7 @@ class FastAttention(Method):
 
     def excludes(self, other: Method) -> str:
         if other.place == 1 and self.looks_inside:
-            return "do not leave a token at its place within a window"
+            return "cannot keep each token at its place within a window"
         return super().excludes(other)
 
     @classmethod

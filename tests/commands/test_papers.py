@@ -179,6 +179,7 @@ def test_without_records_a_plot_says_which_command_makes_them(name: str, tmp_pat
         (2, ["plot", "pareto", "--out", "pareto"], "none of .png, .svg, .pdf"),
         (1, ["plot", "pareto", "--out", "/dev/null/pareto.png"], "give another file with --to"),
         (2, ["plot", "pareto", "dit-xl3"], "unknown model 'dit-xl3'"),
+        (2, ["plot", "frontier", "mine.jsonl"], "give --records mine.jsonl"),
         (1, ["plot", "pareto", "dimsum-l2", "--out", "x.png"], "not published"),
         (1, ["plot", "gflops-fid", "dit-digits", "--out", "x.png"], "no FID at 256 pixels is published"),
     ],
