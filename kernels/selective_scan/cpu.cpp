@@ -187,8 +187,8 @@ struct ByLane {
 // states before the first position. The gradients of u, delta and z take their places.
 template <int BLOCK>
 void retreat(
-    const Scan& s, const Place& p, const Selection& select, const vec* decays, const vec* before, vec* u, vec* delta, vec* z, vec* gy,
-    ByLane& selected, Carried& back
+    const Scan& s, const Place& p, const Selection& select, const vec* decays, const vec* before, vec* u, vec* delta,
+    vec* z, vec* gy, ByLane& selected, Carried& back
 ) {
     const int N = s.states;
     vec raw[CHUNK], step[CHUNK], y[CHUNK], gdrive[CHUNK]{}, gstep[CHUNK]{};
